@@ -1,0 +1,140 @@
+"""What happens beside training: checkpoints that survive, speed, a picture of the kernels."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor, nn
+from torchvision.utils import make_grid, save_image
+
+from alexnet.files import replacing
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """Training was asked to stop, and last.ckpt holds all that was done."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the old checkpoint and then replaces it; Lightning's own goes by way of a
+    temporary folder that may be another disk, and through a second copy in memory."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps last.ckpt: after each epoch, every so many minutes or steps, and when asked to stop.
+
+    Ctrl-C and SIGTERM end the step that is running, save, and raise Interrupted; a second signal
+    ends the process at once.
+    """
+
+    def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0) -> None:
+        self.path, self.minutes, self.every_n_steps = path, minutes, every_n_steps
+        self.asked_to_stop = False
+        self.before: dict[int, Any] = {}
+        self.saved_at = time.monotonic()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        due = time.monotonic() - self.saved_at > 60 * self.minutes
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            due = True
+        if due or self.asked_to_stop:
+            self._save(trainer)
+        if self.asked_to_stop:
+            raise Interrupted
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
+
+    def _save(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # a process killed later loses no figure that the checkpoint relies on
+        trainer.save_checkpoint(self.path)
+        self.saved_at = time.monotonic()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        print("\nstopping after this step (once more to stop at once)", flush=True)
+        self.asked_to_stop = True
+        for each in self.before:
+            signal.signal(each, signal.default_int_handler)
+
+
+class Speed(Callback):
+    """Logs train/images_per_second of each epoch, the time for minival and checkpoints left out."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds, self.total_images, self.total_seconds = 0, 0.0, 0, 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.images:
+            self.start = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        self.images += len(batch[1])
+        self.seconds = time.perf_counter() - self.start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.seconds:
+            pl_module.log("train/images_per_second", self.images / self.seconds)
+        self.total_images += self.images
+        self.total_seconds += self.seconds
+        self.images, self.seconds = 0, 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        return self.total_images / self.total_seconds if self.total_seconds else 0.0
+
+
+class Kernels(Callback):
+    """Draws the first layer's kernels at the end of training, each scaled alone (fig. 3 of P)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        picture = kernel_picture(pl_module)
+        with replacing(self.path) as temporary:
+            save_image(picture, temporary, format="png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("kernels/conv1", [str(self.path)])
+
+
+def kernel_picture(module: nn.Module) -> Tensor:
+    """RGB (3, H, W) in 0..1: the kernels of the first convolution, 16 a row, enlarged 4 times."""
+    weights = next(m.weight for m in module.modules() if isinstance(m, nn.Conv2d)).detach().float().cpu()
+    enlarged = weights.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    picture: Tensor = make_grid(enlarged, nrow=16, padding=4, normalize=True, scale_each=True, pad_value=1.0)
+    return picture

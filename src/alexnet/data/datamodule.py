@@ -1,0 +1,163 @@
+"""The LightningDataModule: train, minival and val of an image set, prepared as in the paper."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.data.augment import SPLIT, Augment, Pixels, stream
+from alexnet.data.loader import Batch, Batches
+from alexnet.data.prepare import Read, Statistics, fits_pack, from_files, from_pack, statistics
+from alexnet.data.sources import ImageSet, Split
+from alexnet.errors import UserError, check_choice, check_range
+
+PACKS = ("auto", "none")
+
+
+class ImageData(lightning.LightningDataModule):
+    """Batches of (images (N, 3, crop_size, crop_size) float32 0-255 minus the mean, labels (N,)).
+
+    images, fingerprint: the set and its digest, under which prepared files lie in cache_dir.
+    image_size, crop_size: pixels; the shorter side is brought to image_size, the centre kept.
+    minival_fraction: of train, by class, kept out of training and measured each epoch. The split
+        does not depend on the seed: seeds differ in what they start from, not in what they see.
+    pack: "auto" keeps decoded images in one file where they fit, "none" decodes in each epoch.
+    threads: that read; 0 takes one per core. No setting of pack or threads changes a result.
+
+    Raises UserError for impossible settings and unreadable images.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        fingerprint: str,
+        cache_dir: Path,
+        image_size: int = 256,
+        crop_size: int = 224,
+        batch_size: int = 128,
+        minival_fraction: float = 0.05,
+        augment: Augment | None = None,
+        seed: int = 0,
+        pack: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        super().__init__()
+        self.images, self.seed, self.pack = images, seed, pack
+        self.fingerprint = fingerprint
+        self.cache_dir = cache_dir / f"{fingerprint[:16]}-{image_size}px"
+        self.sizes, self.batch_size = (image_size, crop_size), batch_size
+        self.minival_fraction, self.augment = minival_fraction, augment or Augment()
+        self.threads = threads or os.cpu_count() or 1
+        self._check()
+        self.reads: dict[str, Read] = {}
+        self.pixels: Pixels | None = None
+
+    def prepare(self) -> Statistics:
+        """Packs what fits, and gives the training set's mean and components; cached on disk."""
+        for name, split in self.images.splits.items():
+            self.reads[name] = self._reader(name, split)
+        path = self.cache_dir / "statistics.npz"
+        found = statistics(self.reads["train"], len(self.images.train), self.sizes[0], path)
+        self.pixels = Pixels.of(found, self.sizes[1], self.augment.colour_unit)
+        return found
+
+    def setup(self, stage: str) -> None:
+        if self.pixels is None:
+            self.prepare()
+
+    def train_dataloader(self) -> Batches:
+        members = np.flatnonzero(~self.minival_mask())
+        return self._batches("train", members, self.augment)
+
+    def val_dataloader(self) -> Batches:
+        """minival: Lightning's validation is what is measured in each epoch."""
+        return self._batches("train", np.flatnonzero(self.minival_mask()))
+
+    def test_dataloader(self) -> Batches:
+        """val: the official split, measured once at the end."""
+        return self._batches("val", np.arange(len(self.images.val)))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """On the device: mirror, subtract the mean, shift the colours."""
+        assert self.pixels is not None
+        if self.trainer and self.trainer.training:
+            return self.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor), batch.labels
+        return self.pixels.plain(batch.crops), batch.labels
+
+    def state_dict(self) -> dict[str, Any]:
+        """What prediction needs of the training data."""
+        assert self.pixels is not None
+        return {
+            "mean": self.pixels.mean,
+            "components": self.pixels.components,
+            "classes": self.images.classes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises UserError if the checkpoint was made on other data."""
+        self.setup("fit")
+        assert self.pixels is not None
+        if state["classes"] != self.images.classes or not torch.equal(state["mean"], self.pixels.mean):
+            raise UserError("the checkpoint was made on other data: use rerun=true to start anew.")
+
+    def describe(self) -> dict[str, Any]:
+        """What result.json says of the data."""
+        splits = {"minival": int(self.minival_mask().sum()), "val": len(self.images.val)}
+        train = len(self.images.train) - splits["minival"]
+        facts = {"name": self.images.name, "drawn": self.images.drawn, "note": self.images.note}
+        return facts | {
+            "fingerprint": self.fingerprint,
+            "classes": self.images.classes,
+            "train": train,
+            **splits,
+        }
+
+    def minival_mask(self) -> NDArray[np.bool_]:
+        """(N,) True for the images of train that are minival's: the same share of each class."""
+        labels = self.images.train.labels
+        ranks = stream(SPLIT, 0).permutation(len(labels))
+        mask = np.zeros(len(labels), dtype=np.bool_)
+        for label in range(len(self.images.classes)):
+            members = np.flatnonzero(labels == label)
+            wanted = min(len(members) - 1, max(1, round(self.minival_fraction * len(members))))
+            mask[members[np.argsort(ranks[members])[:wanted]]] = True
+        return mask
+
+    def _reader(self, name: str, split: Split) -> Read:
+        image_size = self.sizes[0]
+        total = sum(len(each) for each in self.images.splits.values())
+        path = self.cache_dir / f"{name}.npy"
+        if self.pack == "auto" and (path.exists() or fits_pack(total, image_size, self.cache_dir)):
+            return from_pack(split, image_size, path)
+        return from_files(split, image_size)
+
+    def _batches(self, split: str, members: NDArray[np.int64], augment: Augment | None = None) -> Batches:
+        return Batches(
+            self.reads[split],
+            self.images.splits[split].labels,
+            members,
+            self.batch_size,
+            self.sizes,
+            self.seed,
+            augment,
+            self._position if augment else lambda: (0, 0),
+            self.threads,
+        )
+
+    def _position(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 0
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _check(self) -> None:
+        check_choice("data.pack", self.pack, PACKS)
+        check_range("data.batch_size", self.batch_size, 1, float("inf"))
+        check_range("data.minival_fraction", self.minival_fraction, 0.0, 1.0)
+        image_size, crop_size = self.sizes
+        if crop_size > image_size:
+            raise UserError(f"data.crop_size={crop_size} is larger than data.image_size={image_size}.")

@@ -1,0 +1,70 @@
+"""What a data set is, whatever its place: a hash of names and contents, remembered between runs."""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from alexnet.data.sources import ImageSet, Split
+from alexnet.errors import UserError
+from alexnet.files import write_atomically
+
+Known = dict[str, tuple[str, str]]  # file -> (size and time of change, digest of its content)
+
+
+def fingerprint(images: ImageSet, cache_dir: Path) -> str:
+    """Hex digest over split, name and content of every file.
+
+    The same files elsewhere give the same digest. A file is read again only when its size or time
+    of change differs from what cache_dir remembers. Raises UserError for a file that can't be read.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    for name, split in images.splits.items():
+        for file, digest in zip(split.files, _digests(split, cache_dir), strict=True):
+            total.update(f"{name}\0{file}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def _digests(split: Split, cache_dir: Path) -> Iterable[str]:
+    place = hashlib.blake2b(str(split.root).encode(), digest_size=8).hexdigest()
+    memory = cache_dir / "digests" / f"{place}.tsv"
+    known = _read(memory)
+    stamps = {file: _stamp(split.root / file) for file in split.files}
+    changed = [file for file in split.files if known.get(file, ("", ""))[0] != stamps[file]]
+    if changed:
+        with ThreadPoolExecutor() as pool:
+            results = pool.map(lambda file: _digest(split.root / file), changed)
+            bar = tqdm(results, f"reading {split.root.name}", len(changed), unit="file", delay=1)
+            known.update({file: (stamps[file], digest) for file, digest in zip(changed, bar, strict=True)})
+        _write(memory, {file: known[file] for file in split.files})
+    return [known[file][1] for file in split.files]
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): restore or remove it.") from error
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): restore or remove it.") from error
+
+
+def _read(memory: Path) -> Known:
+    if not memory.exists():
+        return {}
+    rows = (line.split("\t", 2) for line in memory.read_text("utf-8", "surrogateescape").splitlines())
+    return {row[2]: (row[0], row[1]) for row in rows if len(row) == 3}
+
+
+def _write(memory: Path, known: Known) -> None:
+    lines = (f"{stamp}\t{digest}\t{file}\n" for file, (stamp, digest) in known.items())
+    write_atomically(memory, "".join(lines).encode("utf-8", "surrogateescape"))

@@ -1,0 +1,105 @@
+"""Batches of crops, read ahead by threads of this process."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.data.augment import Augment
+from alexnet.data.prepare import Read
+
+AHEAD = 2  # batches kept ready for each thread
+
+
+class Batch(NamedTuple):
+    """crops (N, 3, C, C) uint8, labels (N,), flips (N,) bool, colours (N, 3), divisor of the pixels."""
+
+    crops: Tensor
+    labels: Tensor
+    flips: Tensor
+    colours: Tensor
+    divisor: float
+
+
+class Batches:
+    """An epoch of training batches at a time; the last one is smaller where the images run out.
+
+    read, labels: of the source split; members (N,): the images of it that belong here.
+    position: gives (epoch, first batch) when an iteration starts, so that a resumed run goes on in
+        the middle of an epoch. augment None: central crops in order, for evaluation.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        labels: NDArray[np.int64],
+        members: NDArray[np.int64],
+        batch_size: int,
+        sizes: tuple[int, int],  # image_size, crop_size in pixels
+        seed: int = 0,
+        augment: Augment | None = None,
+        position: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        threads: int = 2,
+    ) -> None:
+        self.read, self.labels, self.members = read, labels, members
+        self.batch_size, self.seed, self.threads = batch_size, seed, threads
+        self.crop_size, self.span = sizes[1], sizes[0] - sizes[1]
+        self.augment, self.position = augment, position
+
+    def __len__(self) -> int:
+        return -(-len(self.members) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, first = self.position()
+        make = self._maker(epoch)
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(self.threads)
+        try:
+            for number in range(first, len(self)):
+                waiting.append(pool.submit(make, number))
+                if len(waiting) > AHEAD * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _maker(self, epoch: int) -> Callable[[int], Batch]:
+        # evaluation draws with everything switched off, which is the centre of the image
+        augment = self.augment or Augment(crops=False, flips=False, colour_noise=0)
+        count = int(self.labels.shape[0])
+        drawn = augment.draw(count, self.span, self.seed, epoch)
+        order = self.members
+        if self.augment:
+            order = drawn.order[np.isin(drawn.order, self.members)]
+
+        def make(number: int) -> Batch:
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+            crops = self._crops(chosen, drawn.offsets[chosen])
+            arrays = (self.labels[chosen], drawn.flips[chosen], drawn.colours[chosen])
+            labels, flips, colours = map(torch.from_numpy, arrays)
+            return Batch(crops, labels, flips, colours, augment.divisor(epoch))
+
+        return make
+
+    def _crops(self, chosen: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
+        size = self.crop_size
+        crops = np.empty((len(chosen), 3, size, size), dtype=np.uint8)
+        for place, (index, (top, left)) in enumerate(zip(chosen, offsets, strict=True)):
+            crops[place] = self.read(int(index))[:, top : top + size, left : left + size]
+        return torch.from_numpy(crops)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the order is a function of (seed, epoch), and position says where to go on.
+
+        That these two methods exist tells Lightning that it may resume within an epoch.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

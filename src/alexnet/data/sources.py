@@ -1,0 +1,133 @@
+"""Where images come from: a source finds files and labels, and knows nothing of pixels."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data import demo
+from alexnet.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Files (relative to root) and labels (N,) of one split, in a fixed order."""
+
+    root: Path
+    files: list[str]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        return self.root / self.files[index]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set on disk: its splits and what people should know of it."""
+
+    name: str
+    classes: list[str]
+    train: Split
+    val: Split
+    note: str = ""  # shown wherever figures on this data are shown
+    drawn: bool = False  # True: no photographs, figures say nothing about the paper
+    splits: dict[str, Split] = field(init=False)
+
+    def __str__(self) -> str:
+        note = f"\nnote: {self.note}" if self.note else ""
+        count = f"{len(self.train)} training and {len(self.val)} validation images"
+        return f"{self.name}: {count} in {len(self.classes)} classes{note}"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "splits", {"train": self.train, "val": self.val})
+
+
+class Folders:
+    """Class folders under ROOT/train and ROOT/val, as ImageNet is unpacked.
+
+    load() raises UserError for a missing root or split, no classes, a class without images, or
+    splits that disagree about the classes.
+    """
+
+    def __init__(self, root: str | Path | None, name: str = "image_folder") -> None:
+        self.root, self.name = root, name
+
+    def load(self) -> ImageSet:
+        if self.root is None:
+            raise UserError(
+                f"data={self.name} needs a folder: add data.root=PATH (it holds train/ and val/)."
+            )
+        root = Path(self.root).expanduser().resolve()
+        if not root.is_dir():
+            raise UserError(f"data.root={self.root} is no folder: give one that holds train/ and val/.")
+        classes = _class_names(root / "train")
+        if classes != _class_names(root / "val"):
+            odd = sorted(set(classes) ^ set(_class_names(root / "val")))
+            raise UserError(f"train/ and val/ in {root} have different classes: {', '.join(odd[:5])}.")
+        train, val = (_scan(root / split, classes) for split in ("train", "val"))
+        return ImageSet(self.name, classes, train, val)
+
+
+class Demo(Folders):
+    """Ten classes of shapes that the program draws, written once to root as JPEG files.
+
+    load() draws them where they are missing; raises UserError if root holds something else.
+    """
+
+    NOTE = "demo images are drawn by this program: figures on them say nothing about the paper"
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_images: int = 3000,
+        val_images: int = 500,
+        size: int = 96,
+        seed: int = 2012,
+    ) -> None:
+        super().__init__(root, "demo")
+        self.train_images, self.val_images, self.size, self.seed = train_images, val_images, size, seed
+
+    def load(self) -> ImageSet:
+        try:
+            demo.draw_dataset(Path(str(self.root)), self.train_images, self.val_images, self.size, self.seed)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        found = super().load()
+        return ImageSet("demo", found.classes, found.train, found.val, note=self.NOTE, drawn=True)
+
+
+def _class_names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is missing: data.root must hold train/ and val/, each with a folder per class."
+        )
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    if not names:
+        raise UserError(f"{folder} holds no class folders: put one folder of images per class there.")
+    return names
+
+
+def _scan(folder: Path, classes: list[str]) -> Split:
+    files: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(_images(folder, name))
+        if not found:
+            raise UserError(f"{folder / name} holds no images ({', '.join(EXTENSIONS)}): fill or remove it.")
+        files += found
+        labels += [label] * len(found)
+    return Split(folder, files, np.array(labels, dtype=np.int64))
+
+
+def _images(folder: Path, name: str) -> Iterator[str]:
+    for where, _, names in os.walk(folder / name):
+        inside = Path(where).relative_to(folder)
+        yield from ((inside / file).as_posix() for file in names if file.lower().endswith(EXTENSIONS))

@@ -1,0 +1,157 @@
+"""One run from its start, or from where it stopped, to its result."""
+
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from torch import nn
+
+from alexnet import summary
+from alexnet.callbacks import AtomicCheckpointIO, Interrupted, Kernels, LastCheckpoint, Speed
+from alexnet.classifier import Classifier
+from alexnet.cli import explain
+from alexnet.data.augment import Augment
+from alexnet.data.datamodule import ImageData
+from alexnet.data.sources import ImageSet
+from alexnet.loggers import forget_from, last_metrics
+from alexnet.results import BEST, LAST, Result, Run, read
+
+log = logging.getLogger("alexnet")
+
+
+DATA_SETTINGS = ("image_size", "crop_size", "batch_size", "minival_fraction", "pack", "threads")
+
+
+def seed(number: int) -> None:
+    """Before the network is made; silences what Lightning says of itself in each run."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    lightning.seed_everything(number, verbose=False)
+
+
+def build(
+    config: dict[str, Any],
+    images: ImageSet,
+    digest: str,
+    model: nn.Module,
+    augment: Augment,
+    optim: Any,
+    schedule: Any,
+) -> tuple[Classifier, ImageData]:
+    """The modules for Lightning, out of the config's plain values and the parts made from it."""
+    settings = {name: config["data"][name] for name in DATA_SETTINGS}
+    log.info("%s", summary.text(summary.layers(model, settings["crop_size"])))
+    module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
+    cache_dir = Path(config["cache_dir"])
+    return module, ImageData(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
+
+
+def plugins() -> list[AtomicCheckpointIO]:
+    """For lightning.Trainer."""
+    return [AtomicCheckpointIO()]
+
+
+def callbacks(run_dir: Path, minutes: float, every_n_steps: int) -> list[Callback]:
+    """last.ckpt, best.ckpt by minival/top1_error, speed, and the kernels' picture."""
+    best = ModelCheckpoint(
+        run_dir,
+        filename=BEST.removesuffix(".ckpt"),
+        monitor="minival/top1_error",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
+    return [TQDMProgressBar(leave=True), best, Speed(), Kernels(run_dir / "kernels.png"), last]
+
+
+def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
+    """Trains, measures val once with the final weights, and keeps result.json up to date.
+
+    result.json says "interrupted" until the run is over, so that a process that is killed leaves
+    the truth. Raises what stopped the run, after noting it.
+    """
+    started, earlier = time.perf_counter(), _earlier_seconds(run)
+    result = run.facts() | {
+        "data": data.describe(),
+        "status": "interrupted",
+        "seconds": earlier,
+        "metrics": {},
+    }
+    run.write(result)
+    try:
+        with _log_file(run.directory / "train.log"):
+            _train_and_measure(module, data, trainer, run.directory)
+        result["status"] = "completed"
+    except Interrupted:
+        log.info("interrupted: the same command goes on from here")
+    except Exception as error:
+        result |= {"status": "failed", "error": explain(error) or repr(error)}
+        raise
+    finally:
+        result["seconds"] = round(earlier + time.perf_counter() - started, 1)
+        result |= _outcome(module, trainer, run.directory)
+        run.write(result)
+    return result
+
+
+def _earlier_seconds(run: Run) -> float:
+    resumed = (run.directory / LAST).exists()
+    return float((read(run.directory) or {}).get("seconds", 0)) if resumed else 0.0
+
+
+def _train_and_measure(
+    module: Classifier, data: ImageData, trainer: lightning.Trainer, run_dir: Path
+) -> None:
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 with newer torch
+    last, resume = run_dir / LAST, None
+    if last.exists():
+        resume = str(last)
+        step = torch.load(last, weights_only=True, mmap=True, map_location="cpu")["global_step"]
+        forget_from(run_dir, step)
+        log.info("going on from step %d", step)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    trainer.test(module, datamodule=data, verbose=False)
+
+
+def _outcome(module: Classifier, trainer: lightning.Trainer, run_dir: Path) -> Result:
+    speed = next(each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]
+    return {
+        "metrics": last_metrics(run_dir),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "images_per_second": round(speed.images_per_second, 1),
+        "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+        "device": device_name(module.device),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name, or the processor's with the threads that torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()} ({device.type}, {torch.get_num_threads()} threads)"
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Copies to path what this package and Lightning log meanwhile."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("alexnet", "lightning.pytorch")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()

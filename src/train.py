@@ -1,0 +1,85 @@
+"""Trains one network: python src/train.py [group=choice] [key=value]; --help lists them."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from alexnet import results
+from alexnet.cli import INTERRUPTED, friendly
+from alexnet.data.fingerprint import fingerprint
+from alexnet.data.sources import ImageSet
+from alexnet.errors import check_range
+
+log = logging.getLogger("alexnet")
+
+
+def train(cfg: DictConfig) -> results.Result:
+    """The result of the run that cfg describes: found finished, resumed, or trained from the start."""
+    images: ImageSet = instantiate(cfg.data.source).load()
+    digest = fingerprint(images, Path(cfg.cache_dir))
+    settle(cfg, images)
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    run = results.Run.of(plain, digest, *hydra_facts())
+    if cfg.rerun:
+        run.clear()
+    result = run.finished() or start(cfg, run, images, digest)
+    log.info("%s", results.report(result, run.directory, images.note))
+    return result
+
+
+def settle(cfg: DictConfig, images: ImageSet) -> None:
+    """Fills in what follows from the data; raises UserError where the model can't have its classes."""
+    if cfg.model.num_classes is None:
+        cfg.model.num_classes = len(images.classes)
+    check_range("model.num_classes", cfg.model.num_classes, len(images.classes), float("inf"))
+    cfg.model.crop_size = cfg.data.crop_size
+
+
+def hydra_facts() -> tuple[str, Path | None, list[str]]:
+    """The model's name, a directory given by hydra.run.dir or hydra.sweep.*, and the overrides."""
+    if not HydraConfig.initialized():
+        return "run", None, []
+    job = HydraConfig.get()
+    given = any(item.startswith(("hydra.run.dir=", "hydra.sweep.")) for item in job.overrides.hydra)
+    directory = Path(job.runtime.output_dir) if given else None
+    return job.runtime.choices["model"], directory, list(job.overrides.task)
+
+
+def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> results.Result:
+    """Builds everything and trains. torch is first imported here."""
+    from alexnet import training
+
+    cfg.run_dir = str(run.directory)
+    training.seed(cfg.seed)
+    parts = {name: instantiate(cfg[name]) for name in ("model", "optim", "schedule", "augment")}
+    log.info("%s", images)
+    module, data = training.build(run.config, images, digest, **parts)
+    trainer = instantiate(
+        cfg.trainer,
+        callbacks=training.callbacks(run.directory, **cfg.checkpoint),
+        logger=[instantiate(each) for each in cfg.logger.values()],
+        plugins=training.plugins(),
+        _convert_="all",
+    )
+    return training.fit(module, data, trainer, run)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Returns the last minival error, for sweepers that optimise."""
+    with friendly():
+        result = train(cfg)
+    if result["status"] == "interrupted":
+        sys.exit(INTERRUPTED)
+    error: float | None = result["metrics"].get("minival/top1_error")
+    return error
+
+
+if __name__ == "__main__":
+    main()
