@@ -62,7 +62,7 @@ def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> r
     module, data = training.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,
-        callbacks=training.callbacks(run.directory, **cfg.checkpoint),
+        callbacks=training.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
         logger=[instantiate(each) for each in cfg.logger.values()],
         plugins=training.plugins(),
         _convert_="all",

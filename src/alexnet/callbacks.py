@@ -48,11 +48,16 @@ class LastCheckpoint(Checkpoint):
         self.before: dict[int, Any] = {}
         self.saved_at = time.monotonic()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         self.saved_at = time.monotonic()
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _flush(trainer)  # the last epoch's figures, which Lightning logs after its checkpoint
+
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.is_last_batch:
+            return  # the epoch is not over before its minival figures and its schedule are
         due = time.monotonic() - self.saved_at > 60 * self.minutes
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             due = True
@@ -63,15 +68,22 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
+        if self.asked_to_stop:
+            raise Interrupted
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
 
     def _save(self, trainer: Trainer) -> None:
-        for logger in trainer.loggers:
-            logger.save()  # a process killed later loses no figure that the checkpoint relies on
+        _flush(trainer)
         trainer.save_checkpoint(self.path)
         self.saved_at = time.monotonic()
 
@@ -80,6 +92,11 @@ class LastCheckpoint(Checkpoint):
         self.asked_to_stop = True
         for each in self.before:
             signal.signal(each, signal.default_int_handler)
+
+
+def _flush(trainer: Trainer) -> None:
+    for logger in trainer.loggers:
+        logger.save()
 
 
 class Speed(Callback):

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from alexnet.errors import UserError
 from alexnet.optim import advance
 
+SPLITS = ("train", "minival", "val")
+MEASURES = ("loss", "top1_error", "top5_error")
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
@@ -25,6 +28,13 @@ class TopError(MulticlassAccuracy):
 
     def compute(self) -> Tensor:
         return 100 - 100 * super().compute()
+
+
+def measures(num_classes: int) -> dict[str, Metric]:
+    """Mean loss and errors of a split."""
+    kept: dict[str, Metric] = {f"top{k}_error": TopError(num_classes, k) for k in (1, 5)}
+    kept["loss"] = MeanMetric(nan_strategy="disable")
+    return kept
 
 
 class Classifier(lightning.LightningModule):
@@ -51,10 +61,11 @@ class Classifier(lightning.LightningModule):
         self.network, self.seed = network, seed
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.save_hyperparameters({"config": config or {}})
-        names = ("train", "minival", "val")
-        self.errors = nn.ModuleDict(
-            {f"{name}_top{k}_error": TopError(num_classes, k) for name in names for k in (1, 5)}
+        self.measures = nn.ModuleDict(
+            {f"{split}_{name}": metric for split in SPLITS for name, metric in measures(num_classes).items()}
         )
+        for name in MEASURES:  # in checkpoints, so that a run resumed within an epoch goes on counting
+            self._measured("train", name).persistent(True)
         self.register_buffer("bad_step", torch.tensor(-1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,6 +77,11 @@ class Classifier(lightning.LightningModule):
         # not handed to Lightning, which saves its checkpoints before it steps a plateau schedule
         self.schedule = self.make_schedule(optimizer) if self.make_schedule else None
         return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        # a checkpoint written at the end of an epoch holds that epoch's counts
+        for name in MEASURES:
+            self._measured("train", name).reset()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
@@ -86,9 +102,8 @@ class Classifier(lightning.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.log("lr", optimizer.param_groups[0]["lr"])
-        error = self.errors["minival_top1_error"]
-        assert isinstance(error, TopError)
-        if self.schedule and advance(self.schedule, float(error.compute())):
+        error = float(self._measured("minival", "top1_error").compute())
+        if self.schedule and advance(self.schedule, error):
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -103,19 +118,23 @@ class Classifier(lightning.LightningModule):
         if self.schedule and saved:
             self.schedule.load_state_dict(saved)
 
-    def _measure(self, name: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _measure(self, split: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
         logits = self(images).float()  # the loss in float32 at any precision
         loss = functional.cross_entropy(logits, labels)
-        on_step = name == "train"
-        settings: dict[str, Any] = {"on_epoch": True, "batch_size": len(labels)}
-        self.log(f"{name}/loss", loss, on_step=on_step, prog_bar=on_step, **settings)
-        for key in (f"{name}_top1_error", f"{name}_top5_error"):
-            metric = self.errors[key]
-            metric(logits.detach(), labels)
-            shown = key == "minival_top1_error"
-            self.log(key.replace("_", "/", 1), metric, on_step=False, prog_bar=shown, **settings)  # type: ignore[arg-type]
+        if split == "train":
+            self.log("train/loss_step", loss, prog_bar=True)
+        for name in MEASURES:
+            metric = self._measured(split, name)
+            metric.update(*((loss.detach(), len(labels)) if name == "loss" else (logits.detach(), labels)))
+            shown = (split, name) == ("minival", "top1_error")
+            self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=shown)
         return loss
+
+    def _measured(self, split: str, name: str) -> Metric:
+        metric = self.measures[f"{split}_{name}"]
+        assert isinstance(metric, Metric)
+        return metric
 
     def _check_finite(self, loss: Tensor) -> None:
         assert isinstance(self.bad_step, Tensor)

@@ -59,7 +59,7 @@ def plugins() -> list[AtomicCheckpointIO]:
     return [AtomicCheckpointIO()]
 
 
-def callbacks(run_dir: Path, minutes: float, every_n_steps: int) -> list[Callback]:
+def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = True) -> list[Callback]:
     """last.ckpt, best.ckpt by minival/top1_error, speed, and the kernels' picture."""
     best = ModelCheckpoint(
         run_dir,
@@ -69,7 +69,8 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int) -> list[Callbac
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
-    return [TQDMProgressBar(leave=True), best, Speed(), Kernels(run_dir / "kernels.png"), last]
+    shown: list[Callback] = [TQDMProgressBar(leave=True)] if bar else []
+    return [*shown, best, Speed(), Kernels(run_dir / "kernels.png"), last]
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:

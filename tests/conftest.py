@@ -1,0 +1,51 @@
+"""A tiny image folder for all tests, and how hypothesis searches."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from alexnet.data.sources import Folders, ImageSet
+
+# the same examples on every run, and no time limit for one: machines are shared
+settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=30)
+settings.load_profile("steady")
+
+TRAIN_COUNTS = {"ant": 8, "bee": 10, "cat": 12}
+VAL_COUNTS = {"ant": 3, "bee": 3, "cat": 3}
+SIZES = ((40, 30), (30, 40), (24, 24), (50, 27), (18, 33))  # width, height; some are to be enlarged
+
+
+def _write(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, counts in (("train", TRAIN_COUNTS), ("val", VAL_COUNTS)):
+        for name, count in counts.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                width, height = SIZES[number % len(SIZES)]
+                pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+                suffix = "jpg" if number % 4 == 0 else "png"
+                Image.fromarray(pixels).save(folder / f"{name}_{number}.{suffix}")
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes with 8, 10 and 12 training and 3 validation images; not to be changed."""
+    root = tmp_path_factory.mktemp("images")
+    _write(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def image_set(image_folder: Path) -> ImageSet:
+    return Folders(image_folder).load()
+
+
+@pytest.fixture
+def own_folder(image_folder: Path, tmp_path: Path) -> Path:
+    """A copy of image_folder that the test may change."""
+    return Path(shutil.copytree(image_folder, tmp_path / "own"))

@@ -1,0 +1,28 @@
+"""Runs small enough for tests: a few drawn images, a narrow network, two epochs."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).parents[1]
+DEMO = ("data.source.train_images=60", "data.source.val_images=20")
+TINY = (
+    "data.epochs=2",
+    "data.batch_size=16",
+    "data.threads=1",
+    "model.width=0.05",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "trainer.accelerator=cpu",
+)
+
+
+def overrides(output_dir: Path, *more: str) -> list[str]:
+    own_data = any(item.startswith("data=") for item in more)
+    return [f"output_dir='{output_dir}'", *TINY, *(() if own_data else DEMO), *more]
+
+
+def config(output_dir: Path, *more: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", overrides(output_dir, *more))
