@@ -147,15 +147,9 @@ def test_norm_keeps_the_dtype_and_computes_in_float32_or_wider(dtype: torch.dtyp
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("n", 0),
-        ("n", -1),
-        ("n", 2.5),
-        ("k", 0.0),
-        ("k", -1.0),
-        ("k", float("nan")),
-        ("k", float("inf")),
-        ("alpha", -1e-4),
-        ("alpha", float("nan")),
+        *(("n", n) for n in (0, -1, 2.5)),
+        *(("k", k) for k in (0.0, -1.0, float("nan"), float("inf"))),
+        *(("alpha", alpha) for alpha in (-1e-4, float("nan"), float("inf"))),
         pytest.param("n", float("nan"), marks=pytest.mark.xfail(strict=True, reason="a ValueError of int()")),
         pytest.param("n", float("inf"), marks=pytest.mark.xfail(strict=True, reason="an OverflowError")),
     ],
@@ -249,8 +243,8 @@ def test_convolution_of_224_pixels_is_padded_by_3_on_two_sides_only() -> None:
 UNITS = torch.arange(1.0, 40001.0, dtype=torch.float64).reshape(100, 400)
 
 
-def _dropped(layer: nn.Module, units: Tensor = UNITS, seed: int = 0) -> Tensor:
-    torch.manual_seed(seed)
+def _dropped(layer: nn.Module, units: Tensor = UNITS) -> Tensor:
+    torch.manual_seed(0)
     return layer(units)
 
 

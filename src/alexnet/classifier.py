@@ -60,7 +60,7 @@ class Classifier(lightning.LightningModule):
         super().__init__()
         self.network, self.seed = network, seed
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.save_hyperparameters({"config": config or {}})
+        self.save_hyperparameters(config or {})
         self.measures = nn.ModuleDict(
             {f"{split}_{name}": metric for split in SPLITS for name, metric in measures(num_classes).items()}
         )

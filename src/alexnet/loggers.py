@@ -1,10 +1,11 @@
 """Loggers that go on where an interrupted run stopped."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from alexnet.errors import check_choice
@@ -74,10 +75,18 @@ def wandb_logger(save_dir: str | Path, project: str = "alexnet", offline: str | 
         offline = not _has_account()
     name = Path(save_dir).name
     settings: dict[str, Any] = {"id": name, "name": name, "resume": "allow"}
-    return WandbLogger(project=project, save_dir=save_dir, offline=bool(offline), **settings)
+    settings["mode"] = "offline" if offline else "online"
+    return WandbLogger(project=project, save_dir=save_dir, **settings)
+
+
+def close(loggers: Iterable[Logger], failed: bool) -> None:
+    """Ends what Lightning leaves open: the next run of a sweep must not write into this one's."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=int(failed))
 
 
 def _has_account() -> bool:
     import wandb
 
-    return bool(wandb.api.api_key)
+    return wandb.login(prompt=False)

@@ -21,7 +21,8 @@ from alexnet.cli import explain
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
-from alexnet.loggers import forget_from, last_metrics
+from alexnet.errors import UserError
+from alexnet.loggers import close, forget_from, last_metrics
 from alexnet.results import BEST, LAST, Result, Run, read
 
 log = logging.getLogger("alexnet")
@@ -79,6 +80,11 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     result.json says "interrupted" until the run is over, so that a process that is killed leaves
     the truth. Raises what stopped the run, after noting it.
     """
+    if trainer.world_size > 1:
+        raise UserError(
+            f"trainer.devices={trainer.world_size} is not possible: a run uses one device; start several runs"
+            " beside each other instead, each with its own CUDA_VISIBLE_DEVICES."
+        )
     started, earlier = time.perf_counter(), _earlier_seconds(run)
     result = run.facts() | {
         "data": data.describe(),
@@ -100,6 +106,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result["seconds"] = round(earlier + time.perf_counter() - started, 1)
         result |= _outcome(module, trainer, run.directory)
         run.write(result)
+        close(trainer.loggers, failed=result["status"] == "failed")
     return result
 
 

@@ -220,4 +220,4 @@ def test_impossible_settings_are_told_with_key_value_and_choice(
 )
 def test_settings_that_are_no_numbers_are_told(key: str, value: object) -> None:
     with pytest.raises(UserError, match=f"augment.{key}={value}"):
-        Augment(**{key: value})  # type: ignore[arg-type]
+        Augment(**{key: value})

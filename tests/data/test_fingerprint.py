@@ -39,7 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     def noting(self: Path, *args: object, **keywords: object) -> object:
         if "cache" not in self.parts:
             found.append(self)
-        return path_open(self, *args, **keywords)  # type: ignore[call-overload]
+        return path_open(self, *args, **keywords)
 
     monkeypatch.setattr(Path, "open", noting)
     return found

@@ -159,7 +159,7 @@ def test_closing_an_iteration_early_ends_its_threads() -> None:
     iterator = iter(_batches(batch_size=1, threads=3))
     started = _threads_of(iterator)
     assert 0 < len(started) <= 3
-    iterator.close()  # type: ignore[attr-defined]
+    iterator.close()
     assert not any(thread.is_alive() for thread in started)
 
 

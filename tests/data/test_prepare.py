@@ -236,7 +236,7 @@ def test_grey_images_have_one_component(tmp_path: Path) -> None:
 def test_statistics_are_kept(tmp_path: Path) -> None:
     path, images = tmp_path / "cache" / "statistics.npz", _tinted(10, 6)
     first = statistics(_reader(images), 10, 6, path)
-    again = statistics(_forbidden, 10, 6, path)  # type: ignore[arg-type]
+    again = statistics(_forbidden, 10, 6, path)
     for one, two in zip(vars(first).values(), vars(again).values(), strict=True):
         assert (one.dtype, one.tolist()) == (np.float32, two.tolist())
 
