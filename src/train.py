@@ -14,7 +14,7 @@ from alexnet import results
 from alexnet.cli import INTERRUPTED, friendly
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import ImageSet
-from alexnet.errors import check_range
+from alexnet.errors import check_whole
 
 log = logging.getLogger("alexnet")
 
@@ -37,7 +37,7 @@ def settle(cfg: DictConfig, images: ImageSet) -> None:
     """Fills in what follows from the data; raises UserError where the model can't have its classes."""
     if cfg.model.num_classes is None:
         cfg.model.num_classes = len(images.classes)
-    check_range("model.num_classes", cfg.model.num_classes, len(images.classes), float("inf"))
+    check_whole("model.num_classes", cfg.model.num_classes, len(images.classes))
     cfg.model.crop_size = cfg.data.crop_size
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ROOT, overrides
 
 from alexnet.cli import explain, friendly
 from alexnet.errors import UserError
+from tiny import ROOT, overrides
 
 TIMEOUT = 120  # seconds, of a command that takes under ten
 
@@ -22,7 +22,12 @@ TIMEOUT = 120  # seconds, of a command that takes under ten
 def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONWARNINGS": "default", **more}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
     )
 
 
@@ -43,7 +48,9 @@ def test_a_run_shows_layers_results_directory_and_what_next(outputs: Path) -> No
     assert "Epoch 1: 100%" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     (result,) = outputs.glob("alexnet_lrn-*/result.json")
-    assert json.loads(result.read_text())["overrides"] == overrides(outputs, "trainer.enable_progress_bar=true")
+    assert json.loads(result.read_text())["overrides"] == overrides(
+        outputs, "trainer.enable_progress_bar=true"
+    )
 
 
 def test_hydra_run_dir_is_honoured(outputs: Path, tmp_path: Path) -> None:
@@ -59,7 +66,9 @@ def test_hydra_run_dir_is_honoured(outputs: Path, tmp_path: Path) -> None:
 def test_a_sweep_makes_a_run_of_each_choice(tmp_path: Path) -> None:
     done = train(tmp_path, "-m", "model/norm=lrn,none", "data.epochs=1")
     assert done.returncode == 0, done.stderr
-    norms = [json.loads(path.read_text())["config"]["model"]["norm"] for path in tmp_path.glob("*/result.json")]
+    norms = [
+        json.loads(path.read_text())["config"]["model"]["norm"] for path in tmp_path.glob("*/result.json")
+    ]
     assert sorted(norm is None for norm in norms) == [False, True]
 
 
@@ -76,7 +85,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert 0 < step < 24
     resumed = train(tmp_path, *long, f"hydra.run.dir='{killed}'")
     assert f"going on from step {step}" in resumed.stdout
-    first, second = (torch.load(each / "last.ckpt", weights_only=True)["state_dict"] for each in (whole, killed))
+    first, second = (
+        torch.load(each / "last.ckpt", weights_only=True)["state_dict"] for each in (whole, killed)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -129,7 +140,9 @@ def test_summary_prints_only_json_when_asked() -> None:
 
 @pytest.mark.parametrize("argument", ["--help", "--cfg job"])
 def test_help_and_config_come_without_torch(argument: str) -> None:
-    watch = "import sys, runpy; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    watch = (
+        "import sys, runpy; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
     done = run("-c", watch + "finally: assert 'torch' not in sys.modules", "src/train.py", *argument.split())
     assert done.returncode == 0, done.stderr
     assert "alexnet" in done.stdout.lower()
@@ -139,9 +152,8 @@ def test_errors_of_others_are_explained_and_ours_are_not_hidden() -> None:
     denied = explain(PermissionError(errno.EACCES, "Permission denied", "/data/x"))
     assert "/data/x" in str(denied)
     assert explain(ZeroDivisionError()) is None
-    try:
-        raise RuntimeError from UserError("the reason")
-    except RuntimeError as error:
-        assert explain(error) == "the reason"
+    wrapped = RuntimeError("in a library")
+    wrapped.__cause__ = UserError("the reason")
+    assert explain(wrapped) == "the reason"
     with pytest.raises(ZeroDivisionError), friendly():
         _ = 1 / 0

@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+
 from tiny import ROOT
 
 CONF = ROOT / "conf"
@@ -17,7 +18,9 @@ CHOICES = [
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_each_choice_composes_without_data(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_choice_composes_without_data(
+    choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [choice])
@@ -36,5 +39,10 @@ def test_each_model_is_made(choice: str) -> None:
 def test_each_file_says_what_it_is(choice: str) -> None:
     """A comment on top, or a name that says it (none, full, constant)."""
     group, name = choice.split("=")
-    text = (CONF / group / f"{name}.yaml").read_text().replace("# @package model", "").replace("# @package _global_", "")
+    text = (
+        (CONF / group / f"{name}.yaml")
+        .read_text()
+        .replace("# @package model", "")
+        .replace("# @package _global_", "")
+    )
     assert name in ("none", "full", "constant") or text.strip().startswith("#")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import config
 
 from alexnet.errors import UserError
 from alexnet.loggers import ResumableCSVLogger, forget_from, last_metrics, wandb_logger
+from tiny import config
 from train import train
 
 BLOCK = 32768  # bytes of a LevelDB log's block

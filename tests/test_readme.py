@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from tiny import DEMO, ROOT, TINY
 
 README = (ROOT / "README.md").read_text()
@@ -34,14 +35,20 @@ def test_each_command_names_a_script_and_settings_that_exist(command: str) -> No
 
 def _first(parser: OverridesParser, item: str) -> str:
     override = parser.parse_override(item)
-    return next(iter(override.sweep_string_iterator())) if override.is_sweep_override() else item.split("=", 1)[1]
+    return (
+        next(iter(override.sweep_string_iterator()))
+        if override.is_sweep_override()
+        else item.split("=", 1)[1]
+    )
 
 
 def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
     first = next(line for line in LINES if line.startswith("pip install -e . && python"))
     script = arguments(first.split(" && ")[1])
     settings = [f"output_dir='{tmp_path}'", *DEMO, *TINY]
-    done = subprocess.run([sys.executable, *script, *settings], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, *script, *settings], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert "directory" in done.stdout
 
@@ -51,7 +58,11 @@ def test_the_first_command_learns(tmp_path: Path) -> None:
     first = next(line for line in LINES if line.startswith("pip install -e . && python"))
     script = arguments(first.split(" && ")[1])
     done = subprocess.run(
-        [sys.executable, *script, f"output_dir='{tmp_path}'"], cwd=ROOT, capture_output=True, text=True, timeout=900
+        [sys.executable, *script, f"output_dir='{tmp_path}'"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     error = re.search(r"val error +top-1 ([\d.]+) %", done.stdout)

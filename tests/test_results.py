@@ -47,7 +47,8 @@ def test_paths_names_and_hardware_do_not_change_the_hash(key: str, value: Any) -
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("seed", 1), ("data.batch_size", 64), ("trainer.max_epochs", 1), ("trainer.precision", "16")]
+    ("key", "value"),
+    [("seed", 1), ("data.batch_size", 64), ("trainer.max_epochs", 1), ("trainer.precision", "16")],
 )
 def test_what_is_computed_changes_the_hash(key: str, value: Any) -> None:
     assert run_hash(changed(key, value), "d") != run_hash(CONFIG, "d")
@@ -71,7 +72,10 @@ def test_a_run_is_found_under_any_name(tmp_path: Path) -> None:
 def test_results_say_null_where_json_has_no_number(tmp_path: Path) -> None:
     run = Run(CONFIG, "0", tmp_path)
     run.write({"status": "failed", "hash": "0", "metrics": {"loss": math.nan, "error": [math.inf, 1.5]}})
-    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == {"loss": None, "error": [None, 1.5]}
+    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == {
+        "loss": None,
+        "error": [None, 1.5],
+    }
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -49,7 +50,9 @@ class LastCheckpoint(Checkpoint):
         self.saved_at = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
+            both = (signal.SIGINT, signal.SIGTERM)
+            self.before = {number: signal.signal(number, self._ask) for number in both}
         self.saved_at = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from alexnet.errors import UserError
-from alexnet.optim import advance
+from alexnet.optim import advance, hold_fixed
 
 SPLITS = ("train", "minival", "val")
 MEASURES = ("loss", "top1_error", "top5_error")
@@ -76,6 +76,8 @@ class Classifier(lightning.LightningModule):
         optimizer = self.make_optimizer(self.network)
         # not handed to Lightning, which saves its checkpoints before it steps a plateau schedule
         self.schedule = self.make_schedule(optimizer) if self.make_schedule else None
+        if self.schedule:
+            hold_fixed(optimizer)
         return optimizer
 
     def on_train_epoch_start(self) -> None:

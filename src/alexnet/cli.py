@@ -16,6 +16,9 @@ def friendly() -> Iterator[None]:
     """Ends the program with one message where the user can help; HYDRA_FULL_ERROR=1 shows it all."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         message = explain(error)
         if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":

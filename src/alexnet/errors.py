@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import inf
 
 
 class UserError(ValueError):
@@ -11,7 +12,7 @@ class UserError(ValueError):
 def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     """Raises UserError, naming key, value and the allowed values, unless value is one of them."""
     allowed = list(allowed)
-    if value in allowed:
+    if any(value == each and type(value) is type(each) for each in allowed):
         return
     names = [str(name) for name in allowed]
     near = get_close_matches(str(value), names, n=1)
@@ -19,7 +20,15 @@ def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     raise UserError(f"{key}={value} is not possible: choose {', '.join(names)}.{hint}")
 
 
-def check_range(key: str, value: float, low: float, high: float) -> None:
-    """Raises UserError, naming key, value and range, unless low <= value < high."""
-    if not low <= value < high:
-        raise UserError(f"{key}={value} is not possible: choose a number from {low} to below {high}.")
+def check_range(key: str, value: object, low: float, high: float = inf) -> None:
+    """Raises UserError, naming key, value and range, unless value is a number and low <= value < high."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high:
+        return
+    limit = f" to below {high:g}" if high < inf else " on"
+    raise UserError(f"{key}={value} is not possible: choose a number from {low:g}{limit}.")
+
+
+def check_whole(key: str, value: object, low: int) -> None:
+    """Raises UserError, naming key, value and limit, unless value is a whole number from low on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise UserError(f"{key}={value} is not possible: choose a whole number from {low} on.")

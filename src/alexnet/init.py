@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from alexnet.errors import UserError
+from alexnet.errors import UserError, check_range
 
 
 def weighted(network: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
@@ -17,8 +17,8 @@ def weighted(network: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
 class Gaussian:
     """Weights from N(0, std^2), constant biases (P 5).
 
-    std, bias: a number per layer name, and "default" for the layers not named.
-    Raises UserError where a name is no layer that AlexNet has.
+    std, bias: a number for each layer by its name, or under "default".
+    Raises UserError for a name that is no layer of AlexNet's, a layer without a number, a negative std.
     """
 
     KNOWN = ("default", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -28,13 +28,22 @@ class Gaussian:
             unknown = [str(name) for name in values if name not in self.KNOWN]
             if unknown:
                 raise UserError(f"model.init.{key} names {unknown[0]}: choose of {', '.join(self.KNOWN)}.")
+        for name, value in std.items():
+            check_range(f"model.init.std.{name}", value, 0)
         self.std, self.bias = dict(std), dict(bias)
 
     def __call__(self, network: nn.Sequential) -> None:
         for name, module in weighted(network):
-            nn.init.normal_(module.weight, std=self.std.get(name, self.std["default"]))
+            nn.init.normal_(module.weight, std=_value("std", self.std, name))
             if module.bias is not None:
-                nn.init.constant_(module.bias, self.bias.get(name, self.bias["default"]))
+                nn.init.constant_(module.bias, _value("bias", self.bias, name))
+
+
+def _value(key: str, values: Mapping[str, float], name: str) -> float:
+    found = values.get(name, values.get("default"))
+    if found is None:
+        raise UserError(f"model.init.{key} has no number for {name}, and no default.")
+    return found
 
 
 class Kaiming:

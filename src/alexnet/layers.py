@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet.errors import UserError, check_range
+from alexnet.errors import check_range, check_whole
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
@@ -56,11 +56,11 @@ class LocalResponseNorm(nn.Module):
         divide_alpha_by_n: bool = True,
     ) -> None:
         super().__init__()
-        if n < 1 or n != int(n):
-            raise UserError(f"model.norm.n={n} is not possible: choose a whole number from 1 on.")
-        check_range("model.norm.k", k, 1e-12, float("inf"))
-        check_range("model.norm.alpha", alpha, 0.0, float("inf"))
-        self.n, self.k, self.alpha, self.beta = int(n), k, alpha, beta
+        check_whole("model.norm.n", n, 1)
+        check_range("model.norm.k", k, 1e-12)
+        check_range("model.norm.alpha", alpha, 0)
+        check_range("model.norm.beta", beta, 0)
+        self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
         self.divide_alpha_by_n = divide_alpha_by_n
 
     def forward(self, activations: Tensor) -> Tensor:

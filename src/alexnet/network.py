@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+import torch
 from torch import nn
 
-from alexnet.errors import UserError, check_choice, check_range
+from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.layers import CeilConv2d, output_size
 
 
@@ -46,6 +47,11 @@ TOWERS = (1, 2)
 Factory = Callable[[], nn.Module]
 
 
+def overlapping() -> nn.Module:
+    """P 3.4: windows of 3 every 2 pixels, counted with a ceiling as cuda-convnet does."""
+    return nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
+
+
 class AlexNet(nn.Sequential):
     """The network: images (N, 3, crop_size, crop_size), 0-255 minus the mean -> logits (N, num_classes).
 
@@ -71,17 +77,16 @@ class AlexNet(nn.Sequential):
         width: float = 1.0,
         remove: Iterable[str] = (),
         norm: Factory | None = None,
-        pooling: Factory | None = None,
+        pooling: Factory | None = overlapping,
         dropout: Factory | None = None,
         init: Callable[[nn.Sequential], None] | None = None,
     ) -> None:
         super().__init__()
         self.crop_size, self.num_classes, self.towers = crop_size, num_classes, towers
+        self._check(width, remove)
         self.removed = tuple(remove)
-        self._check(width)
-        pooling = pooling or (lambda: nn.MaxPool2d(3, 2, ceil_mode=True))
         extras = {"norm": norm, "pool": pooling, "dropout": dropout}
-        sizes = map_sizes(PUBLISHED, crop_size, pooling())
+        sizes = map_sizes(PUBLISHED, crop_size, pooling() if pooling else None)
         channels = 3
         for layer in PUBLISHED:
             if layer.name == "fc6":
@@ -111,15 +116,18 @@ class AlexNet(nn.Sequential):
     def _scaled(self, maps: int, width: float) -> int:
         return max(1, round(maps * width / self.towers)) * self.towers
 
-    def _check(self, width: float) -> None:
+    def _check(self, width: float, remove: Iterable[str]) -> None:
+        check_whole("crop_size", self.crop_size, 1)
+        check_whole("model.num_classes", self.num_classes, 1)
         check_choice("model.towers", self.towers, TOWERS)
-        check_range("model.width", width, 1e-6, float("inf"))
-        check_range("model.num_classes", self.num_classes, 1, float("inf"))
-        for name in self.removed:
+        check_range("model.width", width, 1e-6)
+        if isinstance(remove, str):
+            raise UserError(f"model.remove={remove} is not possible: write model.remove=[{remove}].")
+        for name in remove:
             check_choice("model.remove", name, REMOVABLE)
 
 
-def map_sizes(layers: Sequence[Layer], crop_size: int, pool: nn.Module) -> list[int]:
+def map_sizes(layers: Sequence[Layer], crop_size: int, pool: nn.Module | None) -> list[int]:
     """Side of the maps behind each convolution and its pool, in pixels.
 
     Raises UserError naming the first layer whose window is larger than what it sees, and the
@@ -134,20 +142,22 @@ def map_sizes(layers: Sequence[Layer], crop_size: int, pool: nn.Module) -> list[
     return sizes
 
 
-def _trace(layers: Sequence[Layer], size: int, pool: nn.Module) -> tuple[list[int], str]:
+def _trace(layers: Sequence[Layer], size: int, pool: nn.Module | None) -> tuple[list[int], str]:
+    """Sizes, and where the windows stop fitting, if they do."""
     sizes: list[int] = []
     for layer in layers:
-        windows = [(layer.name, layer.kernel, layer.stride, layer.padding)] if layer.kernel else []
-        if layer.pool:
-            windows.append((f"pool{layer.name[-1]}", _int(pool, "kernel_size"), _int(pool, "stride"), 0))
-        for name, kernel, stride, padding in windows:
-            if size + 2 * padding < kernel:
-                return sizes, f"{name} has a {kernel}x{kernel} window and is given {size}x{size}"
-            size = output_size(size, kernel, stride, padding)
+        if layer.kernel:
+            if size + 2 * layer.padding < layer.kernel:
+                return sizes, _too_small(layer.name, layer.kernel, size)
+            size = output_size(size, layer.kernel, layer.stride, layer.padding)
+        if layer.pool and pool:
+            window = int(pool.kernel_size)  # type: ignore[arg-type]
+            if size + 2 * int(pool.padding) < window:  # type: ignore[arg-type]
+                return sizes, _too_small(f"pool{layer.name[-1]}", window, size)
+            size = pool(torch.empty(1, 1, size, size, device="meta")).shape[-1]
         sizes.append(size)
     return sizes, ""
 
 
-def _int(module: nn.Module, name: str) -> int:
-    value = getattr(module, name)
-    return int(value[0] if isinstance(value, tuple) else value)
+def _too_small(name: str, window: int, size: int) -> str:
+    return f"{name} has a {window}x{window} window and is given {size}x{size}"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from alexnet.errors import check_range
+from alexnet.errors import check_range, check_whole
 
 Groups = list[dict[str, Any]]
 
@@ -25,23 +25,24 @@ def weight_and_bias_groups(
 
     bias_lr_fixed: the schedule leaves the biases' rate alone, as in the 2012 source's experiment 145.
     """
-    check_range("optim.lr", lr, 0.0, float("inf"))
-    check_range("optim.weight_decay", weight_decay, 0.0, float("inf"))
+    check_range("optim.lr", lr, 0)
+    check_range("optim.weight_decay", weight_decay, 0)
     named = list(network.named_parameters())
-    biases = [parameter for name, parameter in named if name.endswith("bias")]
-    weights = [parameter for name, parameter in named if not name.endswith("bias")]
+    biases: list[Tensor] = [parameter for name, parameter in named if name.endswith("bias")]
+    weights: list[Tensor] = [parameter for name, parameter in named if not name.endswith("bias")]
     bias_lr = lr if bias_lr is None else bias_lr
     bias_weight_decay = weight_decay if bias_weight_decay is None else bias_weight_decay
+    check_range("optim.bias_lr", bias_lr, 0)
+    check_range("optim.bias_weight_decay", bias_weight_decay, 0)
     return [
-        {"name": "weights", "params": weights, "lr": lr, "weight_decay": weight_decay, "lr_fixed": False},
-        {
-            "name": "biases",
-            "params": biases,
-            "lr": bias_lr,
-            "weight_decay": bias_weight_decay,
-            "lr_fixed": bias_lr_fixed,
-        },
+        _group("weights", weights, lr, weight_decay, fixed=False),
+        _group("biases", biases, bias_lr, bias_weight_decay, bias_lr_fixed),
     ]
+
+
+def _group(name: str, params: list[Tensor], lr: float, weight_decay: float, fixed: bool) -> dict[str, Any]:
+    rates = {"lr": lr, "first_lr": lr, "lr_fixed": fixed}
+    return {"name": name, "params": params, "weight_decay": weight_decay, **rates}
 
 
 def published(
@@ -53,7 +54,7 @@ def published(
 
 def sgd(network: nn.Module, lr: float, momentum: float, weight_decay: float, **biases: Any) -> Optimizer:
     """torch.optim.SGD over the same groups: its learning rate stays outside the velocity."""
-    check_range("optim.momentum", momentum, 0.0, 1.0)
+    check_range("optim.momentum", momentum, 0, 1)
     return SGD(weight_and_bias_groups(network, lr, weight_decay, **biases), lr, momentum)
 
 
@@ -65,7 +66,8 @@ class PublishedSGD(Optimizer):
     """
 
     def __init__(self, params: Iterable[Tensor] | Groups, lr: float = 0.01, momentum: float = 0.9) -> None:
-        check_range("optim.momentum", momentum, 0.0, 1.0)
+        check_range("optim.lr", lr, 0)
+        check_range("optim.momentum", momentum, 0, 1)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
 
     @overload
@@ -118,6 +120,10 @@ class Plateau(ReduceLROnPlateau):
         times: int = 3,
         threshold: float = 0.1,
     ) -> None:
+        check_range("schedule.factor", factor, 1e-12, 1)
+        check_whole("schedule.patience", patience, 0)
+        check_whole("schedule.times", times, 0)
+        check_range("schedule.threshold", threshold, 0)
         super().__init__(optimizer, "min", factor, patience, threshold, threshold_mode="abs")
         self.times, self.lowered = times, 0
 
@@ -136,8 +142,13 @@ def advance(schedule: Any, error: float) -> bool:
 
     Groups marked lr_fixed get their first rate back.
     """
-    before = [group["lr"] for group in schedule.optimizer.param_groups]
     schedule.step(error) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
-    for group, lr in zip(schedule.optimizer.param_groups, before, strict=True):
-        group["lr"] = lr if group.get("lr_fixed") else group["lr"]
+    hold_fixed(schedule.optimizer)
     return bool(getattr(schedule, "exhausted", False))
+
+
+def hold_fixed(optimizer: Optimizer) -> None:
+    """Undoes what a scheduler did to groups marked lr_fixed."""
+    for group in optimizer.param_groups:
+        if group.get("lr_fixed"):
+            group["lr"] = group["first_lr"]

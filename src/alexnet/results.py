@@ -23,7 +23,10 @@ NOT_HASHED = frozenset(
     (
         *("name", "rerun", "output_dir", "cache_dir", "run_dir", "logger", "checkpoint"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack")),
-        *(f"trainer.{key}" for key in ("accelerator", "devices", "profiler", "enable_progress_bar")),
+        *(
+            f"trainer.{key}"
+            for key in ("accelerator", "devices", "strategy", "profiler", "enable_progress_bar")
+        ),
         *(f"trainer.{key}" for key in ("enable_model_summary", "log_every_n_steps")),
     )
 )

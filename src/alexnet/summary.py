@@ -16,12 +16,13 @@ def layers(network: nn.Module, crop_size: int) -> list[Row]:
     rows: list[Row] = []
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(_note(name, rows)) for name, module in leaves]
-    training = network.training
+    training = {module: module.training for module in network.modules()}
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, crop_size, crop_size, device=next(network.parameters()).device))
     finally:
-        network.train(training)
+        for module, flag in training.items():
+            module.training = flag
         for handle in handles:
             handle.remove()
     return rows

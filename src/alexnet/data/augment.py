@@ -59,7 +59,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         check_choice("augment.colour_unit", self.colour_unit, UNITS)
-        check_range("augment.colour_noise", self.colour_noise, 0.0, float("inf"))
+        check_range("augment.colour_noise", self.colour_noise, 0)
 
     def draw(self, count: int, span: int, seed: int, epoch: int) -> Epoch:
         """span: image_size - crop_size, in pixels."""

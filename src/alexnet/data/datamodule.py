@@ -14,7 +14,7 @@ from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
 from alexnet.data.prepare import Read, Statistics, fits_pack, from_files, from_pack, statistics
 from alexnet.data.sources import ImageSet, Split
-from alexnet.errors import UserError, check_choice, check_range
+from alexnet.errors import UserError, check_choice, check_range, check_whole
 
 PACKS = ("auto", "none")
 
@@ -156,7 +156,7 @@ class ImageData(lightning.LightningDataModule):
 
     def _check(self) -> None:
         check_choice("data.pack", self.pack, PACKS)
-        check_range("data.batch_size", self.batch_size, 1, float("inf"))
+        check_whole("data.batch_size", self.batch_size, 1)
         check_range("data.minival_fraction", self.minival_fraction, 0.0, 1.0)
         image_size, crop_size = self.sizes
         if crop_size > image_size:
