@@ -176,7 +176,6 @@ def test_odd_file_names_are_names(tmp_path: Path, opened: list[Path]) -> None:
     assert _of(tmp_path / "two", tmp_path / "cache") != first
 
 
-@pytest.mark.xfail(strict=True, reason="what is remembered is split at every kind of line break")
 @pytest.mark.parametrize("name", LINE_BREAKS)
 def test_names_with_line_breaks_are_remembered(name: str, tmp_path: Path, opened: list[Path]) -> None:
     images = _named(tmp_path / "one", [name])
@@ -186,7 +185,6 @@ def test_names_with_line_breaks_are_remembered(name: str, tmp_path: Path, opened
     assert opened == []
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="such a name is hashed as strict UTF-8")
 def test_names_that_are_no_utf8_are_names(tmp_path: Path) -> None:
     fingerprint(_named(tmp_path / "one", [NOT_UTF8]), tmp_path / "cache")
 

@@ -71,7 +71,6 @@ def test_hidden_folders_are_no_classes(own_folder: Path, image_set: ImageSet) ->
     assert (found.classes, found.train.files) == (image_set.classes, image_set.train.files)
 
 
-@pytest.mark.xfail(strict=True, reason="hidden files and folders inside a class folder are taken for images")
 @pytest.mark.parametrize("name", ["._ant_0.jpg", ".ipynb_checkpoints/ant_0-checkpoint.jpg"])
 def test_hidden_files_inside_a_class_are_no_images(name: str, own_folder: Path, image_set: ImageSet) -> None:
     hidden = own_folder / "train" / "ant" / name
@@ -163,9 +162,6 @@ def test_the_demo_leaves_a_folder_of_others_alone(own_folder: Path) -> None:
     assert not (own_folder / "manifest.json").exists()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=UserError, reason="Demo draws into a folder called ~ and looks in HOME"
-)
 def test_the_demo_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

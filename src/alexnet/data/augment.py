@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.prepare import Statistics
-from alexnet.errors import check_choice, check_range
+from alexnet.errors import check_choice, check_range, check_whole
 
 ORDER, CROP, FLIP, COLOUR, SPLIT = range(5)  # one stream of random numbers for each use
 UNITS = ("root", "eigenvalue")
@@ -60,6 +60,8 @@ class Augment:
     def __post_init__(self) -> None:
         check_choice("augment.colour_unit", self.colour_unit, UNITS)
         check_range("augment.colour_noise", self.colour_noise, 0)
+        if self.colour_until is not None:
+            check_whole("augment.colour_until", self.colour_until, 0)
 
     def draw(self, count: int, span: int, seed: int, epoch: int) -> Epoch:
         """span: image_size - crop_size, in pixels."""

@@ -52,7 +52,7 @@ class ImageData(lightning.LightningDataModule):
         self.cache_dir = cache_dir / f"{fingerprint[:16]}-{image_size}px"
         self.sizes, self.batch_size = (image_size, crop_size), batch_size
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads
         self._check()
         self.reads: dict[str, Read] = {}
         self.pixels: Pixels | None = None
@@ -92,17 +92,15 @@ class ImageData(lightning.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What prediction needs of the training data."""
         assert self.pixels is not None
-        return {
-            "mean": self.pixels.mean,
-            "components": self.pixels.components,
-            "classes": self.images.classes,
-        }
+        pixels = {"mean": self.pixels.mean, "components": self.pixels.components}
+        return pixels | {"classes": self.images.classes, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises UserError if the checkpoint was made on other data."""
+        """Raises UserError if the checkpoint was made on other data, or other crops of it."""
         self.setup("fit")
-        assert self.pixels is not None
-        if state["classes"] != self.images.classes or not torch.equal(state["mean"], self.pixels.mean):
+        own = self.state_dict()
+        same = all(state[key] == own[key] for key in ("classes", "fingerprint"))
+        if not same or not torch.equal(state["mean"], own["mean"]):
             raise UserError("the checkpoint was made on other data: use rerun=true to start anew.")
 
     def describe(self) -> dict[str, Any]:
@@ -146,7 +144,7 @@ class ImageData(lightning.LightningDataModule):
             self.seed,
             augment,
             self._position if augment else lambda: (0, 0),
-            self.threads,
+            self.threads or os.cpu_count() or 1,
         )
 
     def _position(self) -> tuple[int, int]:
@@ -157,6 +155,9 @@ class ImageData(lightning.LightningDataModule):
     def _check(self) -> None:
         check_choice("data.pack", self.pack, PACKS)
         check_whole("data.batch_size", self.batch_size, 1)
+        check_whole("data.threads", self.threads, 0)
+        check_whole("data.image_size", self.sizes[0], 1)
+        check_whole("data.crop_size", self.sizes[1], 1)
         check_range("data.minival_fraction", self.minival_fraction, 0.0, 1.0)
         image_size, crop_size = self.sizes
         if crop_size > image_size:

@@ -23,13 +23,13 @@ def fingerprint(images: ImageSet, cache_dir: Path) -> str:
     total = hashlib.blake2b(digest_size=16)
     for name, split in images.splits.items():
         for file, digest in zip(split.files, _digests(split, cache_dir), strict=True):
-            total.update(f"{name}\0{file}\0{digest}\n".encode())
+            total.update(f"{name}\0{file}\0{digest}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
 def _digests(split: Split, cache_dir: Path) -> Iterable[str]:
     place = hashlib.blake2b(str(split.root).encode(), digest_size=8).hexdigest()
-    memory = cache_dir / "digests" / f"{place}.tsv"
+    memory = cache_dir / "digests" / f"{place}.txt"
     known = _read(memory)
     stamps = {file: _stamp(split.root / file) for file in split.files}
     changed = [file for file in split.files if known.get(file, ("", ""))[0] != stamps[file]]
@@ -61,10 +61,10 @@ def _digest(path: Path) -> str:
 def _read(memory: Path) -> Known:
     if not memory.exists():
         return {}
-    rows = (line.split("\t", 2) for line in memory.read_text("utf-8", "surrogateescape").splitlines())
+    rows = (row.split("\t", 2) for row in memory.read_bytes().decode("utf-8", "surrogateescape").split("\0"))
     return {row[2]: (row[0], row[1]) for row in rows if len(row) == 3}
 
 
 def _write(memory: Path, known: Known) -> None:
-    lines = (f"{stamp}\t{digest}\t{file}\n" for file, (stamp, digest) in known.items())
+    lines = (f"{stamp}\t{digest}\t{file}\0" for file, (stamp, digest) in known.items())
     write_atomically(memory, "".join(lines).encode("utf-8", "surrogateescape"))

@@ -8,7 +8,7 @@ from shutil import disk_usage
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
@@ -42,12 +42,19 @@ def decode(path: Path, image_size: int) -> Pixels:
     """
     try:
         with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+            rgb = _rgb(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no readable image ({error}): repair or remove it.") from error
     resized = functional.resize(rgb, [image_size], antialias=True)
     cropped = functional.center_crop(resized, [image_size, image_size])
     return np.asarray(cropped, dtype=np.uint8).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255 instead of scaling
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    # Pillow asks for this detour where a palette has shades of transparency
+    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
 
 
 def from_files(split: Split, image_size: int) -> Read:

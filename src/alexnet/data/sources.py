@@ -97,7 +97,8 @@ class Demo(Folders):
 
     def load(self) -> ImageSet:
         try:
-            demo.draw_dataset(Path(str(self.root)), self.train_images, self.val_images, self.size, self.seed)
+            root = Path(str(self.root)).expanduser()
+            demo.draw_dataset(root, self.train_images, self.val_images, self.size, self.seed)
         except ValueError as error:
             raise UserError(str(error)) from error
         found = super().load()
@@ -128,6 +129,8 @@ def _scan(folder: Path, classes: list[str]) -> Split:
 
 
 def _images(folder: Path, name: str) -> Iterator[str]:
-    for where, _, names in os.walk(folder / name):
+    for where, folders, names in os.walk(folder / name):
+        folders[:] = [each for each in folders if each[0] != "."]  # what os.walk enters next
         inside = Path(where).relative_to(folder)
-        yield from ((inside / file).as_posix() for file in names if file.lower().endswith(EXTENSIONS))
+        shown = (file for file in names if file[0] != ".")
+        yield from ((inside / file).as_posix() for file in shown if file.lower().endswith(EXTENSIONS))
