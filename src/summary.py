@@ -6,7 +6,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from alexnet.cli import friendly
+import launch
 from alexnet.errors import check_choice
 
 FORMATS = ("text", "json")
@@ -26,9 +26,9 @@ def summarise(cfg: DictConfig) -> str:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summary")
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    with friendly():
+    with launch.task():
         print(summarise(cfg))
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main, "summary")

@@ -10,8 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import launch
 from alexnet import results
-from alexnet.cli import INTERRUPTED, friendly
+from alexnet.cli import INTERRUPTED
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import ImageSet
 from alexnet.errors import check_whole
@@ -73,7 +74,7 @@ def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> r
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Returns the last minival error, for sweepers that optimise."""
-    with friendly():
+    with launch.task():
         result = train(cfg)
     if result["status"] == "interrupted":
         sys.exit(INTERRUPTED)
@@ -82,4 +83,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main, "train")

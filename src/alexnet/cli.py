@@ -1,7 +1,6 @@
 """How errors reach people: one message, exit status 1, no traceback."""
 
 import errno
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 
 
 @contextmanager
-def friendly() -> Iterator[None]:
-    """Ends the program with one message where the user can help; HYDRA_FULL_ERROR=1 shows it all."""
+def friendly(full: bool = False) -> Iterator[None]:
+    """Ends the program with one message where the user can help; full: shows the traceback instead."""
     try:
         yield
     except KeyboardInterrupt:
@@ -21,7 +20,7 @@ def friendly() -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except Exception as error:
         message = explain(error)
-        if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if message is None or full:
             raise
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.exit(1)

@@ -22,7 +22,7 @@ OWN_FILES = (RESULT, LAST, BEST, "metrics.csv", "hparams.yaml", "kernels.png", "
 NOT_HASHED = frozenset(
     (
         *("name", "rerun", "output_dir", "cache_dir", "run_dir", "logger", "checkpoint"),
-        *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack")),
+        *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
         *(
             f"trainer.{key}"
             for key in ("accelerator", "devices", "strategy", "profiler", "enable_progress_bar")

@@ -28,7 +28,15 @@ from alexnet.results import BEST, LAST, Result, Run, read
 log = logging.getLogger("alexnet")
 
 
-DATA_SETTINGS = ("image_size", "crop_size", "batch_size", "minival_fraction", "pack", "threads")
+DATA_SETTINGS = (
+    "image_size",
+    "crop_size",
+    "batch_size",
+    "minival_fraction",
+    "pack",
+    "threads",
+    "skip_broken",
+)
 
 
 def seed(number: int) -> None:
@@ -95,6 +103,8 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     run.write(result)
     try:
         with _log_file(run.directory / "train.log"):
+            data.prepare()
+            result["data"] = data.describe()
             _train_and_measure(module, data, trainer, run.directory)
         result["status"] = "completed"
     except Interrupted:

@@ -189,6 +189,19 @@ def test_names_that_are_no_utf8_are_names(tmp_path: Path) -> None:
     fingerprint(_named(tmp_path / "one", [NOT_UTF8]), tmp_path / "cache")
 
 
+def test_the_border_between_the_splits_counts(tmp_path: Path) -> None:
+    """The same files in the same order, of which the second is in train or in val."""
+    digests = set()
+    for train, val in ((["1", "2"], ["3"]), (["1"], ["2", "3"])):
+        for split, names in (("train", train), ("val", val)):
+            folder = tmp_path / str(len(train)) / split / "x"
+            folder.mkdir(parents=True)
+            for name in names:
+                (folder / f"{name}.png").write_bytes(b"")
+        digests.add(_of(tmp_path / str(len(train)), tmp_path / "cache"))
+    assert len(digests) == 2
+
+
 def test_names_and_contents_do_not_run_together(tmp_path: Path) -> None:
     """Moving the border between two names makes another set."""
     digests = set()

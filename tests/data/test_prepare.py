@@ -1,179 +1,190 @@
-"""Decoding against a plain recipe, statistics against numpy, and files that are kept."""
+"""One pass finds pixels, statistics (against numpy) and broken images, and is kept on disk."""
 
-import io
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from alexnet.data import prepare
-from alexnet.data.prepare import Read, decode, fits_pack, from_files, from_pack, statistics
-from alexnet.data.sources import Folders, ImageSet
+from alexnet.data import prepare as module
+from alexnet.data.decode import BrokenImageError, decode
+from alexnet.data.prepare import Prepared, fits_pack, prepare, refuse_broken, tell_broken
+from alexnet.data.sources import Folders, ImageSet, Split
 from alexnet.errors import UserError
 
 SIZE = 24
+BROKEN = ["train/ant/ant_1.png", "train/cat/cat_11.png", "val/bee/bee_0.jpg"]
 
 
-def _picture(width: int, height: int) -> Image.Image:
-    """Noise on a slope: without antialiasing or from another place it would look different."""
-    noise = np.random.default_rng(width * 1000 + height).integers(0, 100, (height, width, 3))
-    slope = np.linspace(0, 100, width)[:, None] + np.linspace(0, 55, height)[:, None, None]
-    return Image.fromarray((noise + slope).astype(np.uint8))
-
-
-def _recipe(image: Image.Image, size: int = SIZE) -> NDArray[np.int64]:
-    """(3, size, size) of an image in memory: P 2 with Pillow alone."""
-    rgb = image.convert("RGB")
-    short = min(rgb.size)
-    width, height = (side * size // short for side in rgb.size)
-    small = rgb.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.array(small.crop((left, top, left + size, top + size)), dtype=np.int64).transpose(2, 0, 1)
-
-
-def _assert_as_recipe(path: Path, image: Image.Image) -> None:
-    found = decode(path, SIZE)
-    assert (found.dtype, found.shape) == (np.uint8, (3, SIZE, SIZE))
-    assert np.abs(found - _recipe(image)).mean() < 1
-
-
-# left over around the centre: an even number of pixels or none, so that the centre is not in doubt
-@pytest.mark.parametrize(
-    "size", [(96, 60), (60, 96), (120, 24), (24, 64), (24, 24), (100, 100), (5, 5), (1, 1), (6, 4), (3, 400)]
-)
-def test_an_image_of_any_size_becomes_the_central_square(size: tuple[int, int], tmp_path: Path) -> None:
-    image = _picture(*size)
-    image.save(tmp_path / "x.png")
-    _assert_as_recipe(tmp_path / "x.png", image)
-
-
-@pytest.mark.parametrize(
-    ("mode", "suffix"),
-    [("L", "png"), ("1", "png"), ("P", "png"), ("P", "gif"), ("LA", "png"), ("RGBA", "png"), ("CMYK", "tif")],
-)
-def test_every_mode_becomes_rgb(mode: str, suffix: str, tmp_path: Path) -> None:
-    image = _picture(96, 60).convert(mode)
-    image.save(tmp_path / f"x.{suffix}")
-    _assert_as_recipe(tmp_path / f"x.{suffix}", image)
-
-
-def test_a_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
-    """ImageNet has some."""
-    colour = Image.new("RGB", (60, 40), (200, 40, 90))
-    colour.convert("CMYK").save(tmp_path / "x.jpg", quality=100)
-    assert np.abs(decode(tmp_path / "x.jpg", SIZE) - _recipe(colour)).max() < 4
-
-
-def test_the_content_counts_and_not_the_extension(tmp_path: Path) -> None:
-    """ImageNet has a PNG called JPEG."""
-    image = _picture(96, 60)
-    image.save(tmp_path / "x.jpeg", "PNG")
-    _assert_as_recipe(tmp_path / "x.jpeg", image)
-
-
-def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
-    grey = np.linspace(0, 255, 40 * 30).reshape(30, 40)
-    Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "x.png")
-    _assert_as_recipe(tmp_path / "x.png", Image.fromarray(grey.astype(np.uint8)))
-
-
-def test_a_palette_with_shades_of_transparency_is_read_quietly(tmp_path: Path) -> None:
-    image = _picture(40, 40).convert("P")
-    image.save(tmp_path / "x.png", transparency=bytes(range(256)))
-    _assert_as_recipe(tmp_path / "x.png", image)
-
-
-def _encoded(format: str) -> bytes:
-    stream = io.BytesIO()
-    _picture(40, 30).save(stream, format)
-    return stream.getvalue()
-
-
-BROKEN = {
-    "empty": b"",
-    "text": b"this is no image",
-    "half a JPEG": _encoded("JPEG")[:600],
-    "half a PNG": _encoded("PNG")[:600],
-    "a PNG of a wrong check sum": _encoded("PNG").replace(b"IDAT", b"IDAX"),
-}
-
-
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_named(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "broken.jpg"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        decode(path, SIZE)
-    assert str(path) in str(caught.value)
-
-
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.jpg"):
-        with pytest.raises(UserError) as caught:
-            decode(path, SIZE)
-        assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["bad PPM", "PNG with a huge comment"])
-def test_an_odd_file_is_named(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "odd"
-    if kind == "bad PPM":
-        path.write_bytes(b"P6\n4x 30\n255\n" + bytes(4 * 30 * 3))
-    else:
-        comment = PngInfo()
-        comment.add_text("a", "x" * 2**21, zip=True)
-        _picture(40, 30).save(path, "PNG", pnginfo=comment)
-    with pytest.raises(UserError) as caught:
-        decode(path, SIZE)
-    assert str(path) in str(caught.value)
+@pytest.fixture
+def broken_set(own_folder: Path) -> ImageSet:
+    for name in BROKEN:
+        (own_folder / name).write_bytes(b"broken")
+    return Folders(own_folder).load()
 
 
 def _forbidden(*arguments: object) -> None:
     raise AssertionError("this was to be read from the disk")
 
 
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _assert_same(one: Prepared, two: Prepared, images: ImageSet) -> None:
+    for name, split in images.splits.items():
+        for index in range(len(split)):
+            if index not in one.broken[name]:
+                assert np.array_equal(one.reads[name](index), two.reads[name](index))
+    for first, second in zip(vars(one.statistics).values(), vars(two.statistics).values(), strict=True):
+        assert np.array_equal(first, second)
+    assert one.broken == two.broken
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 64])  # 30 images in several groups of chunks, and in one chunk
-def test_a_pack_holds_what_the_files_hold(
-    chunk: int, image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pack", [True, False])
+def test_every_image_is_read_as_decoded(
+    pack: bool, chunk: int, image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "CHUNK", chunk)
-    files = from_files(image_set.train, SIZE)
-    pack = from_pack(image_set.train, SIZE, tmp_path / "cache" / "train.npy")
-    for index in range(len(image_set.train)):
-        assert np.array_equal(files(index), decode(image_set.train.path(index), SIZE))
-        assert np.array_equal(pack(index), files(index))
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["train.npy"]
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    found = prepare(image_set, SIZE, tmp_path / "cache", pack)
+    for name, split in image_set.splits.items():
+        for index in range(len(split)):
+            assert np.array_equal(found.reads[name](index), decode(split.path(index), SIZE))
+    packs = ["train.npy", "val.npy"] if pack else []
+    assert _files(tmp_path / "cache") == ["broken.json", "statistics.npz", *packs]
+    assert found.broken == {"train": {}, "val": {}}
 
 
-def test_a_pack_is_made_once(image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = from_pack(image_set.val, SIZE, tmp_path / "val.npy")
-    monkeypatch.setattr(prepare, "decode", _forbidden)
-    again = from_pack(image_set.val, SIZE, tmp_path / "val.npy")
-    assert all(np.array_equal(first(index), again(index)) for index in range(len(image_set.val)))
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_pack_changes_nothing(broken: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    images = request.getfixturevalue("broken_set" if broken else "image_set")
+    with_pack, without = (prepare(images, SIZE, tmp_path / str(pack), pack) for pack in (True, False))
+    _assert_same(with_pack, without, images)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError])
-def test_an_interrupted_pack_leaves_nothing(
-    error: type[BaseException], image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_all_is_found_once(image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(image_set, SIZE, tmp_path, pack=True)
+    monkeypatch.setattr(module, "decode", _forbidden)
+    monkeypatch.setattr(module, "fits_pack", _forbidden)  # what is there needs no room
+    _assert_same(prepare(image_set, SIZE, tmp_path, pack=True), first, image_set)
+
+
+def test_statistics_and_broken_images_are_kept_without_a_pack(
+    broken_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(broken_set, SIZE, tmp_path, pack=False)
+    monkeypatch.setattr(module, "_pass", _forbidden)
+    again = prepare(broken_set, SIZE, tmp_path, pack=False)
+    assert again.broken == first.broken
+    assert np.array_equal(again.statistics.mean, first.statistics.mean)
+
+
+def test_a_pack_is_made_later_if_it_is_wanted_later(image_set: ImageSet, tmp_path: Path) -> None:
+    without = prepare(image_set, SIZE, tmp_path, pack=False)
+    _assert_same(prepare(image_set, SIZE, tmp_path, pack=True), without, image_set)
+    assert (tmp_path / "train.npy").exists()
+
+
+def test_a_set_that_does_not_fit_is_not_packed(
+    image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "fits_pack", lambda *arguments: asked.append(arguments))  # None: no
+    prepare(image_set, SIZE, tmp_path, pack=True)
+    assert _files(tmp_path) == ["broken.json", "statistics.npz"]
+    assert asked == [(39, SIZE, tmp_path)], "both splits together"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("stop", ["train/cat/cat_3.png", "val/ant/ant_1.png"])
+def test_an_interruption_leaves_nothing(
+    stop: str,
+    error: type[BaseException],
+    image_set: ImageSet,
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupted(path: Path, image_size: int) -> NDArray[np.uint8]:
-        if path == image_set.train.path(20):
+        if path == image_folder / stop:
             raise error
         return decode(path, image_size)
 
-    monkeypatch.setattr(prepare, "CHUNK", 4)  # some chunks are written before the error
+    monkeypatch.setattr(module, "CHUNK", 4)  # some chunks are written before the error
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "decode", interrupted)
+        patch.setattr(module, "decode", interrupted)
         with pytest.raises(error):
-            from_pack(image_set.train, SIZE, tmp_path / "train.npy")
-    assert list(tmp_path.iterdir()) == []
-    read = from_pack(image_set.train, SIZE, tmp_path / "train.npy")
-    assert np.array_equal(read(20), decode(image_set.train.path(20), SIZE))
+            prepare(image_set, SIZE, tmp_path / "cache", pack=True)
+    assert _files(tmp_path / "cache") == []
+    again, fresh = (prepare(image_set, SIZE, tmp_path / place, pack=True) for place in ("cache", "new"))
+    _assert_same(again, fresh, image_set)
+
+
+def test_broken_images_are_found_and_counted_out(
+    broken_set: ImageSet, image_set: ImageSet, tmp_path: Path
+) -> None:
+    found = prepare(broken_set, SIZE, tmp_path, pack=True)
+    files = [
+        f"{name}/{broken_set.splits[name].files[i]}" for name in found.broken for i in found.broken[name]
+    ]
+    assert files == BROKEN
+    train = image_set.train
+    good = [decode(train.path(i), SIZE) for i in range(30) if f"train/{train.files[i]}" not in BROKEN]
+    assert len(good) == 28
+    np.testing.assert_allclose(found.statistics.mean, np.mean(good, axis=0), rtol=1e-6)
+
+
+def test_broken_images_are_told_and_refused(broken_set: ImageSet, own_folder: Path, tmp_path: Path) -> None:
+    broken = prepare(broken_set, SIZE, tmp_path, pack=True).broken
+    lines = tell_broken(broken_set, broken)
+    assert lines == [f"{own_folder / name}: no image" for name in BROKEN]
+    with pytest.raises(UserError, match=r"3 of the images .*data\.skip_broken=true") as caught:
+        refuse_broken(broken_set, broken, tmp_path / "broken.txt")
+    assert all(line in str(caught.value) for line in lines)
+    assert (tmp_path / "broken.txt").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_a_message_names_some_of_many_and_the_list_all(tmp_path: Path) -> None:
+    split = Split(tmp_path, [f"{number}.jpg" for number in range(50)], np.zeros(50, dtype=np.int64))
+    broken = {"train": dict.fromkeys(range(45), "empty"), "val": {}}
+    with pytest.raises(UserError, match="and 25 more") as caught:
+        refuse_broken(ImageSet("x", ["x"], split, split), broken, tmp_path / "broken.txt")
+    assert str(caught.value).count(".jpg: empty") == 20
+    assert len((tmp_path / "broken.txt").read_text(encoding="utf-8").splitlines()) == 45
+
+
+def test_nothing_is_refused_where_nothing_is_broken(image_set: ImageSet, tmp_path: Path) -> None:
+    refuse_broken(image_set, {"train": {}, "val": {}}, tmp_path / "broken.txt")
+    assert _files(tmp_path) == []
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_a_usable_image_is_named(split: str, own_folder: Path, tmp_path: Path) -> None:
+    for path in (own_folder / split).rglob("*.*"):
+        path.write_bytes(b"broken")
+    with pytest.raises(UserError, match=str(own_folder / split)):
+        prepare(Folders(own_folder).load(), SIZE, tmp_path / "cache", pack=True)
+    assert _files(tmp_path / "cache") == []
+
+
+def test_a_file_that_could_not_be_opened_once_is_tried_again(
+    image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content, and with it the fingerprint, stays the same when it can be read again."""
+
+    def denied(path: Path, image_size: int) -> NDArray[np.uint8]:
+        if path == image_set.train.path(3):
+            raise BrokenImageError(path, "Permission denied") from PermissionError()
+        return decode(path, image_size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "decode", denied)
+        assert prepare(image_set, SIZE, tmp_path, pack=True).broken["train"] == {3: "Permission denied"}
+    assert prepare(image_set, SIZE, tmp_path, pack=True).broken["train"] == {}
 
 
 @pytest.mark.parametrize(
@@ -183,9 +194,9 @@ def test_an_interrupted_pack_leaves_nothing(
 def test_a_pack_must_keep_to_the_limit_and_leave_half_of_the_disk(
     limit: int, free: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "PACK_LIMIT", limit)
-    monkeypatch.setattr(prepare, "disk_usage", lambda path: SimpleNamespace(free=free))
-    assert fits_pack(4, 5, tmp_path / "not" / "yet") is fits  # 4 images of 3 * 5 * 5 bytes
+    monkeypatch.setattr(module, "PACK_LIMIT", limit)
+    monkeypatch.setattr(module, "disk_usage", lambda path: SimpleNamespace(free=free))
+    assert fits_pack(4, 5, tmp_path) is fits  # 4 images of 3 * 5 * 5 bytes
 
 
 def _tinted(count: int, size: int) -> NDArray[np.uint8]:
@@ -196,15 +207,24 @@ def _tinted(count: int, size: int) -> NDArray[np.uint8]:
     return np.clip(colours + np.arange(size) * 3, 0, 255).astype(np.uint8)
 
 
-def _reader(images: NDArray[np.uint8]) -> Read:
-    return lambda index: images[index]
+def _prepared(images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    """As if the files 0, 1, 2, ... held these training images, and val a black one."""
+    count, size = len(images), images.shape[-1]
+    black = np.zeros((3, size, size), dtype=np.uint8)
+    monkeypatch.setattr(
+        module, "decode", lambda path, _: black if path.name == "black" else images[int(path.name)]
+    )
+    train = Split(tmp_path, [str(number) for number in range(count)], np.zeros(count, dtype=np.int64))
+    val = Split(tmp_path, ["black"], np.zeros(1, dtype=np.int64))
+    return prepare(ImageSet("x", ["x"], train, val), size, tmp_path / "cache", pack=False)
 
 
 # around the borders of a chunk of 64 images and of a group of 16 chunks
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 130, 16 * 64 + 1])
-def test_statistics_agree_with_numpy(count: int, tmp_path: Path) -> None:
+def test_statistics_agree_with_numpy(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = _tinted(count, 6)
-    found = statistics(_reader(images), count, 6, tmp_path / "statistics.npz")
+    found = _prepared(images, tmp_path, monkeypatch).statistics
+    assert {array.dtype for array in vars(found).values()} == {np.dtype(np.float32)}
 
     mean = np.zeros((3, 6, 6), dtype=np.float64)
     for image in images:
@@ -222,38 +242,16 @@ def test_statistics_agree_with_numpy(count: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(rebuilt, covariance, rtol=1e-4, atol=0.01)
 
 
-def test_grey_images_have_one_component(tmp_path: Path) -> None:
-    images = np.repeat(_tinted(10, 6)[:, :1], 3, axis=1)
-    found = statistics(_reader(images), 10, 6, tmp_path / "statistics.npz")
+def test_grey_images_have_one_component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _prepared(np.repeat(_tinted(10, 6)[:, :1], 3, axis=1), tmp_path, monkeypatch).statistics
     np.testing.assert_allclose(np.abs(found.eigenvectors[:, 0]), np.full(3, 3**-0.5), rtol=1e-5)
     np.testing.assert_allclose(found.eigenvalues[1:], 0, atol=1e-3)
     assert np.isfinite(np.sqrt(found.eigenvalues)).all(), "rounding must not turn them negative"
 
 
-def test_statistics_are_kept(tmp_path: Path) -> None:
-    path, images = tmp_path / "cache" / "statistics.npz", _tinted(10, 6)
-    first = statistics(_reader(images), 10, 6, path)
-    again = statistics(_forbidden, 10, 6, path)
-    for one, two in zip(vars(first).values(), vars(again).values(), strict=True):
-        assert (one.dtype, one.tolist()) == (np.float32, two.tolist())
-
-
-def test_statistics_name_the_broken_file(own_folder: Path, tmp_path: Path) -> None:
-    train = Folders(own_folder).load().train
-    train.path(7).write_bytes(b"broken")
-    with pytest.raises(UserError, match=train.path(7).name):
-        statistics(from_files(train, SIZE), len(train), SIZE, tmp_path / "cache" / "statistics.npz")
-    assert not (tmp_path / "cache").exists() or list((tmp_path / "cache").iterdir()) == []
-
-
-CASES: list[Callable[[ImageSet, Path], Read]] = [
-    lambda images, path: from_files(images.train, 10),
-    lambda images, path: from_pack(images.train, 10, path),
-]
-
-
-@pytest.mark.parametrize("make", CASES)
-def test_the_image_size_bites(
-    make: Callable[[ImageSet, Path], Read], image_set: ImageSet, tmp_path: Path
-) -> None:
-    assert make(image_set, tmp_path / "train.npy")(0).shape == (3, 10, 10)
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_image_size_bites(pack: bool, image_set: ImageSet, tmp_path: Path) -> None:
+    found = prepare(image_set, 10, tmp_path, pack)
+    assert found.reads["train"](0).shape == found.statistics.mean.shape == (3, 10, 10)
+    with Image.open(image_set.train.path(0)) as image:
+        assert min(image.size) > 10

@@ -1,14 +1,16 @@
 """Folders of images become files and labels; what can't work is said with its path or key."""
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet.data.demo import CLASSES
-from alexnet.data.sources import EXTENSIONS, Demo, Folders, ImageSet
+from alexnet.data.sources import EXTENSIONS, Demo, Folders, ImageSet, Split
 from alexnet.errors import UserError
 
 
@@ -34,14 +36,17 @@ def test_train_and_val_are_their_own_folders(image_set: ImageSet, image_folder: 
     assert image_set.val.root == image_folder / "val"
 
 
-def test_the_order_does_not_depend_on_the_file_system(own_folder: Path, image_set: ImageSet) -> None:
-    folder = own_folder / "train" / "ant"
-    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
-    shutil.rmtree(folder)
-    folder.mkdir()
-    for name in sorted(contents, reverse=True):
-        (folder / name).write_bytes(contents[name])
-    assert Folders(own_folder).load().train.files == image_set.train.files
+def test_the_order_does_not_depend_on_the_file_system(
+    image_folder: Path, image_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = os.walk
+
+    def backwards(top: Path, **settings: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+        for where, folders, names in walk(top, **settings):
+            yield where, folders, sorted(names, reverse=True)
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert Folders(image_folder).load().train.files == image_set.train.files
 
 
 def test_images_in_nested_folders_belong_to_the_class(own_folder: Path) -> None:
@@ -89,6 +94,11 @@ def test_no_root_names_the_key_to_give() -> None:
         Folders(None, "flowers").load()
 
 
+def test_no_root_names_the_environment_variable_if_there_is_one() -> None:
+    with pytest.raises(UserError, match="environment variable FLOWERS"):
+        Folders(None, variable="FLOWERS").load()
+
+
 def _only_hidden_classes(root: Path) -> None:
     for folder in (root / "val").iterdir():
         folder.rename(folder.with_name(f".{folder.name}"))
@@ -125,14 +135,46 @@ def test_a_file_is_no_root(own_folder: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_class_that_one_split_lacks_is_named(split: str, own_folder: Path) -> None:
     shutil.rmtree(own_folder / split / "bee")
-    with pytest.raises(UserError, match="different classes: bee") as caught:
+    other = "train" if split == "val" else "val"
+    with pytest.raises(UserError, match=f"different classes: bee only in {other}/") as caught:
         Folders(own_folder).load()
     assert str(own_folder) in str(caught.value)
 
 
-def test_a_set_tells_its_name_and_size(image_folder: Path) -> None:
-    text = str(Folders(image_folder, "flowers").load())
-    assert text == "flowers: 30 training and 9 validation images in 3 classes"
+def test_a_set_tells_its_name_sizes_and_imbalance(image_folder: Path) -> None:
+    assert str(Folders(image_folder, "flowers").load()).splitlines() == [
+        "flowers: 30 training and 9 validation images in 3 classes",
+        "  ant 8, bee 10, cat 12",
+        "  imbalance: cat has 1.5 times as many images as ant",
+    ]
+
+
+def test_a_balanced_set_of_many_classes_tells_some(tmp_path: Path) -> None:
+    names = [f"c{number:02}" for number in range(25)]
+    split = Split(tmp_path, names, np.arange(25))
+    first, second = str(ImageSet("x", names, split, split, titles=[f"<{n}>" for n in names])).splitlines()
+    assert first == "x: 25 training and 25 validation images in 25 classes"
+    assert second.endswith("<c19> 1, and 5 more")
+
+
+def test_test_stands_in_for_a_missing_val(own_folder: Path, image_set: ImageSet) -> None:
+    (own_folder / "val").rename(own_folder / "test")
+    found = Folders(own_folder).load()
+    assert (found.val.root, found.val.files) == (own_folder / "test", image_set.val.files)
+
+
+def test_val_comes_before_test(own_folder: Path) -> None:
+    shutil.copytree(own_folder / "train", own_folder / "test")
+    assert Folders(own_folder).load().val.root == own_folder / "val"
+
+
+def test_links_are_followed_and_a_circle_ends(own_folder: Path, tmp_path: Path) -> None:
+    (own_folder / "train" / "ant").rename(tmp_path / "elsewhere")
+    (own_folder / "train" / "ant").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere")
+    train = Folders(own_folder).load().train
+    assert [int((train.labels == label).sum()) for label in range(3)] == [8, 10, 12]
+    assert train.path(0).is_file()
 
 
 def test_the_demo_says_what_it_is(tmp_path: Path) -> None:

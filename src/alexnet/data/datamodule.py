@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
-from alexnet.data.prepare import Read, Statistics, fits_pack, from_files, from_pack, statistics
-from alexnet.data.sources import ImageSet, Split
+from alexnet.data.prepare import Broken, Read, Statistics, prepare, refuse_broken, tell_broken
+from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError, check_choice, check_range, check_whole
 
 PACKS = ("auto", "none")
@@ -29,7 +29,9 @@ class ImageData(lightning.LightningDataModule):
     pack: "auto" keeps decoded images in one file where they fit, "none" decodes in each epoch.
     threads: that read; 0 takes one per core. No setting of pack or threads changes a result.
 
-    Raises UserError for impossible settings and unreadable images.
+    skip_broken: go on without images that can't be used; False: refuse them, all in one message.
+
+    Raises UserError for impossible settings and broken images.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ImageData(lightning.LightningDataModule):
         seed: int = 0,
         pack: str = "auto",
         threads: int = 0,
+        skip_broken: bool = False,
     ) -> None:
         super().__init__()
         self.images, self.seed, self.pack = images, seed, pack
@@ -52,35 +55,38 @@ class ImageData(lightning.LightningDataModule):
         self.cache_dir = cache_dir / f"{fingerprint[:16]}-{image_size}px"
         self.sizes, self.batch_size = (image_size, crop_size), batch_size
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
-        self.threads = threads
+        self.threads, self.skip_broken = threads, skip_broken
         self._check()
         self.reads: dict[str, Read] = {}
+        self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None
 
     def prepare(self) -> Statistics:
-        """Packs what fits, and gives the training set's mean and components; cached on disk."""
-        for name, split in self.images.splits.items():
-            self.reads[name] = self._reader(name, split)
-        path = self.cache_dir / "statistics.npz"
-        found = statistics(self.reads["train"], len(self.images.train), self.sizes[0], path)
-        self.pixels = Pixels.of(found, self.sizes[1], self.augment.colour_unit)
-        return found
+        """Packs what fits, and gives the training set's mean and components; cached on disk.
+
+        Raises UserError naming the broken images, unless they are to be skipped.
+        """
+        found = prepare(self.images, self.sizes[0], self.cache_dir, pack=self.pack == "auto")
+        if not self.skip_broken:
+            refuse_broken(self.images, found.broken, self.cache_dir / "broken.txt")
+        self.reads, self.broken = found.reads, found.broken
+        self.pixels = Pixels.of(found.statistics, self.sizes[1], self.augment.colour_unit)
+        return found.statistics
 
     def setup(self, stage: str) -> None:
         if self.pixels is None:
             self.prepare()
 
     def train_dataloader(self) -> Batches:
-        members = np.flatnonzero(~self.minival_mask())
-        return self._batches("train", members, self.augment)
+        return self._batches("train", ~self.minival_mask(), self.augment)
 
     def val_dataloader(self) -> Batches:
         """minival: Lightning's validation is what is measured in each epoch."""
-        return self._batches("train", np.flatnonzero(self.minival_mask()))
+        return self._batches("train", self.minival_mask())
 
     def test_dataloader(self) -> Batches:
         """val: the official split, measured once at the end."""
-        return self._batches("val", np.arange(len(self.images.val)))
+        return self._batches("val", np.ones(len(self.images.val), dtype=np.bool_))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """On the device: mirror, subtract the mean, shift the colours."""
@@ -104,16 +110,13 @@ class ImageData(lightning.LightningDataModule):
             raise UserError("the checkpoint was made on other data: use rerun=true to start anew.")
 
     def describe(self) -> dict[str, Any]:
-        """What result.json says of the data."""
-        splits = {"minival": int(self.minival_mask().sum()), "val": len(self.images.val)}
-        train = len(self.images.train) - splits["minival"]
+        """What result.json says of the data; after prepare() also what was skipped."""
+        used = {split: int(self._usable(split).sum()) for split in ("train", "val")}
+        minival = int((self.minival_mask() & self._usable("train")).sum())
         facts = {"name": self.images.name, "drawn": self.images.drawn, "note": self.images.note}
-        return facts | {
-            "fingerprint": self.fingerprint,
-            "classes": self.images.classes,
-            "train": train,
-            **splits,
-        }
+        skipped = tell_broken(self.images, self.broken)
+        facts |= {"fingerprint": self.fingerprint, "classes": self.images.classes, "skipped": skipped}
+        return facts | used | {"train": used["train"] - minival, "minival": minival}
 
     def minival_mask(self) -> NDArray[np.bool_]:
         """(N,) True for the images of train that are minival's: the same share of each class."""
@@ -126,19 +129,16 @@ class ImageData(lightning.LightningDataModule):
             mask[members[np.argsort(ranks[members])[:wanted]]] = True
         return mask
 
-    def _reader(self, name: str, split: Split) -> Read:
-        image_size = self.sizes[0]
-        total = sum(len(each) for each in self.images.splits.values())
-        path = self.cache_dir / f"{name}.npy"
-        if self.pack == "auto" and (path.exists() or fits_pack(total, image_size, self.cache_dir)):
-            return from_pack(split, image_size, path)
-        return from_files(split, image_size)
+    def _usable(self, split: str) -> NDArray[np.bool_]:
+        usable = np.ones(len(self.images.splits[split]), dtype=np.bool_)
+        usable[list(self.broken[split])] = False
+        return usable
 
-    def _batches(self, split: str, members: NDArray[np.int64], augment: Augment | None = None) -> Batches:
+    def _batches(self, split: str, wanted: NDArray[np.bool_], augment: Augment | None = None) -> Batches:
         return Batches(
             self.reads[split],
             self.images.splits[split].labels,
-            members,
+            np.flatnonzero(wanted & self._usable(split)),
             self.batch_size,
             self.sizes,
             self.seed,

@@ -1,26 +1,30 @@
-"""From files to pixels, once per data set: the paper's 256x256 images, their mean and components."""
+"""One pass over a data set: packed pixels, the training set's mean and colours, what is broken."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
-from alexnet.data.sources import Split
+from alexnet.data.decode import BrokenImageError, Pixels, blank, decode
+from alexnet.data.sources import ImageSet, Split
 from alexnet.errors import UserError
-from alexnet.files import replacing
+from alexnet.files import replacing, write_atomically
 
-Pixels = NDArray[np.uint8]
 Read = Callable[[int], Pixels]  # index -> (3, image_size, image_size)
+Broken = dict[int, str]  # index -> reason
 
 CHUNK = 64  # images a thread decodes before it asks for more
+AHEAD = 16  # chunks that are decoded at a time
 PACK_LIMIT = 8 * 2**30  # bytes; larger sets are decoded from their files in each epoch
+NAMED = 20  # broken files that a message names
 
 
 @dataclass(frozen=True)
@@ -35,96 +39,171 @@ class Statistics:
     eigenvectors: NDArray[np.float32]
 
 
-def decode(path: Path, image_size: int) -> Pixels:
-    """RGB uint8 (3, S, S): shorter side to S, then the central S x S (P 2).
+@dataclass(frozen=True)
+class Prepared:
+    """How to read an image of each split, the statistics, and the broken images of each split."""
 
-    Raises UserError naming the file if it is no image that Pillow can read.
+    reads: dict[str, Read]
+    statistics: Statistics
+    broken: dict[str, Broken]
+
+
+def prepare(images: ImageSet, image_size: int, cache_dir: Path, pack: bool) -> Prepared:
+    """Decodes all images once and keeps what it finds in cache_dir; a second call only reads that.
+
+    pack: keep the pixels too, one array (N, 3, S, S) per split, if they fit (fits_pack).
+    Raises UserError where a split has no usable image.
     """
-    try:
-        with Image.open(path) as image:
-            rgb = _rgb(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no readable image ({error}): repair or remove it.") from error
-    resized = functional.resize(rgb, [image_size], antialias=True)
-    cropped = functional.center_crop(resized, [image_size, image_size])
-    return np.asarray(cropped, dtype=np.uint8).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    packs = {name: cache_dir / f"{name}.npy" for name in images.splits}
+    packed = all(path.exists() for path in packs.values())
+    if pack and not packed:
+        packed = fits_pack(sum(map(len, images.splits.values())), image_size, cache_dir)
+    wanted = [
+        cache_dir / "statistics.npz",
+        cache_dir / "broken.json",
+        *(packs.values() if packed and pack else ()),
+    ]
+    if not all(path.exists() for path in wanted) or _repaired(images, image_size, _load_broken(wanted[1])):
+        _pass(images, image_size, cache_dir, packs if packed and pack else {})
+    use = packs if packed and pack else {}
+    reads = {name: _reader(split, image_size, use.get(name)) for name, split in images.splits.items()}
+    return Prepared(reads, _load_statistics(wanted[0]), _load_broken(wanted[1]))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255 instead of scaling
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
-    # Pillow asks for this detour where a palette has shades of transparency
-    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
-
-
-def from_files(split: Split, image_size: int) -> Read:
-    """Reads an image of the split by decoding its file."""
-    return lambda index: decode(split.path(index), image_size)
-
-
-def from_pack(split: Split, image_size: int, path: Path) -> Read:
-    """Reads from one array (N, 3, S, S) on disk, made here if it is missing."""
-    if not path.exists():
-        _write_pack(split, image_size, path)
-    pack = np.load(path, mmap_mode="r")
-    return lambda index: pack[index]
+def _repaired(images: ImageSet, image_size: int, broken: dict[str, Broken]) -> bool:
+    """Whether an image can be used now: what could not be opened once may be only a disk unplugged."""
+    paths = (images.splits[name].path(index) for name, found in broken.items() for index in found)
+    return not all(isinstance(_attempt(path, image_size), BrokenImageError) for path in paths)
 
 
 def fits_pack(images: int, image_size: int, cache_dir: Path) -> bool:
     """Whether a pack of so many images is small enough, and leaves half of the free disk free."""
-    size = images * 3 * image_size**2
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    return size <= min(PACK_LIMIT, disk_usage(cache_dir).free // 2)
+    return images * 3 * image_size**2 <= min(PACK_LIMIT, disk_usage(cache_dir).free // 2)
 
 
-def statistics(read: Read, count: int, image_size: int, path: Path) -> Statistics:
-    """Mean and principal components of images 0..count-1, streamed once and kept in path."""
-    if not path.exists():
-        found = _stream(read, count, image_size)
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, mean=found.mean, eigenvalues=found.eigenvalues, eigenvectors=found.eigenvectors)
+def tell_broken(images: ImageSet, broken: dict[str, Broken]) -> list[str]:
+    """PATH: REASON for each broken image."""
+    return [
+        f"{images.splits[name].path(i)}: {why}" for name, found in broken.items() for i, why in found.items()
+    ]
+
+
+def refuse_broken(images: ImageSet, broken: dict[str, Broken], listing: Path) -> None:
+    """Raises UserError naming the broken images, all of them in the file listing, if there are any."""
+    lines = tell_broken(images, broken)
+    if not lines:
+        return
+    write_atomically(listing, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+    shown = "\n  ".join(lines[:NAMED])
+    more = f"\n  and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+    raise UserError(
+        f"{len(lines)} of the images can't be used: repair or remove them, or go on without them by"
+        f" data.skip_broken=true. All are listed in {listing}:\n  {shown}{more}"
+    )
+
+
+def _reader(split: Split, image_size: int, pack: Path | None) -> Read:
+    if pack is None:
+        return lambda index: decode(split.path(index), image_size)
+    pixels = np.load(pack, mmap_mode="r")
+    return lambda index: pixels[index]
+
+
+@dataclass
+class _Sums:
+    """What mean and covariance follow from, over the images added so far."""
+
+    image_size: int
+    count: int = 0
+    total: NDArray[np.float64] = field(init=False)
+    products: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros((3, self.image_size, self.image_size))
+
+    def add(self, images: Pixels) -> None:  # (n, 3, S, S)
+        self.count += len(images)
+        self.total += images.sum(axis=0, dtype=np.int64)
+        colours = images.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)  # (3, n * S * S)
+        self.products += colours @ colours.T
+
+    def statistics(self) -> Statistics:
+        mean = self.total / self.count
+        colour = mean.mean(axis=(1, 2))  # (3,)
+        covariance = self.products / (self.count * self.image_size**2) - np.outer(colour, colour)
+        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
+        return Statistics(*(array.astype(np.float32) for array in (mean, values, vectors)))
+
+
+def _pass(images: ImageSet, image_size: int, cache_dir: Path, packs: dict[str, Path]) -> None:
+    sums, broken = _Sums(image_size), dict[str, Broken]()
+    with ExitStack() as stack:
+        for name, split in images.splits.items():
+            file = None
+            if name in packs:
+                file = stack.enter_context(stack.enter_context(replacing(packs[name])).open("wb"))
+            broken[name] = _pass_split(name, split, image_size, file, sums if name == "train" else None)
+            if len(broken[name]) == len(split):
+                raise UserError(f"no image in {split.root} can be used: {broken[name][0]}, for example.")
+    found = sums.statistics()
+    with replacing(cache_dir / "statistics.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, mean=found.mean, eigenvalues=found.eigenvalues, eigenvectors=found.eigenvectors)
+    write_atomically(cache_dir / "broken.json", json.dumps(broken).encode())
+
+
+def _pass_split(
+    name: str, split: Split, image_size: int, file: IO[bytes] | None, sums: _Sums | None
+) -> Broken:
+    """Written one after the other: a full disk is an error then, and not a bus error as in mapped memory."""
+    if file:
+        shape = (len(split), 3, image_size, image_size)
+        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+    broken: Broken = {}
+    for start, results in _in_order(split, image_size, f"decoding {name}"):
+        for index, result in enumerate(results, start):
+            if isinstance(result, BrokenImageError):
+                broken[index] = result.reason
+        good = [result for result in results if not isinstance(result, BrokenImageError)]
+        if sums and good:
+            sums.add(np.stack(good))
+        if file:
+            for result in results:
+                file.write((blank(image_size) if isinstance(result, BrokenImageError) else result).tobytes())
+    return broken
+
+
+Results = list[Pixels | BrokenImageError]
+
+
+def _in_order(split: Split, image_size: int, label: str) -> Iterator[tuple[int, Results]]:
+    """(start, what became of the images from there), a chunk at a time, read by several threads."""
+
+    def read(start: int) -> Results:
+        return [_attempt(split.path(i), image_size) for i in range(start, min(start + CHUNK, len(split)))]
+
+    starts = range(0, len(split), CHUNK)
+    with ThreadPoolExecutor() as pool, tqdm(total=len(split), desc=label, unit="image", delay=1) as bar:
+        for group in (starts[place : place + AHEAD] for place in range(0, len(starts), AHEAD)):
+            for start, results in zip(group, pool.map(read, group), strict=True):
+                yield start, results
+                bar.update(len(results))
+
+
+def _attempt(path: Path, image_size: int) -> Pixels | BrokenImageError:
+    try:
+        return decode(path, image_size)
+    except BrokenImageError as error:
+        return error
+
+
+def _load_statistics(path: Path) -> Statistics:
     with np.load(path) as saved:
         return Statistics(saved["mean"], saved["eigenvalues"], saved["eigenvectors"])
 
 
-def _write_pack(split: Split, image_size: int, path: Path) -> None:
-    shape = (len(split), 3, image_size, image_size)
-    with replacing(path) as temporary:
-        pack = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        chunks = _in_order(from_files(split, image_size), len(split), f"decoding {split.root.name}")
-        for start, images in chunks:
-            pack[start : start + len(images)] = images
-        pack.flush()
-
-
-def _stream(read: Read, count: int, image_size: int) -> Statistics:
-    total = np.zeros((3, image_size, image_size))
-    products = np.zeros((3, 3))
-    for _, images in _in_order(read, count, "mean and colours"):
-        total += images.sum(axis=0, dtype=np.int64)
-        colours = images.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)  # (3, n * S * S)
-        products += colours @ colours.T
-    mean = total / count
-    colour = mean.mean(axis=(1, 2))  # (3,)
-    covariance = products / (count * image_size**2) - np.outer(colour, colour)
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-    return Statistics(mean.astype(np.float32), values.astype(np.float32), vectors.astype(np.float32))
-
-
-def _in_order(read: Read, count: int, label: str) -> Iterator[tuple[int, Pixels]]:
-    """(start, images (n, 3, S, S)), a chunk at a time, read by several threads."""
-    starts = range(0, count, CHUNK)
-    with ThreadPoolExecutor() as pool, tqdm(total=count, desc=label, unit="image", delay=1) as bar:
-        for group in _groups(starts, 16):
-            ranges = [range(start, min(start + CHUNK, count)) for start in group]
-            for indices, images in zip(
-                ranges, pool.map(lambda r: np.stack([read(i) for i in r]), ranges), strict=True
-            ):
-                yield indices.start, images
-                bar.update(len(images))
-
-
-def _groups(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _load_broken(path: Path) -> dict[str, Broken]:
+    saved = json.loads(path.read_text("utf-8"))
+    return {name: {int(index): why for index, why in found.items()} for name, found in saved.items()}

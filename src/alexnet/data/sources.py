@@ -12,6 +12,7 @@ from alexnet.data import demo
 from alexnet.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
+SHOWN = 20  # classes that people are shown with their counts
 
 
 @dataclass(frozen=True)
@@ -34,45 +35,71 @@ class ImageSet:
     """A data set on disk: its splits and what people should know of it."""
 
     name: str
-    classes: list[str]
+    classes: list[str]  # names of the class folders, sorted: WordNet ids in ImageNet
     train: Split
     val: Split
     note: str = ""  # shown wherever figures on this data are shown
     drawn: bool = False  # True: no photographs, figures say nothing about the paper
+    titles: list[str] = field(default_factory=list)  # what people call the classes; empty: as the folders
     splits: dict[str, Split] = field(init=False)
-
-    def __str__(self) -> str:
-        note = f"\nnote: {self.note}" if self.note else ""
-        count = f"{len(self.train)} training and {len(self.val)} validation images"
-        return f"{self.name}: {count} in {len(self.classes)} classes{note}"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "splits", {"train": self.train, "val": self.val})
+        if not self.titles:
+            object.__setattr__(self, "titles", list(self.classes))
+
+    def __str__(self) -> str:
+        """Counts, classes with theirs, and how unequal they are."""
+        counts = np.bincount(self.train.labels, minlength=len(self.classes))
+        head = f"{self.name}: {len(self.train)} training and {len(self.val)} validation images"
+        named = [f"{title} {count}" for title, count in zip(self.titles, counts, strict=True)]
+        more = [f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else []
+        lines = [f"{head} in {len(self.classes)} classes", "  " + ", ".join(named[:SHOWN] + more)]
+        if counts.max() > counts.min():
+            few, many = self.titles[counts.argmin()], self.titles[counts.argmax()]
+            ratio = counts.max() / counts.min()
+            lines.append(f"  imbalance: {many} has {ratio:.1f} times as many images as {few}")
+        return "\n".join(lines + [f"note: {self.note}"] * bool(self.note))
 
 
 class Folders:
-    """Class folders under ROOT/train and ROOT/val, as ImageNet is unpacked.
+    """Class folders under ROOT/train and ROOT/val (or ROOT/test), as ImageNet is unpacked.
 
-    load() raises UserError for a missing root or split, no classes, a class without images, or
-    splits that disagree about the classes.
+    Symbolic links are followed, each folder once. load() raises UserError for a missing root or
+    split, no classes, a class without images, or splits that disagree about the classes.
     """
 
-    def __init__(self, root: str | Path | None, name: str = "image_folder") -> None:
-        self.root, self.name = root, name
+    def __init__(self, root: str | Path | None, name: str = "image_folder", variable: str = "") -> None:
+        self.root, self.name, self.variable = root, name, variable
 
     def load(self) -> ImageSet:
+        return self.scan(self.folder())
+
+    def folder(self) -> Path:
+        """The folder that root names; raises UserError if there is none."""
         if self.root is None:
+            other = f", or set the environment variable {self.variable}" if self.variable else ""
             raise UserError(
-                f"data={self.name} needs a folder: add data.root=PATH (it holds train/ and val/)."
+                f"data={self.name} needs a folder: add data.root=PATH{other} (it holds train/ and val/)."
             )
-        root = Path(self.root).expanduser().resolve()
+        root = Path(self.root).expanduser()
         if not root.is_dir():
             raise UserError(f"data.root={self.root} is no folder: give one that holds train/ and val/.")
-        classes = _class_names(root / "train")
-        if classes != _class_names(root / "val"):
-            odd = sorted(set(classes) ^ set(_class_names(root / "val")))
-            raise UserError(f"train/ and val/ in {root} have different classes: {', '.join(odd[:5])}.")
-        train, val = (_scan(root / split, classes) for split in ("train", "val"))
+        return root.resolve()
+
+    def scan(self, root: Path) -> ImageSet:
+        """The image set in a folder that is there."""
+        places = [root / "train", root / "val" if (root / "val").is_dir() else root / "test"]
+        if not places[1].is_dir():
+            places[1] = root / "val"
+        classes, other = (_class_names(place) for place in places)
+        if classes != other:
+            odd = [
+                f"{name} only in {places[name in other].name}/" for name in sorted(set(classes) ^ set(other))
+            ]
+            more = ", ..." if len(odd) > 5 else ""
+            raise UserError(f"the splits in {root} have different classes: {', '.join(odd[:5])}{more}.")
+        train, val = (_scan(place, classes) for place in places)
         return ImageSet(self.name, classes, train, val)
 
 
@@ -129,8 +156,14 @@ def _scan(folder: Path, classes: list[str]) -> Split:
 
 
 def _images(folder: Path, name: str) -> Iterator[str]:
-    for where, folders, names in os.walk(folder / name):
-        folders[:] = [each for each in folders if each[0] != "."]  # what os.walk enters next
+    entered: set[Path] = set()
+    for where, folders, names in os.walk(folder / name, followlinks=True):
+        real = Path(where).resolve()
+        if real in entered:  # a link back to where we have been
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(each for each in folders if each[0] != ".")  # what os.walk enters next
         inside = Path(where).relative_to(folder)
         shown = (file for file in names if file[0] != ".")
         yield from ((inside / file).as_posix() for file in shown if file.lower().endswith(EXTENSIONS))

@@ -1,0 +1,96 @@
+"""One file to RGB pixels, whatever people keep in folders."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from alexnet.errors import UserError
+
+try:  # absent on some platforms; Pillow gives the same pixels, more slowly
+    from torchcodec import decoders as torchcodec
+except (ImportError, OSError, RuntimeError):
+    torchcodec = None  # type: ignore[assignment]
+
+Pixels = NDArray[np.uint8]
+
+SMALLEST_SIDE = 2  # pixels
+PIXEL_LIMIT = 100_000_000  # of a whole image: more is taken for a decompression bomb
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit is ours
+
+
+class BrokenImageError(UserError):
+    """A file that can't be used; path and reason say which and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} can't be used ({reason}): repair or remove it, or add data.skip_broken=true."
+        )
+        self.path, self.reason = path, reason
+
+
+def decode(path: Path, image_size: int) -> Pixels:
+    """RGB uint8 (3, S, S): shorter side to S, then the central S x S (P 2).
+
+    Colours as Pillow converts them, 16-bit greys scaled to 8 bits; the first frame of an animation;
+    turned upright where EXIF says how, as people see it. Raises BrokenImageError.
+    """
+    try:
+        rgb = _read(path)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise BrokenImageError(path, _reason(error)) from error
+    resized = functional.resize(rgb, [image_size], antialias=True)
+    cropped: Tensor = functional.center_crop(resized, [image_size, image_size])
+    return cropped.numpy()
+
+
+def _read(path: Path) -> Tensor:
+    """(3, H, W) uint8."""
+    with Image.open(path) as image:  # reads the head only
+        _check_size(image)
+        pixels = _fast_jpeg(path) if image.format == "JPEG" and torchcodec else None
+        if pixels is None:
+            pixels = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image)))
+        return pixels
+
+
+def _fast_jpeg(path: Path) -> Tensor | None:
+    """By torchcodec, upright; None where it fails: Pillow may succeed, and has the clearer words."""
+    try:
+        pixels = torchcodec.decode_jpeg(path.read_bytes(), mode="RGB")  # type: ignore[attr-defined]
+    except (RuntimeError, ValueError):
+        return None
+    return pixels if isinstance(pixels, Tensor) else None
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if min(width, height) < SMALLEST_SIDE:
+        raise ValueError(f"{width}x{height} pixels are too few")
+    if width * height > PIXEL_LIMIT:
+        raise ValueError(f"{width}x{height} pixels are more than {PIXEL_LIMIT:,}")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255 instead of scaling
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    # Pillow asks for this detour where a palette has shades of transparency
+    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "cannot identify" in str(error):
+        return "no image"
+    return str(error) or type(error).__name__
+
+
+def blank(image_size: int) -> Pixels:
+    """What stands in a pack for an image that can't be used."""
+    return torch.zeros(3, image_size, image_size, dtype=torch.uint8).numpy()

@@ -1,0 +1,147 @@
+"""The public sets, through torchvision.datasets where they still have to be fetched or unpacked."""
+
+import dataclasses
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from alexnet.data.sources import Folders, ImageSet
+from alexnet.errors import UserError, check_choice
+from alexnet.files import replacing_folder
+
+IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
+
+
+class ImageNet(Folders):
+    """ILSVRC-2012: class folders, or a folder with the official archives and the devkit.
+
+    Archives are unpacked by torchvision.datasets.ImageNet, once, beside themselves. Raises
+    UserError naming the archive that is missing or damaged.
+    """
+
+    def __init__(self, root: str | Path | None, variable: str = "") -> None:
+        super().__init__(root, "imagenet", variable)
+
+    def load(self) -> ImageSet:
+        root = self.folder()
+        if not (root / "train").is_dir() or not (root / "val").is_dir():
+            _unpack_imagenet(root)
+        found = self.scan(root)
+        return dataclasses.replace(found, titles=_titled(found.classes, imagenet_titles(found.classes)))
+
+
+class Imagenette(Folders):
+    """Ten classes of ImageNet; downloaded to root, unless root is or holds an unpacked copy.
+
+    size: "full", "320px" or "160px" on the shorter side. Raises UserError if the download fails.
+    """
+
+    def __init__(self, root: str | Path | None, size: str = "160px", variable: str = "") -> None:
+        super().__init__(root, "imagenette", variable)
+        check_choice("data.source.size", size, IMAGENETTE_SIZES)
+        self.size = size
+
+    def load(self) -> ImageSet:
+        root = Path(str(self.root)).expanduser()
+        if not (root / "train").is_dir():
+            root = self._downloaded(root)
+        found = self.scan(root.resolve())
+        return dataclasses.replace(found, titles=_titled(found.classes, imagenette_titles()))
+
+    def _downloaded(self, root: Path) -> Path:
+        from torchvision.datasets import Imagenette as Source
+
+        place = root / IMAGENETTE_SIZES[self.size]
+        if not place.is_dir():
+            with _downloading("Imagenette", root):
+                root.mkdir(parents=True, exist_ok=True)
+                Source(root, size=self.size, download=True)
+        return place
+
+
+class CIFAR10(Folders):
+    """32x32 images of ten classes: class folders, or torchvision's archive, downloaded to root.
+
+    The archive's pixels are written once as PNG files, so that all sets are read alike. Raises
+    UserError if the download fails.
+    """
+
+    def __init__(self, root: str | Path | None, variable: str = "") -> None:
+        super().__init__(root, "cifar10", variable)
+
+    def load(self) -> ImageSet:
+        root = Path(str(self.root)).expanduser()
+        if not (root / "train").is_dir():
+            root = self._downloaded(root)
+        return self.scan(root.resolve())
+
+    def _downloaded(self, root: Path) -> Path:
+        place = root / "cifar10-png"
+        if not place.is_dir():
+            with replacing_folder(place) as temporary:
+                for split, train in (("train", True), ("val", False)):
+                    _write_cifar(root, temporary / split, train)
+        return place
+
+
+def _write_cifar(root: Path, folder: Path, train: bool) -> None:
+    from torchvision import datasets
+
+    with _downloading("CIFAR-10", root):
+        source = datasets.CIFAR10(root, train=train, download=True)
+    for name in source.classes:
+        (folder / name).mkdir(parents=True)
+    pairs = zip(source.data, source.targets, strict=True)  # (32, 32, 3) uint8, label
+    for number, (pixels, label) in enumerate(tqdm(pairs, f"writing {folder.name}", len(source.targets))):
+        Image.fromarray(pixels).save(folder / source.classes[label] / f"{number:05d}.png")
+
+
+def _unpack_imagenet(root: Path) -> None:
+    from torchvision.datasets import ImageNet as Source
+
+    try:
+        for split in ("train", "val"):
+            Source(root, split)
+    except ModuleNotFoundError as error:
+        raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"{root} holds neither class folders (train/, val/) nor the official archives: {error} They come"
+            " from image-net.org after registration."
+        ) from error
+
+
+@contextmanager
+def _downloading(name: str, root: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        raise UserError(
+            f"{name} could not be downloaded to {root} ({error}). Try again, or give a folder with train/"
+            " and val/ by data.root=PATH."
+        ) from error
+
+
+def imagenet_titles(classes: list[str]) -> dict[str, str]:
+    """WordNet id -> name, where the classes are the thousand of ILSVRC or some of Imagenette's."""
+    from torchvision.models import AlexNet_Weights
+
+    names = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]  # in the order of the sorted ids
+    return dict(zip(classes, names, strict=True)) if len(classes) == len(names) else imagenette_titles()
+
+
+def imagenette_titles() -> dict[str, str]:
+    """WordNet id -> name of Imagenette's ten classes."""
+    from torchvision.datasets import Imagenette as Source
+
+    return {wnid: names[0] for wnid, names in Source._WNID_TO_CLASS.items()}
+
+
+def _titled(classes: list[str], titles: dict[str, str]) -> list[str]:
+    return [f"{titles[name]} ({name})" if name in titles else name for name in classes]

@@ -1,0 +1,192 @@
+"""Decoding against a plain recipe, whatever the format and the decoder; what is broken is named."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from alexnet.data import decode as module
+from alexnet.data.decode import BrokenImageError, blank, decode
+
+SIZE = 24
+
+
+@pytest.fixture(params=["torchcodec", "Pillow"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What reads a JPEG file; without torchcodec it is Pillow."""
+    if request.param == "Pillow":
+        monkeypatch.setattr(module, "torchcodec", None)
+    elif module.torchcodec is None:
+        pytest.skip("torchcodec is not there")
+    return str(request.param)
+
+
+def _picture(width: int, height: int) -> Image.Image:
+    """Noise on a slope: without antialiasing or from another place it would look different."""
+    noise = np.random.default_rng(width * 1000 + height).integers(0, 100, (height, width, 3))
+    slope = np.linspace(0, 100, width)[:, None] + np.linspace(0, 55, height)[:, None, None]
+    return Image.fromarray((noise + slope).astype(np.uint8))
+
+
+def _recipe(image: Image.Image, size: int = SIZE) -> NDArray[np.int64]:
+    """(3, size, size) of an image in memory: P 2 with Pillow alone."""
+    rgb = image.convert("RGB")
+    short = min(rgb.size)
+    width, height = (side * size // short for side in rgb.size)
+    small = rgb.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.array(small.crop((left, top, left + size, top + size)), dtype=np.int64).transpose(2, 0, 1)
+
+
+def _assert_as_recipe(path: Path, image: Image.Image) -> None:
+    found = decode(path, SIZE)
+    assert (found.dtype, found.shape) == (np.uint8, (3, SIZE, SIZE))
+    assert np.abs(found - _recipe(image)).mean() < 1
+
+
+# left over around the centre: an even number of pixels or none, so that the centre is not in doubt
+@pytest.mark.parametrize(
+    "size", [(96, 60), (60, 96), (120, 24), (24, 64), (24, 24), (100, 100), (5, 5), (2, 2), (6, 4), (3, 400)]
+)
+def test_an_image_of_any_size_becomes_the_central_square(size: tuple[int, int], tmp_path: Path) -> None:
+    image = _picture(*size)
+    image.save(tmp_path / "x.png")
+    _assert_as_recipe(tmp_path / "x.png", image)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("L", "png"), ("1", "png"), ("P", "png"), ("P", "gif"), ("LA", "png"), ("RGBA", "png"), ("CMYK", "tif")],
+)
+def test_every_mode_becomes_rgb(mode: str, suffix: str, tmp_path: Path) -> None:
+    image = _picture(96, 60).convert(mode)
+    image.save(tmp_path / f"x.{suffix}")
+    _assert_as_recipe(tmp_path / f"x.{suffix}", image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])  # ImageNet has some of each
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_becomes_rgb(mode: str, progressive: bool, decoder: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    _picture(96, 60).convert(mode).save(path, quality=90, progressive=progressive)
+    with Image.open(path) as image:
+        _assert_as_recipe(path, image)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_jpeg_is_turned_upright(turn: int, decoder: str, tmp_path: Path) -> None:
+    path, exif = tmp_path / "x.jpg", Image.Exif()
+    exif[0x0112] = turn  # the orientation
+    _picture(96, 60).save(path, quality=95, exif=exif)
+    with Image.open(path) as image:
+        _assert_as_recipe(path, _upright(image, turn))
+
+
+def _upright(image: Image.Image, turn: int) -> Image.Image:
+    """By the table of the EXIF standard: where the first row and the first column are to be seen."""
+    pixels = np.asarray(image)
+    if turn in (5, 6, 7, 8):  # rows are columns
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (2, 3, 6, 7):  # right to left
+        pixels = pixels[:, ::-1]
+    if turn in (3, 4, 7, 8):  # bottom to top
+        pixels = pixels[::-1]
+    return Image.fromarray(pixels)
+
+
+def test_the_content_counts_and_not_the_extension(tmp_path: Path) -> None:
+    """ImageNet has a PNG called JPEG."""
+    image = _picture(96, 60)
+    image.save(tmp_path / "x.jpeg", "PNG")
+    _assert_as_recipe(tmp_path / "x.jpeg", image)
+
+
+def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, 40 * 30).reshape(30, 40)
+    Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "x.png")
+    _assert_as_recipe(tmp_path / "x.png", Image.fromarray(grey.astype(np.uint8)))
+
+
+def test_a_palette_with_shades_of_transparency_is_read_quietly(tmp_path: Path) -> None:
+    image = _picture(40, 40).convert("P")
+    image.save(tmp_path / "x.png", transparency=bytes(range(256)))
+    _assert_as_recipe(tmp_path / "x.png", image)
+
+
+def _encoded(format: str) -> bytes:
+    stream = io.BytesIO()
+    _picture(40, 30).save(stream, format)
+    return stream.getvalue()
+
+
+BROKEN = {
+    "empty": b"",
+    "text": b"this is no image",
+    "half a JPEG": _encoded("JPEG")[:600],
+    "half a PNG": _encoded("PNG")[:600],
+    "a PNG of a wrong check sum": _encoded("PNG").replace(b"IDAT", b"IDAX"),
+}
+
+
+def _assert_named(path: Path) -> None:
+    with pytest.raises(BrokenImageError) as caught:
+        decode(path, SIZE)
+    assert caught.value.path == path
+    assert str(path) in str(caught.value)
+    assert caught.value.reason in str(caught.value)
+    assert str(path) not in caught.value.reason, "lists name the file already"
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_named(content: bytes, decoder: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    _assert_named(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.jpg"):
+        _assert_named(path)
+
+
+@pytest.mark.parametrize("kind", ["bad PPM", "PNG with a huge comment"])
+def test_an_odd_file_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd"
+    if kind == "bad PPM":
+        path.write_bytes(b"P6\n4x 30\n255\n" + bytes(4 * 30 * 3))
+    else:
+        comment = PngInfo()
+        comment.add_text("a", "x" * 2**21, zip=True)
+        _picture(40, 30).save(path, "PNG", pnginfo=comment)
+    _assert_named(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
+def test_a_line_of_pixels_is_no_image(size: tuple[int, int], tmp_path: Path) -> None:
+    _picture(*size).save(tmp_path / "x.png")
+    _assert_named(tmp_path / "x.png")
+
+
+def test_a_decompression_bomb_is_not_unpacked(
+    decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PIXEL_LIMIT", 40 * 30)
+    for suffix in ("png", "jpg"):
+        _picture(40, 30).save(tmp_path / f"x.{suffix}")
+        assert decode(tmp_path / f"x.{suffix}", SIZE).shape == (3, SIZE, SIZE)
+        _picture(41, 30).save(tmp_path / f"y.{suffix}")
+        _assert_named(tmp_path / f"y.{suffix}")
+
+
+def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    first, second = _picture(40, 40), _picture(41, 41).resize((40, 40))
+    first.save(tmp_path / "x.png", save_all=True, append_images=[second], default_image=False)
+    _assert_as_recipe(tmp_path / "x.png", first)
+
+
+def test_a_blank_has_the_shape_of_an_image() -> None:
+    assert (blank(5).shape, blank(5).dtype, blank(5).any()) == ((3, 5, 5), np.uint8, False)
