@@ -49,7 +49,7 @@ def task() -> AbstractContextManager[None]:
 def quoted(argument: str) -> str:
     """key=PATH with the path in Hydra's quotes, where key is one that takes a path and it needs them."""
     match = re.fullmatch(r"(\+{0,2}[\w./]*?(\w+))=(.+)", argument, re.S)
-    if not match or not match[2].endswith(PATHS) or not re.search(r"[^\w./~:@%+-]", match[3]):
+    if not match or not match[2].endswith(PATHS) or not re.search(r"[^A-Za-z0-9_./-]", match[3]):
         return argument
     value = match[3]
     if "${" in value or value[0] in "'\"" or value == "none":

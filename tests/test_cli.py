@@ -64,7 +64,7 @@ def test_hydra_run_dir_is_honoured(outputs: Path, tmp_path: Path) -> None:
 
 
 def test_a_sweep_makes_a_run_of_each_choice(tmp_path: Path) -> None:
-    done = train(tmp_path, "-m", "model/norm=lrn,none", "data.epochs=1")
+    done = run("src/train.py", "-m", *overrides(tmp_path, "model/norm=lrn,none", "data.epochs=1"))
     assert done.returncode == 0, done.stderr
     norms = [
         json.loads(path.read_text())["config"]["model"]["norm"] for path in tmp_path.glob("*/result.json")
@@ -111,14 +111,17 @@ def _wait_for_step(metrics: Path, step: int) -> None:
         (["data.crop_size=90"], ["data.crop_size=90", "data.image_size=80"]),
         (["data.crop_size=20"], ["crop_size=20", "pool2", "smallest crop that works is 52"]),
         (["augment.colour_unit=rood"], ["augment.colour_unit=rood", "Did you mean root?"]),
-        (["model.normm=1"], ["model.normm"]),
-        (["model=alexnut"], ["alexnut", "alexnet_lrn"]),
+        (["model.normm=1"], ["model.normm is no setting", "Did you mean model.norm"]),
+        (["model=alexnut"], ["model=alexnut is not possible: choose alexnet, alexnet_lrn", "Did you mean"]),
+        (["seed=[1"], ["input '[1'", "put quotes around quotes"]),
+        (["trainer.precision=7"], ["Precision 7 is invalid"]),
         (["trainer.devices=2"], ["trainer.devices=2"]),
     ],
 )
 def test_what_cannot_work_is_one_message(outputs: Path, arguments: list[str], words: list[str]) -> None:
     done = train(outputs, *arguments)
     assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
@@ -140,9 +143,7 @@ def test_summary_prints_only_json_when_asked() -> None:
 
 @pytest.mark.parametrize("argument", ["--help", "--cfg job"])
 def test_help_and_config_come_without_torch(argument: str) -> None:
-    watch = (
-        "import sys, runpy; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
+    watch = "import sys, runpy; sys.argv = sys.argv[1:]; sys.path.insert(0, 'src')\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
     done = run("-c", watch + "finally: assert 'torch' not in sys.modules", "src/train.py", *argument.split())
     assert done.returncode == 0, done.stderr
     assert "alexnet" in done.stdout.lower()
