@@ -15,13 +15,16 @@ from alexnet import results
 from alexnet.cli import INTERRUPTED
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import ImageSet
-from alexnet.errors import check_whole
+from alexnet.errors import check_flags, check_range, check_whole
 
 log = logging.getLogger("alexnet")
 
 
 def train(cfg: DictConfig) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start."""
+    check_flags(rerun=cfg.rerun)
+    check_range("seed", cfg.seed, 0, 2**32)
+    check_whole("seed", cfg.seed, 0)
     images: ImageSet = instantiate(cfg.data.source).load()
     digest = fingerprint(images, Path(cfg.cache_dir))
     settle(cfg, images)

@@ -239,3 +239,9 @@ def test_how_data_is_read_and_saved_changes_nothing(
     shutil.copytree(outputs / "demo", tmp_path / "demo")
     result = train(config(tmp_path, more))
     assert same_weights(directory(outputs, finished), directory(tmp_path, result))
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "many"])
+def test_seeds_that_are_none_are_refused(outputs: Path, seed: str) -> None:
+    with pytest.raises(UserError, match=f"seed={seed} is not possible"):
+        train(config(outputs, f"seed={seed}"))

@@ -20,6 +20,15 @@ def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     raise UserError(f"{key}={value} is not possible: choose {', '.join(names)}.{hint}")
 
 
+def check_flags(**flags: object) -> None:
+    """Raises UserError unless each is True or False; group__key=value is a setting group.key.
+
+    Hydra gives the text "no" or "off" for those words, which Python would take for true.
+    """
+    for name, value in flags.items():
+        check_choice(name.replace("__", "."), value, (True, False))
+
+
 def check_range(key: str, value: object, low: float, high: float = inf) -> None:
     """Raises UserError, naming key, value and range, unless value is a number and low <= value < high."""
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high:

@@ -220,3 +220,9 @@ def test_impossible_settings_are_told_with_key_value_and_choice(
 def test_settings_that_are_no_numbers_are_told(key: str, value: object) -> None:
     with pytest.raises(UserError, match=f"augment.{key}={value}"):
         Augment(**{key: value})
+
+
+@pytest.mark.parametrize("key", ["crops", "flips", "colour_divide"])
+def test_hydras_no_and_off_are_texts_and_refused(key: str) -> None:
+    with pytest.raises(UserError, match=f"augment.{key}=off is not possible: choose True, False"):
+        Augment(**{key: "off"})

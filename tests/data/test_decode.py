@@ -190,3 +190,17 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
 
 def test_a_blank_has_the_shape_of_an_image() -> None:
     assert (blank(5).shape, blank(5).dtype, blank(5).any()) == ((3, 5, 5), np.uint8, False)
+
+
+def test_32_bit_greys_are_levels_already(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 200, dtype=np.int32)).save(tmp_path / "x.tif")
+    assert (decode(tmp_path / "x.tif", 8) == 200).all()
+
+
+def test_a_strip_keeps_its_centre_and_not_its_memory(tmp_path: Path) -> None:
+    levels = np.zeros((2, 20_000, 3), dtype=np.uint8)
+    levels[:, 9_999:10_001] = 255
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    found = decode(tmp_path / "x.png", 64)
+    assert found.shape == (3, 64, 64)
+    assert found[:, :, 31:33].min() == 255

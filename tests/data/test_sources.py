@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,3 +209,16 @@ def test_the_demo_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     assert Demo("~/demo", 10, 10, 16).load().train.root == tmp_path / "home" / "demo" / "train"
+
+
+@pytest.mark.parametrize("settings", [{"train_images": 5}, {"val_images": -1}, {"train_images": 20.5}])
+def test_too_few_demo_images_are_refused_before_drawing(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.source"):
+        Demo(tmp_path / "demo", **settings)
+
+
+def test_the_demo_needs_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"data\.root=PATH"):
+        Demo(None).load()
+    assert not list(tmp_path.iterdir())

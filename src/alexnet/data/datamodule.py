@@ -14,7 +14,7 @@ from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
 from alexnet.data.prepare import Broken, Read, Statistics, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import ImageSet
-from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_flags, check_range, check_whole
 
 PACKS = ("auto", "none")
 
@@ -154,6 +154,7 @@ class ImageData(lightning.LightningDataModule):
 
     def _check(self) -> None:
         check_choice("data.pack", self.pack, PACKS)
+        check_flags(data__skip_broken=self.skip_broken)
         check_whole("data.batch_size", self.batch_size, 1)
         check_whole("data.threads", self.threads, 0)
         check_whole("data.image_size", self.sizes[0], 1)

@@ -20,6 +20,7 @@ except (ImportError, OSError, RuntimeError):
 Pixels = NDArray[np.uint8]
 
 SMALLEST_SIDE = 2  # pixels
+LONGEST = 4  # times the shorter side: what is kept of a strip before it is resized
 PIXEL_LIMIT = 100_000_000  # of a whole image: more is taken for a decompression bomb
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit is ours
 
@@ -44,6 +45,9 @@ def decode(path: Path, image_size: int) -> Pixels:
         rgb = _read(path)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise BrokenImageError(path, _reason(error)) from error
+    short = min(rgb.shape[1:])
+    if max(rgb.shape[1:]) > LONGEST * short:  # a strip's ends fall away below, and cost memory until then
+        rgb = functional.center_crop(rgb, [min(side, LONGEST * short) for side in rgb.shape[1:]])
     resized = functional.resize(rgb, [image_size], antialias=True)
     cropped: Tensor = functional.center_crop(resized, [image_size, image_size])
     return cropped.numpy()
@@ -77,7 +81,9 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255 instead of scaling
+    if image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format == "PNG"
+    ):  # 16 bits, which Pillow would cut off at 255 instead of scaling
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
     # Pillow asks for this detour where a palette has shades of transparency
     return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")

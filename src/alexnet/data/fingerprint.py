@@ -28,7 +28,7 @@ def fingerprint(images: ImageSet, cache_dir: Path) -> str:
 
 
 def _digests(split: Split, cache_dir: Path) -> Iterable[str]:
-    place = hashlib.blake2b(str(split.root).encode(), digest_size=8).hexdigest()
+    place = hashlib.blake2b(str(split.root).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     memory = cache_dir / "digests" / f"{place}.txt"
     known = _read(memory)
     stamps = {file: _stamp(split.root / file) for file in split.files}

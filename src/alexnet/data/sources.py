@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data import demo
-from alexnet.errors import UserError
+from alexnet.errors import UserError, check_whole
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
 SHOWN = 20  # classes that people are shown with their counts
@@ -113,18 +113,22 @@ class Demo(Folders):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None,
         train_images: int = 3000,
         val_images: int = 500,
         size: int = 96,
         seed: int = 2012,
     ) -> None:
         super().__init__(root, "demo")
+        for key, value in (("train_images", train_images), ("val_images", val_images)):
+            check_whole(f"data.source.{key}", value, 2 * len(demo.CLASSES))
         self.train_images, self.val_images, self.size, self.seed = train_images, val_images, size, seed
 
     def load(self) -> ImageSet:
         try:
-            root = Path(str(self.root)).expanduser()
+            if self.root is None:
+                raise UserError("data=demo needs a folder to draw into: give data.root=PATH, or none at all.")
+            root = Path(self.root).expanduser()
             demo.draw_dataset(root, self.train_images, self.val_images, self.size, self.seed)
         except ValueError as error:
             raise UserError(str(error)) from error

@@ -1,0 +1,107 @@
+"""Pictures, one function each."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional
+from torchvision.utils import make_grid
+
+from alexnet.data.datamodule import ImageData
+from alexnet.data.loader import Batches
+from alexnet.files import replacing
+
+TILE = 96  # pixels of a side, at least: small crops are enlarged
+TITLE = 150  # pixels to the left of a row, for the name of its class
+GREY = 128.0
+
+
+def preview(data: ImageData, folder: Path, images: int, views: int) -> list[Path]:
+    """augmentation.png: a row per image, whole and in several epochs; mean.png; components.png."""
+    statistics = data.prepare()
+    pictures = {
+        "augmentation": augmentation(data, images, views),
+        "mean": _picture(torch.from_numpy(statistics.mean)),
+        "components": components(data),
+    }
+    return [_save(picture, folder / f"{name}.png") for name, picture in pictures.items()]
+
+
+def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
+    """One training image of each of the first classes: first its central crop, then as epochs see it."""
+    labels = data.images.train.labels
+    spread = np.linspace(0, len(data.images.classes) - 1, min(images, len(data.images.classes)))
+    chosen = [int(np.flatnonzero(labels == label)[0]) for label in spread.astype(int)]
+    rows = [torch.stack([_view(data, index, epoch) for epoch in range(-1, views)]) for index in chosen]
+    titles = [data.images.titles[labels[index]] for index in chosen]
+    return _titled(rows, titles)
+
+
+def _view(data: ImageData, index: int, epoch: int) -> Tensor:
+    """(3, C, C) in grey levels: what the network gets in this epoch plus the mean; -1: no augmentation."""
+    assert data.pixels is not None
+    member = np.array([index])
+    augment = data.augment if epoch >= 0 else None
+    source = data.images.train.labels
+    batch = next(
+        iter(
+            Batches(
+                data.reads["train"],
+                source,
+                member,
+                1,
+                data.sizes,
+                data.seed,
+                augment,
+                lambda: (max(epoch, 0), 0),
+            )
+        )
+    )
+    shown = data.pixels.plain(batch.crops)
+    if augment:
+        shown = data.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor)
+    return shown[0] + data.pixels.mean
+
+
+def components(data: ImageData) -> Image.Image:
+    """Grey, shifted by -3 to 3 standard deviations of the noise along each principal component."""
+    assert data.pixels is not None
+    noise = max(data.augment.colour_noise, 1e-6)
+    steps = torch.linspace(-3, 3, 7) * noise
+    rows = [
+        GREY
+        + steps[:, None, None, None] * data.pixels.components[:, each][:, None, None].expand(7, 3, TILE, TILE)
+        for each in range(3)
+    ]
+    spreads = noise * data.pixels.components.norm(dim=0)
+    return _titled(rows, [f"component {each + 1}: {float(spreads[each]):.1f} levels" for each in range(3)])
+
+
+def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
+    """Rows of (n, 3, C, C) images with a title to the left of each."""
+    strips = [_picture(make_grid(_enlarged(row), nrow=len(row), padding=2, pad_value=255)) for row in rows]
+    height = strips[0].height
+    sheet = Image.new("RGB", (TITLE + strips[0].width, height * len(strips)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (strip, title) in enumerate(zip(strips, titles, strict=True)):
+        sheet.paste(strip, (TITLE, number * height))
+        pen.text((4, number * height + height // 2 - 5), title[:24], fill="black")
+    return sheet
+
+
+def _enlarged(images: Tensor) -> Tensor:
+    factor = -(-TILE // images.shape[-1])
+    return functional.interpolate(images, scale_factor=factor, mode="nearest") if factor > 1 else images
+
+
+def _picture(levels: Tensor) -> Image.Image:
+    """(3, H, W) grey levels, cut off at 0 and 255."""
+    return Image.fromarray(levels.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def _save(picture: Image.Image, path: Path) -> Path:
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
+    return path

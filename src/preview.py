@@ -1,0 +1,38 @@
+"""Pictures of a data set as the network is shown it: python src/preview.py data=NAME; prints their paths."""
+
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+import launch
+from alexnet.data.fingerprint import fingerprint
+
+
+def preview(cfg: DictConfig) -> list[Path]:
+    """Writes augmentation.png, mean.png, components.png and gives their paths."""
+    from alexnet import figures
+    from alexnet.data.datamodule import ImageData
+
+    images = instantiate(cfg.data.source).load()
+    print(images)
+    names = ("image_size", "crop_size", "minival_fraction", "pack", "threads", "skip_broken")
+    settings = {name: cfg.data[name] for name in names}
+    cache_dir, augment = Path(cfg.cache_dir), instantiate(cfg.augment)
+    data = ImageData(
+        images, fingerprint(images, cache_dir), cache_dir, augment=augment, seed=cfg.seed, **settings
+    )
+    folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}")
+    return figures.preview(data, folder, cfg.images, cfg.views)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="preview")
+def main(cfg: DictConfig) -> None:
+    """Entry; --help lists the groups."""
+    with launch.task():
+        print("\n".join(str(path) for path in preview(cfg)))
+
+
+if __name__ == "__main__":
+    launch.run(main, "preview")
