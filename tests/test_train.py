@@ -245,3 +245,19 @@ def test_how_data_is_read_and_saved_changes_nothing(
 def test_seeds_that_are_none_are_refused(outputs: Path, seed: str) -> None:
     with pytest.raises(UserError, match=f"seed={seed} is not possible"):
         train(config(outputs, f"seed={seed}"))
+
+
+def test_a_damaged_checkpoint_or_another_networks_is_named(
+    outputs: Path, finished: Any, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / directory(outputs, finished).name
+    run_dir.mkdir()
+    shutil.copytree(outputs / "demo", tmp_path / "demo")
+    (run_dir / "last.ckpt").write_bytes(b"half a checkpoint")
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged: add rerun=true"):
+        train(config(tmp_path))
+    wider = train(config(outputs, "model.width=0.06", "data.epochs=1"))
+    shutil.copy(directory(outputs, wider) / "last.ckpt", run_dir / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt is another network's"):
+        train(config(tmp_path))
+    assert train(config(tmp_path, "rerun=true"))["status"] == "completed"

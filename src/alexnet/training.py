@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -133,11 +134,24 @@ def _train_and_measure(
     last, resume = run_dir / LAST, None
     if last.exists():
         resume = str(last)
-        step = torch.load(last, weights_only=True, mmap=True, map_location="cpu")["global_step"]
+        step = _resumable_step(last, module)
         forget_from(run_dir, step)
         log.info("going on from step %d", step)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     trainer.test(module, datamodule=data, verbose=False)
+
+
+def _resumable_step(checkpoint: Path, module: Classifier) -> int:
+    """Where it was written; raises UserError if it is damaged or another network's."""
+    try:
+        saved = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")
+        shapes = {name: value.shape for name, value in saved["state_dict"].items()}
+        step = int(saved["global_step"])
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{checkpoint} is damaged: add rerun=true to train from the start.") from error
+    if shapes != {name: value.shape for name, value in module.state_dict().items()}:
+        raise UserError(f"{checkpoint} is another network's: add rerun=true, or give another hydra.run.dir.")
+    return step
 
 
 def _outcome(module: Classifier, trainer: lightning.Trainer, run_dir: Path) -> Result:

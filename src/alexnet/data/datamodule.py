@@ -82,6 +82,10 @@ class ImageData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         """minival: Lightning's validation is what is measured in each epoch."""
+        if not self.minival_mask().any():
+            raise UserError(
+                "minival would be empty: a class needs two training images, and they all have one."
+            )
         return self._batches("train", self.minival_mask())
 
     def test_dataloader(self) -> Batches:

@@ -121,7 +121,7 @@ class Demo(Folders):
     ) -> None:
         super().__init__(root, "demo")
         for key, value in (("train_images", train_images), ("val_images", val_images)):
-            check_whole(f"data.source.{key}", value, 2 * len(demo.CLASSES))
+            check_whole(f"data.source.{key}", value, len(demo.CLASSES))
         self.train_images, self.val_images, self.size, self.seed = train_images, val_images, size, seed
 
     def load(self) -> ImageSet:
