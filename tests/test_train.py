@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 
 from alexnet import callbacks, training
 from alexnet.cli import explain
@@ -261,3 +262,13 @@ def test_a_damaged_checkpoint_or_another_networks_is_named(
     with pytest.raises(UserError, match=r"last\.ckpt is another network's"):
         train(config(tmp_path))
     assert train(config(tmp_path, "rerun=true"))["status"] == "completed"
+
+
+def test_a_run_ended_but_for_val_trains_no_further(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stalled = ("schedule.patience=0", "schedule.threshold=1000", "data.epochs=20", "seed=3")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "test", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(config(outputs, *stalled))
+    result = train(config(outputs, *stalled))
+    assert (result["status"], result["epochs"], result["steps"]) == ("completed", 5, 20)

@@ -119,6 +119,11 @@ class Classifier(lightning.LightningModule):
         saved = getattr(self, "_saved_schedule", None)
         if self.schedule and saved:
             self.schedule.load_state_dict(saved)
+        if getattr(self.schedule, "exhausted", False):  # a run that had ended, but for val
+            self.trainer.should_stop = True
+
+    def on_train_epoch_end(self) -> None:
+        self._refuse_bad_step()
 
     def _measure(self, split: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
@@ -143,9 +148,12 @@ class Classifier(lightning.LightningModule):
         bad = ~torch.isfinite(loss) & (self.bad_step < 0)
         self.bad_step.masked_fill_(bad, self.global_step)
         if loss.device.type == "cpu" or self.global_step % CHECK_EVERY == 0:
-            step = int(self.bad_step)
-            if step >= 0:
-                raise UserError(
-                    f"the loss is not a finite number at step {step} (epoch {self.current_epoch}). Try a"
-                    " lower optim.lr, another model/init, or trainer.gradient_clip_val=1."
-                )
+            self._refuse_bad_step()
+
+    def _refuse_bad_step(self) -> None:
+        step = int(self.bad_step)  # type: ignore[arg-type]
+        if step >= 0:
+            raise UserError(
+                f"the loss is not a finite number at step {step} (epoch {self.current_epoch}). Try a lower"
+                " optim.lr, another model/init, or trainer.gradient_clip_val=1."
+            )

@@ -28,7 +28,6 @@ from alexnet.results import BEST, LAST, Result, Run, read
 
 log = logging.getLogger("alexnet")
 
-
 DATA_SETTINGS = (
     "image_size",
     "crop_size",
@@ -170,7 +169,8 @@ def device_name(device: torch.device) -> str:
     """The accelerator's name, or the processor's with the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} ({device.type}, {torch.get_num_threads()} threads)"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {instructions} ({device.type}, {torch.get_num_threads()} threads)"
 
 
 @contextmanager

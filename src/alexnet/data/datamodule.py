@@ -28,7 +28,6 @@ class ImageData(lightning.LightningDataModule):
         does not depend on the seed: seeds differ in what they start from, not in what they see.
     pack: "auto" keeps decoded images in one file where they fit, "none" decodes in each epoch.
     threads: that read; 0 takes one per core. No setting of pack or threads changes a result.
-
     skip_broken: go on without images that can't be used; False: refuse them, all in one message.
 
     Raises UserError for impossible settings and broken images.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from alexnet.data.sources import Folders, ImageSet
 from alexnet.errors import UserError, check_choice
 from alexnet.files import replacing_folder
 
+MARK = ".unpacking"  # lies in a folder while archives are unpacked there
 IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
 
 
@@ -28,6 +30,10 @@ class ImageNet(Folders):
 
     def load(self) -> ImageSet:
         root = self.folder()
+        if (root / MARK).exists():
+            raise UserError(
+                f"unpacking in {root} was interrupted: remove train/, val/ and {MARK} there, and start again."
+            )
         if not (root / "train").is_dir() or not (root / "val").is_dir():
             _unpack_imagenet(root)
         found = self.scan(root)
@@ -56,10 +62,14 @@ class Imagenette(Folders):
         from torchvision.datasets import Imagenette as Source
 
         place = root / IMAGENETTE_SIZES[self.size]
+        if (root / MARK).exists():
+            shutil.rmtree(place, ignore_errors=True)  # half of it, written by the line below
         if not place.is_dir():
             with _downloading("Imagenette", root):
                 root.mkdir(parents=True, exist_ok=True)
+                (root / MARK).touch()
                 Source(root, size=self.size, download=True)
+                (root / MARK).unlink()
         return place
 
 
@@ -103,12 +113,15 @@ def _write_cifar(root: Path, folder: Path, train: bool) -> None:
 def _unpack_imagenet(root: Path) -> None:
     from torchvision.datasets import ImageNet as Source
 
+    (root / MARK).touch()
     try:
         for split in ("train", "val"):
             Source(root, split)
+        (root / MARK).unlink()
     except ModuleNotFoundError as error:
         raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
     except RuntimeError as error:
+        (root / MARK).unlink()  # archives are checked before any of them is unpacked
         raise UserError(
             f"{root} holds neither class folders (train/, val/) nor the official archives: {error} They come"
             " from image-net.org after registration."
