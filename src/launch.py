@@ -31,7 +31,8 @@ def run(main: Callable[[], object], config_name: str) -> None:
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
-    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
+    sys.argv[1:] = [quoted(argument, sweep) for argument in sys.argv[1:]]
     with friendly(_full):
         try:
             main()
@@ -46,13 +47,16 @@ def task() -> AbstractContextManager[None]:
     return friendly(_full)
 
 
-def quoted(argument: str) -> str:
-    """key=PATH with the path in Hydra's quotes, where key is one that takes a path and it needs them."""
+def quoted(argument: str, sweep: bool = False) -> str:
+    """key=PATH with ~ replaced and the path in Hydra's quotes, where key takes a path and it needs them.
+
+    sweep: commas stand between paths, and such an argument is left as it is.
+    """
     match = re.fullmatch(r"(\+{0,2}[\w./]*?(\w+))=(.+)", argument, re.S)
     if not match or not match[2].endswith(PATHS) or not re.search(r"[^A-Za-z0-9_./-]", match[3]):
         return argument
-    value = match[3]
-    if "${" in value or value[0] in "'\"" or value == "none":
+    value = os.path.expanduser(match[3])  # noqa: PTH111 - pathlib's fails for a folder called ~x
+    if "${" in value or value[0] in "'\"" or (sweep and "," in value):
         return argument
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     return f"{match[1]}='{escaped}'"

@@ -19,7 +19,7 @@ def preview(cfg: DictConfig) -> list[Path]:
     print(images)
     names = ("image_size", "crop_size", "minival_fraction", "pack", "threads", "skip_broken")
     settings = {name: cfg.data[name] for name in names}
-    cache_dir, augment = Path(cfg.cache_dir), instantiate(cfg.augment)
+    cache_dir, augment = Path(cfg.cache_dir).expanduser(), instantiate(cfg.augment)
     data = ImageData(
         images, fingerprint(images, cache_dir), cache_dir, augment=augment, seed=cfg.seed, **settings
     )

@@ -25,8 +25,9 @@ def train(cfg: DictConfig) -> results.Result:
     check_flags(rerun=cfg.rerun)
     check_range("seed", cfg.seed, 0, 2**32)
     check_whole("seed", cfg.seed, 0)
+    Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images: ImageSet = instantiate(cfg.data.source).load()
-    digest = fingerprint(images, Path(cfg.cache_dir))
+    digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
     settle(cfg, images)
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     run = results.Run.of(plain, digest, *hydra_facts())

@@ -1,5 +1,7 @@
 """Paths survive Hydra's grammar, and its errors name what is near."""
 
+import os
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
@@ -32,7 +34,7 @@ def value(argument: str) -> object:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("key", ["data.root", "output_dir", "hydra.run.dir", "+data.root"])
 def test_paths_come_through_as_typed(key: str, place: str) -> None:
-    assert value(f"{key}={place}") == place
+    assert value(f"{key}={place}") == os.path.expanduser(place)  # noqa: PTH111
 
 
 # a path ends in no backslash, and ${ is left to Hydra
@@ -40,6 +42,11 @@ def test_paths_come_through_as_typed(key: str, place: str) -> None:
 def test_any_path_comes_through(name: str) -> None:
     place = f"/data/{name}/x"
     assert value(f"data.root={place}") == place
+
+
+def test_a_sweep_over_paths_keeps_its_commas() -> None:
+    assert quoted("data.root=/a,/b", sweep=True) == "data.root=/a,/b"
+    assert quoted("data.root=/a b", sweep=True) == "data.root='/a b'"
 
 
 @pytest.mark.parametrize(

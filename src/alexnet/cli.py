@@ -47,4 +47,6 @@ def _explain_os(error: OSError) -> str | None:
         )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{place} may not be used ({error.strerror}): change its permissions, or the output_dir."
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{place} is in the way of a folder: move it, or choose another output_dir."
     return None

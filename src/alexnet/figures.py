@@ -11,6 +11,7 @@ from torchvision.utils import make_grid
 
 from alexnet.data.datamodule import ImageData
 from alexnet.data.loader import Batches
+from alexnet.errors import check_whole
 from alexnet.files import replacing
 
 TILE = 96  # pixels of a side, at least: small crops are enlarged
@@ -20,6 +21,8 @@ GREY = 128.0
 
 def preview(data: ImageData, folder: Path, images: int, views: int) -> list[Path]:
     """augmentation.png: a row per image, whole and in several epochs; mean.png; components.png."""
+    check_whole("images", images, 1)
+    check_whole("views", views, 1)
     statistics = data.prepare()
     pictures = {
         "augmentation": augmentation(data, images, views),
@@ -31,9 +34,9 @@ def preview(data: ImageData, folder: Path, images: int, views: int) -> list[Path
 
 def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
     """One training image of each of the first classes: first its central crop, then as epochs see it."""
-    labels = data.images.train.labels
+    labels, usable = data.images.train.labels, data.usable("train")
     spread = np.linspace(0, len(data.images.classes) - 1, min(images, len(data.images.classes)))
-    chosen = [int(np.flatnonzero(labels == label)[0]) for label in spread.astype(int)]
+    chosen = [int(np.flatnonzero((labels == label) & usable)[0]) for label in spread.astype(int)]
     rows = [torch.stack([_view(data, index, epoch) for epoch in range(-1, views)]) for index in chosen]
     titles = [data.images.titles[labels[index]] for index in chosen]
     return _titled(rows, titles)

@@ -59,7 +59,7 @@ class Run:
     ) -> "Run":
         """directory None: where the run lies already, under any name, or output_dir/name-hash."""
         digest = run_hash(config, data_digest)
-        output_dir = Path(config["output_dir"])
+        output_dir = Path(config["output_dir"]).expanduser()
         found = sorted(output_dir.glob(f"*-{digest}"))
         own = found[0] if found else output_dir / f"{config['name'] or name}-{digest}"
         return cls(config, digest, directory or own, overrides)

@@ -59,7 +59,7 @@ def build(
     settings = {name: config["data"][name] for name in DATA_SETTINGS}
     log.info("%s", summary.text(summary.layers(model, settings["crop_size"])))
     module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
-    cache_dir = Path(config["cache_dir"])
+    cache_dir = Path(config["cache_dir"]).expanduser()
     return module, ImageData(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
 
 

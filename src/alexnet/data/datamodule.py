@@ -114,8 +114,8 @@ class ImageData(lightning.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What result.json says of the data; after prepare() also what was skipped."""
-        used = {split: int(self._usable(split).sum()) for split in ("train", "val")}
-        minival = int((self.minival_mask() & self._usable("train")).sum())
+        used = {split: int(self.usable(split).sum()) for split in ("train", "val")}
+        minival = int((self.minival_mask() & self.usable("train")).sum())
         facts = {"name": self.images.name, "drawn": self.images.drawn, "note": self.images.note}
         skipped = tell_broken(self.images, self.broken)
         facts |= {"fingerprint": self.fingerprint, "classes": self.images.classes, "skipped": skipped}
@@ -132,7 +132,8 @@ class ImageData(lightning.LightningDataModule):
             mask[members[np.argsort(ranks[members])[:wanted]]] = True
         return mask
 
-    def _usable(self, split: str) -> NDArray[np.bool_]:
+    def usable(self, split: str) -> NDArray[np.bool_]:
+        """(N,) False for broken images."""
         usable = np.ones(len(self.images.splits[split]), dtype=np.bool_)
         usable[list(self.broken[split])] = False
         return usable
@@ -141,7 +142,7 @@ class ImageData(lightning.LightningDataModule):
         return Batches(
             self.reads[split],
             self.images.splits[split].labels,
-            np.flatnonzero(wanted & self._usable(split)),
+            np.flatnonzero(wanted & self.usable(split)),
             self.batch_size,
             self.sizes,
             self.seed,

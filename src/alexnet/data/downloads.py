@@ -5,6 +5,7 @@ import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from PIL import Image
@@ -52,25 +53,33 @@ class Imagenette(Folders):
         self.size = size
 
     def load(self) -> ImageSet:
-        root = Path(str(self.root)).expanduser()
+        root = self.place()
         if not (root / "train").is_dir():
             root = self._downloaded(root)
         found = self.scan(root.resolve())
         return dataclasses.replace(found, titles=_titled(found.classes, imagenette_titles()))
 
     def _downloaded(self, root: Path) -> Path:
-        from torchvision.datasets import Imagenette as Source
-
         place = root / IMAGENETTE_SIZES[self.size]
         if (root / MARK).exists():
             shutil.rmtree(place, ignore_errors=True)  # half of it, written by the line below
         if not place.is_dir():
             with _downloading("Imagenette", root):
                 root.mkdir(parents=True, exist_ok=True)
-                (root / MARK).touch()
-                Source(root, size=self.size, download=True)
-                (root / MARK).unlink()
+                self._fetch(root, place)
         return place
+
+    def _fetch(self, root: Path, place: Path) -> None:
+        from torchvision.datasets import Imagenette as Source
+
+        (root / MARK).touch()
+        whole = False
+        try:
+            Source(root, size=self.size, download=True)
+            whole = True
+        finally:
+            if whole or not place.is_dir():
+                (root / MARK).unlink()
 
 
 class CIFAR10(Folders):
@@ -84,7 +93,7 @@ class CIFAR10(Folders):
         super().__init__(root, "cifar10", variable)
 
     def load(self) -> ImageSet:
-        root = Path(str(self.root)).expanduser()
+        root = self.place()
         if not (root / "train").is_dir():
             root = self._downloaded(root)
         return self.scan(root.resolve())
@@ -119,6 +128,7 @@ def _unpack_imagenet(root: Path) -> None:
             Source(root, split)
         (root / MARK).unlink()
     except ModuleNotFoundError as error:
+        (root / MARK).unlink()
         raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
     except RuntimeError as error:
         (root / MARK).unlink()  # archives are checked before any of them is unpacked
@@ -132,7 +142,7 @@ def _unpack_imagenet(root: Path) -> None:
 def _downloading(name: str, root: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise
         raise UserError(

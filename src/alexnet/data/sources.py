@@ -75,14 +75,18 @@ class Folders:
     def load(self) -> ImageSet:
         return self.scan(self.folder())
 
-    def folder(self) -> Path:
-        """The folder that root names; raises UserError if there is none."""
+    def place(self) -> Path:
+        """Where root is, or is to be; raises UserError if it is not given."""
         if self.root is None:
             other = f", or set the environment variable {self.variable}" if self.variable else ""
             raise UserError(
                 f"data={self.name} needs a folder: add data.root=PATH{other} (it holds train/ and val/)."
             )
-        root = Path(self.root).expanduser()
+        return Path(self.root).expanduser()
+
+    def folder(self) -> Path:
+        """The folder that root names; raises UserError if there is none."""
+        root = self.place()
         if not root.is_dir():
             raise UserError(f"data.root={self.root} is no folder: give one that holds train/ and val/.")
         return root.resolve()
@@ -161,7 +165,7 @@ def _scan(folder: Path, classes: list[str]) -> Split:
 
 def _images(folder: Path, name: str) -> Iterator[str]:
     entered: set[Path] = set()
-    for where, folders, names in os.walk(folder / name, followlinks=True):
+    for where, folders, names in os.walk(folder / name, onerror=_refuse, followlinks=True):
         real = Path(where).resolve()
         if real in entered:  # a link back to where we have been
             folders.clear()
@@ -171,3 +175,7 @@ def _images(folder: Path, name: str) -> Iterator[str]:
         inside = Path(where).relative_to(folder)
         shown = (file for file in names if file[0] != ".")
         yield from ((inside / file).as_posix() for file in shown if file.lower().endswith(EXTENSIONS))
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # which os.walk would pass over, and the images with it
