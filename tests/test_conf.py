@@ -46,3 +46,28 @@ def test_each_file_says_what_it_is(choice: str) -> None:
         .replace("# @package _global_", "")
     )
     assert name in ("none", "full", "constant") or text.strip().startswith("#")
+
+
+ROOTS = [
+    ("imagenet", "IMAGENET_ROOT", None),
+    ("imagenette", "IMAGENETTE_ROOT", "/runs/imagenette"),
+    ("cifar10", "CIFAR10_ROOT", "/runs/cifar10"),
+    ("image_folder", "IMAGE_FOLDER_ROOT", None),
+]
+
+
+@pytest.mark.parametrize(("data", "variable", "without"), ROOTS)
+def test_the_root_comes_from_the_command_the_environment_or_the_config(
+    data: str, variable: str, without: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def root(*more: str) -> object:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("preview", [f"data={data}", "output_dir=/runs", *more])
+        assert cfg.data.source.root == cfg.data.root
+        return cfg.data.root
+
+    monkeypatch.delenv(variable, raising=False)
+    assert root() == without
+    monkeypatch.setenv(variable, "/my images, [all] = 'mine'")
+    assert root() == "/my images, [all] = 'mine'"
+    assert root("data.root=/other") == "/other"

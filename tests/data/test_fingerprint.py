@@ -213,3 +213,12 @@ def test_names_and_contents_do_not_run_together(tmp_path: Path) -> None:
         split = Split(root, names, np.zeros(len(names), dtype=np.int64))
         digests.add(fingerprint(ImageSet("x", ["x"], split, split), tmp_path / "cache"))
     assert len(digests) == 3
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    images = _named(tmp_path / "one", ["x.png"])
+    pipe = images.train.path(0)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match=r"x\.png is no file"):
+        fingerprint(images, tmp_path / "cache")

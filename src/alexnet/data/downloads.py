@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -60,26 +59,17 @@ class Imagenette(Folders):
         return dataclasses.replace(found, titles=_titled(found.classes, imagenette_titles()))
 
     def _downloaded(self, root: Path) -> Path:
-        place = root / IMAGENETTE_SIZES[self.size]
-        if (root / MARK).exists():
-            shutil.rmtree(place, ignore_errors=True)  # half of it, written by the line below
-        if not place.is_dir():
-            with _downloading("Imagenette", root):
-                root.mkdir(parents=True, exist_ok=True)
-                self._fetch(root, place)
-        return place
-
-    def _fetch(self, root: Path, place: Path) -> None:
         from torchvision.datasets import Imagenette as Source
 
-        (root / MARK).touch()
-        whole = False
-        try:
-            Source(root, size=self.size, download=True)
-            whole = True
-        finally:
-            if whole or not place.is_dir():
-                (root / MARK).unlink()
+        name = IMAGENETTE_SIZES[self.size]
+        if not (root / name).is_dir():
+            with _downloading("Imagenette", root), replacing_folder(root / name) as temporary:
+                Source(temporary, size=self.size, download=True)
+                (temporary / f"{name}.tgz").unlink()
+                for split in (temporary / name).iterdir():
+                    split.rename(temporary / split.name)
+                (temporary / name).rmdir()
+        return root / name
 
 
 class CIFAR10(Folders):

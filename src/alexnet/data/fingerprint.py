@@ -1,6 +1,7 @@
 """What a data set is, whatever its place: a hash of names and contents, remembered between runs."""
 
 import hashlib
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,8 @@ def _stamp(path: Path) -> str:
         status = path.stat()
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): restore or remove it.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is no file (a pipe or a device): remove it.")
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
