@@ -4,17 +4,25 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from alexnet import cli
 from alexnet.cli import friendly
 from alexnet.errors import UserError
 
@@ -33,18 +41,26 @@ def run(main: Callable[[], object], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
     sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     sys.argv[1:] = [quoted(argument, sweep) for argument in sys.argv[1:]]
+    with _told(config_name):
+        main()
+
+
+@contextmanager
+def task() -> Iterator[None]:
+    """Around what a main function does: the same for errors of the job itself."""
+    with _told():
+        yield
+
+
+@contextmanager
+def _told(config_name: str = "train") -> Iterator[None]:
     with friendly(_full):
         try:
-            main()
+            yield
         except (HydraException, OmegaConfBaseException) as error:
-            if _full:
+            if _full or cli.explain(error):
                 raise
             raise UserError(explain(error, config_name)) from error
-
-
-def task() -> AbstractContextManager[None]:
-    """Around what a main function does: the same for errors of the job itself."""
-    return friendly(_full)
 
 
 def quoted(argument: str, sweep: bool = False) -> str:
@@ -62,14 +78,57 @@ def quoted(argument: str, sweep: bool = False) -> str:
     return f"{match[1]}='{escaped}'"
 
 
+def asked() -> tuple[str, Path | None, list[str]]:
+    """A name (the model's, and what was switched in it), a directory if one was given, the overrides.
+
+    Raises UserError for hydra.run.dir in a sweep.
+    """
+    if not HydraConfig.initialized():
+        return "run", None, []
+    job = HydraConfig.get()
+    overrides, given = list(job.overrides.task), _given(job)
+    sweep = job.mode == RunMode.MULTIRUN
+    if sweep and "hydra.run.dir" in given:
+        raise UserError(
+            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
+        )
+    directory = (
+        Path(job.runtime.output_dir)
+        if ("hydra.sweep.subdir" if sweep else "hydra.run.dir") in given
+        else None
+    )
+    switched = [item.split("/")[-1].replace("=", "_") for item in overrides if item.startswith("model/")]
+    return "-".join([job.runtime.choices["model"], *switched]), directory, overrides
+
+
+def honour_sweep_dir(cfg: DictConfig) -> None:
+    """Lets the runs of a sweep lie in hydra.sweep.dir, if it was given; caches stay where they are."""
+    if not HydraConfig.initialized():
+        return
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN and "hydra.sweep.dir" in _given(job):
+        for key in ("cache_dir", "data.root"):
+            OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
+        cfg.output_dir = job.sweep.dir
+
+
+def _given(job: Any) -> set[str]:
+    return {item.split("=")[0] for item in job.overrides.hydra}
+
+
 def explain(error: Exception, config_name: str) -> str:
     """Hydra's message, shortened, with the names that are near to what was typed."""
     text = str(error).split("\nConfig search path")[0].strip()
     cause = error.__cause__ or error.__context__
     if isinstance(error, OverrideParseException):
         return f"{text}\n{QUOTING}"
+    if isinstance(error, InstantiationException) and cause and "full_key:" in text:
+        return f"{text.rsplit('full_key:', 1)[1].strip()}: {cause}"
+    if "Ambiguous value" in text:
+        return f"{text}\nTo sweep over the values, put -m before the settings."
     if match := re.search(r"Could not override '([\w./@]+)'", text):
-        return f"{match[1]} is no setting.{_near(match[1], _keys(config_name))} --help lists all."
+        keys = _keys(config_name)
+        return f"{match[1]} is no setting.{_near(match[1], keys)}{_siblings(match[1], keys)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         name = error.missing_cfg_file.rsplit("/", 1)
         near = _near(name[-1], error.options)
@@ -82,6 +141,12 @@ def _near(name: str, names: Sequence[str]) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
+def _siblings(name: str, keys: Sequence[str]) -> str:
+    group = name.rpartition(".")[0]
+    found = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group]
+    return f" {group or 'The top level'} has {', '.join(found)}." if found else ""
+
+
 def _keys(config_name: str) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -92,6 +157,8 @@ def _keys(config_name: str) -> list[str]:
 
 def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
+        if str(key).startswith("_"):  # what Hydra is told, not what people set
+            continue
         yield f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -23,7 +23,10 @@ def preview(cfg: DictConfig) -> list[Path]:
     data = ImageData(
         images, fingerprint(images, cache_dir), cache_dir, augment=augment, seed=cfg.seed, **settings
     )
-    folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}")
+    folder = Path(
+        cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{data.fingerprint[:8]}"
+    ).expanduser()
+    print("augmentation: the central crop, then what the first epochs see of the same image")
     return figures.preview(data, folder, cfg.images, cfg.views)
 
 

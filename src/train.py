@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,17 +22,20 @@ log = logging.getLogger("alexnet")
 def train(cfg: DictConfig) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start."""
     check_flags(rerun=cfg.rerun)
-    check_range("seed", cfg.seed, 0, 2**32)
     check_whole("seed", cfg.seed, 0)
+    check_range("seed", cfg.seed, 0, 2**32)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images: ImageSet = instantiate(cfg.data.source).load()
     digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
     settle(cfg, images)
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    run = results.Run.of(plain, digest, *hydra_facts())
+    run = results.Run.of(plain, digest, *launch.asked())
     if cfg.rerun:
         run.clear()
-    result = run.finished() or start(cfg, run, images, digest)
+    result = run.finished()
+    if result:
+        log.info("finished before: this is its result; rerun=true trains it again")
+    result = result or start(cfg, run, images, digest)
     log.info("%s", results.report(result, run.directory, images.note))
     return result
 
@@ -44,16 +46,8 @@ def settle(cfg: DictConfig, images: ImageSet) -> None:
         cfg.model.num_classes = len(images.classes)
     check_whole("model.num_classes", cfg.model.num_classes, len(images.classes))
     cfg.model.crop_size = cfg.data.crop_size
-
-
-def hydra_facts() -> tuple[str, Path | None, list[str]]:
-    """The model's name, a directory given by hydra.run.dir or hydra.sweep.*, and the overrides."""
-    if not HydraConfig.initialized():
-        return "run", None, []
-    job = HydraConfig.get()
-    given = any(item.startswith(("hydra.run.dir=", "hydra.sweep.")) for item in job.overrides.hydra)
-    directory = Path(job.runtime.output_dir) if given else None
-    return job.runtime.choices["model"], directory, list(job.overrides.task)
+    if cfg.trainer.max_epochs is not None:
+        check_whole("trainer.max_epochs", cfg.trainer.max_epochs, -1)
 
 
 def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> results.Result:
@@ -79,6 +73,7 @@ def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> r
 def main(cfg: DictConfig) -> float | None:
     """Returns the last minival error, for sweepers that optimise."""
     with launch.task():
+        launch.honour_sweep_dir(cfg)
         result = train(cfg)
     if result["status"] == "interrupted":
         sys.exit(INTERRUPTED)

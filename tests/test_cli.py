@@ -70,6 +70,20 @@ def test_a_sweep_makes_a_run_of_each_choice(tmp_path: Path) -> None:
         json.loads(path.read_text())["config"]["model"]["norm"] for path in tmp_path.glob("*/result.json")
     ]
     assert sorted(norm is None for norm in norms) == [False, True]
+    assert list(tmp_path.glob("alexnet_lrn-norm_none-*"))
+
+
+def test_a_sweep_lies_where_it_was_told(tmp_path: Path) -> None:
+    place = tmp_path / "sweep"
+    one = overrides(tmp_path, "seed=0,1", "data.epochs=1", "trainer.limit_train_batches=1")
+    refused = run("src/train.py", "-m", *one, f"hydra.run.dir={tmp_path}/one")
+    assert refused.returncode == 1
+    assert "give hydra.sweep.dir" in refused.stderr
+    done = run("src/train.py", "-m", *one, f"hydra.sweep.dir={place}")
+    assert done.returncode == 0, done.stderr
+    assert len(list(place.glob("alexnet_lrn-*/result.json"))) == 2
+    assert (tmp_path / "cache").is_dir()
+    assert not (place / "cache").exists()
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
@@ -114,7 +128,10 @@ def _wait_for_step(metrics: Path, step: int) -> None:
         (["model.normm=1"], ["model.normm is no setting", "Did you mean model.norm"]),
         (["model=alexnut"], ["model=alexnut is not possible: choose alexnet, alexnet_lrn", "Did you mean"]),
         (["seed=[1"], ["input '[1'", "put quotes around quotes"]),
-        (["trainer.precision=7"], ["Precision 7 is invalid"]),
+        (["trainer.precision=7"], ["trainer: Precision 7 is invalid"]),
+        (["optim.learning_rate=1"], ["optim.learning_rate is no setting", "optim has bias_lr", "momentum"]),
+        (["seed=0,1"], ["put -m before the settings"]),
+        (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
         (["trainer.devices=2", "seed=7"], ["trainer.devices=2"]),
     ],
 )

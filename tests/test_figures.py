@@ -129,7 +129,7 @@ def test_the_other_columns_differ_from_it_and_from_each_other(sheet: Pixels) -> 
 
 def test_the_same_settings_draw_the_same_pictures(seen: Any, outputs: Path) -> None:
     again = draw(outputs, "data.pack=none", "data.threads=1")
-    assert again[0].parent == outputs / "preview-demo"
+    assert again[0].parent.name.startswith("preview-demo-")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in seen[0]]
 
 

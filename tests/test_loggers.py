@@ -52,7 +52,7 @@ def test_forgetting_all_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_offline_must_be_one_of_three(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"logger.wandb.offline=maybe .*auto, True, False"):
+    with pytest.raises(UserError, match=r"logger.wandb.offline=maybe .*auto, true, false"):
         wandb_logger(tmp_path, offline="maybe")
 
 

@@ -184,6 +184,12 @@ def test_an_explicit_directory_that_holds_another_run_is_refused(outputs: Path, 
         other.finished()
 
 
+def test_photographs_are_not_taken_for_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"photos holds others: add data=image_folder"):
+        train(config(tmp_path, f"data.root='{tmp_path}/photos'"))
+
+
 def test_too_few_classes_are_refused(outputs: Path) -> None:
     with pytest.raises(UserError, match=r"model.num_classes=3 .*from 10"):
         train(config(outputs, "model.num_classes=3"))

@@ -15,7 +15,7 @@ from alexnet.errors import check_whole
 from alexnet.files import replacing
 
 TILE = 96  # pixels of a side, at least: small crops are enlarged
-TITLE = 150  # pixels to the left of a row, for the name of its class
+TITLE = 220  # pixels to the left of a row, for the name of its class
 GREY = 128.0
 
 
@@ -90,7 +90,7 @@ def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for number, (strip, title) in enumerate(zip(strips, titles, strict=True)):
         sheet.paste(strip, (TITLE, number * height))
-        pen.text((4, number * height + height // 2 - 5), title[:24], fill="black")
+        pen.text((4, number * height + height // 2 - 5), title[:36], fill="black")
     return sheet
 
 

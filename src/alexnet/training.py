@@ -103,12 +103,13 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     run.write(result)
     try:
         with _log_file(run.directory / "train.log"):
+            log.info("run %s on %s", run.directory, device_name(trainer.strategy.root_device))
             data.prepare()
             result["data"] = data.describe()
             _train_and_measure(module, data, trainer, run.directory)
         result["status"] = "completed"
     except Interrupted:
-        log.info("interrupted: the same command goes on from here")
+        log.info("\ninterrupted: the same command goes on from here")
     except Exception as error:
         result |= {"status": "failed", "error": explain(error) or repr(error)}
         raise
@@ -129,6 +130,9 @@ def _train_and_measure(
     module: Classifier, data: ImageData, trainer: lightning.Trainer, run_dir: Path
 ) -> None:
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings(
+        "ignore", "The number of training batches .* is smaller than the logging interval"
+    )
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 with newer torch
     last, resume = run_dir / LAST, None
     if last.exists():

@@ -224,5 +224,5 @@ def test_settings_that_are_no_numbers_are_told(key: str, value: object) -> None:
 
 @pytest.mark.parametrize("key", ["crops", "flips", "colour_divide"])
 def test_hydras_no_and_off_are_texts_and_refused(key: str) -> None:
-    with pytest.raises(UserError, match=f"augment.{key}=off is not possible: choose True, False"):
+    with pytest.raises(UserError, match=f"augment.{key}=off is not possible: choose true, false"):
         Augment(**{key: "off"})

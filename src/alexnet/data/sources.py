@@ -12,6 +12,7 @@ from alexnet.data import demo
 from alexnet.errors import UserError, check_whole
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
+UNEQUAL = 1.5  # times as many images in one class as in another: worth telling
 SHOWN = 20  # classes that people are shown with their counts
 
 
@@ -55,7 +56,7 @@ class ImageSet:
         named = [f"{title} {count}" for title, count in zip(self.titles, counts, strict=True)]
         more = [f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else []
         lines = [f"{head} in {len(self.classes)} classes", "  " + ", ".join(named[:SHOWN] + more)]
-        if counts.max() > counts.min():
+        if counts.max() >= UNEQUAL * counts.min():
             few, many = self.titles[counts.argmin()], self.titles[counts.argmax()]
             ratio = counts.max() / counts.min()
             lines.append(f"  imbalance: {many} has {ratio:.1f} times as many images as {few}")
@@ -133,6 +134,10 @@ class Demo(Folders):
             if self.root is None:
                 raise UserError("data=demo needs a folder to draw into: give data.root=PATH, or none at all.")
             root = Path(self.root).expanduser()
+            if (root / "train").is_dir() and not (root / "manifest.json").exists():
+                raise UserError(
+                    f"data=demo draws its own images, and {root} holds others: add data=image_folder."
+                )
             demo.draw_dataset(root, self.train_images, self.val_images, self.size, self.seed)
         except ValueError as error:
             raise UserError(str(error)) from error
