@@ -17,15 +17,9 @@ def preview(cfg: DictConfig) -> list[Path]:
 
     images = instantiate(cfg.data.source).load()
     print(images)
-    names = ("image_size", "crop_size", "minival_fraction", "pack", "threads", "skip_broken")
-    settings = {name: cfg.data[name] for name in names}
-    cache_dir, augment = Path(cfg.cache_dir).expanduser(), instantiate(cfg.augment)
-    data = ImageData(
-        images, fingerprint(images, cache_dir), cache_dir, augment=augment, seed=cfg.seed, **settings
-    )
-    folder = Path(
-        cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{data.fingerprint[:8]}"
-    ).expanduser()
+    digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
+    data = ImageData.of(cfg, images, digest, instantiate(cfg.augment))
+    folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{digest[:8]}").expanduser()
     print("augmentation: the central crop, then what the first epochs see of the same image")
     return figures.preview(data, folder, cfg.images, cfg.views)
 

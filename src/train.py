@@ -14,14 +14,14 @@ from alexnet import results
 from alexnet.cli import INTERRUPTED
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import ImageSet
-from alexnet.errors import check_flags, check_range, check_whole
+from alexnet.errors import check_flag, check_range, check_whole
 
 log = logging.getLogger("alexnet")
 
 
 def train(cfg: DictConfig) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start."""
-    check_flags(rerun=cfg.rerun)
+    check_flag("rerun", cfg.rerun)
     check_whole("seed", cfg.seed, 0)
     check_range("seed", cfg.seed, 0, 2**32)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)

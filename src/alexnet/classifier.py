@@ -133,7 +133,8 @@ class Classifier(lightning.LightningModule):
             self.log("train/loss_step", loss, prog_bar=True)
         for name in MEASURES:
             metric = self._measured(split, name)
-            metric.update(*((loss.detach(), len(labels)) if name == "loss" else (logits.detach(), labels)))
+            seen = (loss.detach(), len(labels)) if name == "loss" else (logits.detach(), labels)
+            metric.update(*seen)
             shown = (split, name) == ("minival", "top1_error")
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=shown)
         return loss

@@ -20,13 +20,12 @@ def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     raise UserError(f"{key}={value} is not possible: choose {', '.join(names)}.{hint}")
 
 
-def check_flags(**flags: object) -> None:
-    """Raises UserError unless each is True or False; group__key=value is a setting group.key.
+def check_flag(key: str, value: object) -> None:
+    """Raises UserError, naming key and value, unless value is True or False.
 
     Hydra gives the text "no" or "off" for those words, which Python would take for true.
     """
-    for name, value in flags.items():
-        check_choice(name.replace("__", "."), value, (True, False))
+    check_choice(key, value, (True, False))
 
 
 def check_range(key: str, value: object, low: float, high: float = inf) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
@@ -36,36 +37,20 @@ def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
     """One training image of each of the first classes: first its central crop, then as epochs see it."""
     labels, usable = data.images.train.labels, data.usable("train")
     spread = np.linspace(0, len(data.images.classes) - 1, min(images, len(data.images.classes)))
-    chosen = [int(np.flatnonzero((labels == label) & usable)[0]) for label in spread.astype(int)]
-    rows = [torch.stack([_view(data, index, epoch) for epoch in range(-1, views)]) for index in chosen]
-    titles = [data.images.titles[labels[index]] for index in chosen]
-    return _titled(rows, titles)
+    chosen = np.array([np.flatnonzero((labels == label) & usable)[0] for label in spread.astype(int)])
+    columns = [_view(data, chosen, epoch) for epoch in range(-1, views)]
+    return _titled(list(torch.stack(columns, dim=1)), [data.images.titles[label] for label in labels[chosen]])
 
 
-def _view(data: ImageData, index: int, epoch: int) -> Tensor:
-    """(3, C, C) in grey levels: what the network gets in this epoch plus the mean; -1: no augmentation."""
+def _view(data: ImageData, chosen: NDArray[np.int64], epoch: int) -> Tensor:
+    """(n, 3, C, C) grey levels of one image a class, by class: what the network gets in this epoch plus
+    the mean; -1: no augmentation."""
     assert data.pixels is not None
-    member = np.array([index])
     augment = data.augment if epoch >= 0 else None
-    source = data.images.train.labels
-    batch = next(
-        iter(
-            Batches(
-                data.reads["train"],
-                source,
-                member,
-                1,
-                data.sizes,
-                data.seed,
-                augment,
-                lambda: (max(epoch, 0), 0),
-            )
-        )
-    )
-    shown = data.pixels.plain(batch.crops)
-    if augment:
-        shown = data.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor)
-    return shown[0] + data.pixels.mean
+    source = (data.reads["train"], data.images.train.labels, chosen, len(chosen), data.sizes, data.seed)
+    batch = next(iter(Batches(*source, augment, lambda: (max(epoch, 0), 0))))
+    shown = data.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor)
+    return shown[batch.labels.argsort()] + data.pixels.mean
 
 
 def components(data: ImageData) -> Image.Image:

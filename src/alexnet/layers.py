@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet.errors import check_flags, check_range, check_whole
+from alexnet.errors import check_flag, check_range, check_whole
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
@@ -60,7 +60,7 @@ class LocalResponseNorm(nn.Module):
         check_range("model.norm.k", k, 1e-12)
         check_range("model.norm.alpha", alpha, 0)
         check_range("model.norm.beta", beta, 0)
-        check_flags(model__norm__divide_alpha_by_n=divide_alpha_by_n)
+        check_flag("model.norm.divide_alpha_by_n", divide_alpha_by_n)
         self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
         self.divide_alpha_by_n = divide_alpha_by_n
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from alexnet.errors import check_flags, check_range, check_whole
+from alexnet.errors import check_flag, check_range, check_whole
 
 Groups = list[dict[str, Any]]
 
@@ -33,7 +33,7 @@ def weight_and_bias_groups(
     bias_lr = lr if bias_lr is None else bias_lr
     bias_weight_decay = weight_decay if bias_weight_decay is None else bias_weight_decay
     check_range("optim.bias_lr", bias_lr, 0)
-    check_flags(optim__bias_lr_fixed=bias_lr_fixed)
+    check_flag("optim.bias_lr_fixed", bias_lr_fixed)
     check_range("optim.bias_weight_decay", bias_weight_decay, 0)
     return [
         _group("weights", weights, lr, weight_decay, fixed=False),

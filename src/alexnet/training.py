@@ -28,16 +28,6 @@ from alexnet.results import BEST, LAST, Result, Run, read
 
 log = logging.getLogger("alexnet")
 
-DATA_SETTINGS = (
-    "image_size",
-    "crop_size",
-    "batch_size",
-    "minival_fraction",
-    "pack",
-    "threads",
-    "skip_broken",
-)
-
 
 def seed(number: int) -> None:
     """Before the network is made; silences what Lightning says of itself in each run."""
@@ -56,11 +46,9 @@ def build(
     schedule: Any,
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of the config's plain values and the parts made from it."""
-    settings = {name: config["data"][name] for name in DATA_SETTINGS}
-    log.info("%s", summary.text(summary.layers(model, settings["crop_size"])))
+    log.info("%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
-    cache_dir = Path(config["cache_dir"]).expanduser()
-    return module, ImageData(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
+    return module, ImageData.of(config, images, digest, augment)
 
 
 def plugins() -> list[AtomicCheckpointIO]:

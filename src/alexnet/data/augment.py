@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.prepare import Statistics
-from alexnet.errors import check_choice, check_flags, check_range, check_whole
+from alexnet.errors import check_choice, check_flag, check_range, check_whole
 
 ORDER, CROP, FLIP, COLOUR, SPLIT = range(5)  # one stream of random numbers for each use
 UNITS = ("root", "eigenvalue")
@@ -58,8 +58,8 @@ class Augment:
     colour_until: int | None = None
 
     def __post_init__(self) -> None:
-        flags = {"augment__crops": self.crops, "augment__flips": self.flips}
-        check_flags(**flags, augment__colour_divide=self.colour_divide)
+        for key in ("crops", "flips", "colour_divide"):
+            check_flag(f"augment.{key}", getattr(self, key))
         check_choice("augment.colour_unit", self.colour_unit, UNITS)
         check_range("augment.colour_noise", self.colour_noise, 0)
         if self.colour_until is not None:

@@ -1,6 +1,7 @@
 """The LightningDataModule: train, minival and val of an image set, prepared as in the paper."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
 from alexnet.data.prepare import Broken, Read, Statistics, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import ImageSet
-from alexnet.errors import UserError, check_choice, check_flags, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 
 PACKS = ("auto", "none")
+SETTINGS = (
+    *("image_size", "crop_size", "batch_size", "minival_fraction"),
+    *("pack", "threads", "skip_broken"),
+)  # of a config's data that ImageData takes as they are
 
 
 class ImageData(lightning.LightningDataModule):
@@ -60,6 +65,13 @@ class ImageData(lightning.LightningDataModule):
         self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any], images: ImageSet, digest: str, augment: Augment) -> "ImageData":
+        """From the plain values of a config with data, cache_dir and seed."""
+        settings = {name: config["data"][name] for name in SETTINGS}
+        cache_dir = Path(config["cache_dir"]).expanduser()
+        return cls(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
+
     def prepare(self) -> Statistics:
         """Packs what fits, and gives the training set's mean and components; cached on disk.
 
@@ -81,11 +93,12 @@ class ImageData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         """minival: Lightning's validation is what is measured in each epoch."""
-        if not self.minival_mask().any():
+        minival = self.minival_mask()
+        if not minival.any():
             raise UserError(
                 "minival would be empty: a class needs two training images, and they all have one."
             )
-        return self._batches("train", self.minival_mask())
+        return self._batches("train", minival)
 
     def test_dataloader(self) -> Batches:
         """val: the official split, measured once at the end."""
@@ -158,7 +171,7 @@ class ImageData(lightning.LightningDataModule):
 
     def _check(self) -> None:
         check_choice("data.pack", self.pack, PACKS)
-        check_flags(data__skip_broken=self.skip_broken)
+        check_flag("data.skip_broken", self.skip_broken)
         check_whole("data.batch_size", self.batch_size, 1)
         check_whole("data.threads", self.threads, 0)
         check_whole("data.image_size", self.sizes[0], 1)

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -81,9 +80,8 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (
-        image.mode == "I" and image.format == "PNG"
-    ):  # 16 bits, which Pillow would cut off at 255 instead of scaling
+    sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if sixteen_bits:  # which Pillow would cut off at 255 instead of scaling
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
     # Pillow asks for this detour where a palette has shades of transparency
     return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
@@ -99,4 +97,4 @@ def _reason(error: BaseException) -> str:
 
 def blank(image_size: int) -> Pixels:
     """What stands in a pack for an image that can't be used."""
-    return torch.zeros(3, image_size, image_size, dtype=torch.uint8).numpy()
+    return np.zeros((3, image_size, image_size), dtype=np.uint8)

@@ -55,20 +55,21 @@ def prepare(images: ImageSet, image_size: int, cache_dir: Path, pack: bool) -> P
     Raises UserError where a split has no usable image.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
+    packs = _packs(images, image_size, cache_dir) if pack else {}
+    statistics, broken = cache_dir / "statistics.npz", cache_dir / "broken.json"
+    there = all(path.exists() for path in (statistics, broken, *packs.values()))
+    if not there or _repaired(images, image_size, _load_broken(broken)):
+        _pass(images, image_size, cache_dir, packs)
+    reads = {name: _reader(split, image_size, packs.get(name)) for name, split in images.splits.items()}
+    return Prepared(reads, _load_statistics(statistics), _load_broken(broken))
+
+
+def _packs(images: ImageSet, image_size: int, cache_dir: Path) -> dict[str, Path]:
+    """Where the splits are or are to be packed; empty if they are not and do not fit."""
     packs = {name: cache_dir / f"{name}.npy" for name in images.splits}
-    packed = all(path.exists() for path in packs.values())
-    if pack and not packed:
-        packed = fits_pack(sum(map(len, images.splits.values())), image_size, cache_dir)
-    wanted = [
-        cache_dir / "statistics.npz",
-        cache_dir / "broken.json",
-        *(packs.values() if packed and pack else ()),
-    ]
-    if not all(path.exists() for path in wanted) or _repaired(images, image_size, _load_broken(wanted[1])):
-        _pass(images, image_size, cache_dir, packs if packed and pack else {})
-    use = packs if packed and pack else {}
-    reads = {name: _reader(split, image_size, use.get(name)) for name, split in images.splits.items()}
-    return Prepared(reads, _load_statistics(wanted[0]), _load_broken(wanted[1]))
+    there = all(path.exists() for path in packs.values())
+    total = sum(map(len, images.splits.values()))
+    return packs if there or fits_pack(total, image_size, cache_dir) else {}
 
 
 def _repaired(images: ImageSet, image_size: int, broken: dict[str, Broken]) -> bool:
@@ -163,15 +164,16 @@ def _pass_split(
         np.lib.format.write_array_header_1_0(file, head)
     broken: Broken = {}
     for start, results in _in_order(split, image_size, f"decoding {name}"):
+        good: list[Pixels] = []
         for index, result in enumerate(results, start):
             if isinstance(result, BrokenImageError):
-                broken[index] = result.reason
-        good = [result for result in results if not isinstance(result, BrokenImageError)]
+                broken[index], pixels = result.reason, blank(image_size)
+            else:
+                good.append(pixels := result)
+            if file:
+                file.write(pixels.tobytes())
         if sums and good:
             sums.add(np.stack(good))
-        if file:
-            for result in results:
-                file.write((blank(image_size) if isinstance(result, BrokenImageError) else result).tobytes())
     return broken
 
 
