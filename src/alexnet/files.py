@@ -30,13 +30,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Gives a temporary neighbour of path to fill; it becomes path only if all went well."""
+    """Gives a temporary neighbour of path to fill; it becomes path only if all went well.
+
+    Where another process was faster, what it put there stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
-        if not path.exists():  # else another process was faster
-            temporary.rename(path)
+        try:
+            temporary.rename(path)  # over an empty folder, too
+        except OSError:
+            if not path.is_dir() or not any(path.iterdir()):
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

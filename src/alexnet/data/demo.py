@@ -8,13 +8,14 @@ from colour within an epoch and has to learn outlines to go further.
 import colorsys
 import json
 import math
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+from tqdm import tqdm
+
+from alexnet.files import replacing_folder
 
 VERSION = 1  # raise it with every change that alters a drawn pixel
 NOTE = (
@@ -271,15 +272,8 @@ def draw_dataset(
     manifest = json.dumps(about, indent=2) + "\n"
     if _is_complete(root, manifest):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as drawing:
-        folder = Path(drawing) / root.name
+    with replacing_folder(root) as folder:
         _fill(folder, (train_images, val_images), size, seed)
         (folder / "manifest.json").write_text(manifest, encoding="utf-8")
-        try:
-            folder.rename(root)
-        except OSError:
-            # another process may have finished first; its images are the same, so ours can go
-            if not _is_complete(root, manifest):
-                raise
+    _is_complete(root, manifest)  # raises if another process drew other images there meanwhile
     return root

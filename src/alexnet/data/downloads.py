@@ -1,6 +1,5 @@
 """The public sets, through torchvision.datasets where they still have to be fetched or unpacked."""
 
-import dataclasses
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from alexnet.data.sources import Folders, ImageSet
+from alexnet.data.sources import Folders
 from alexnet.errors import UserError, check_choice
 from alexnet.files import replacing_folder
 
@@ -28,19 +27,36 @@ class ImageNet(Folders):
     def __init__(self, root: str | Path | None, variable: str = "") -> None:
         super().__init__(root, "imagenet", variable)
 
-    def load(self) -> ImageSet:
-        root = self.folder()
+    def folder(self) -> Path:
+        """root with the archives unpacked, if there were no class folders."""
+        root = super().folder()
         if (root / MARK).exists():
             raise UserError(
                 f"unpacking in {root} was interrupted: remove train/, val/ and {MARK} there, and start again."
             )
         if not (root / "train").is_dir() or not (root / "val").is_dir():
             _unpack_imagenet(root)
-        found = self.scan(root)
-        return dataclasses.replace(found, titles=_titled(found.classes, imagenet_titles(found.classes)))
+        return root
+
+    def names(self, classes: list[str]) -> dict[str, str]:
+        """Names of the thousand classes of ILSVRC, or of those that are Imagenette's."""
+        return imagenet_names(classes)
 
 
-class Imagenette(Folders):
+class Downloaded(Folders):
+    """A set whose root is used as it is if it holds class folders, and else is downloaded to."""
+
+    def folder(self) -> Path:
+        """Where the class folders are."""
+        root = self.place()
+        return (root if (root / "train").is_dir() else self.fetched(root)).resolve()
+
+    def fetched(self, root: Path) -> Path:
+        """The folder in root that holds the class folders, downloaded if it is missing."""
+        raise NotImplementedError
+
+
+class Imagenette(Downloaded):
     """Ten classes of ImageNet; downloaded to root, unless root is or holds an unpacked copy.
 
     size: "full", "320px" or "160px" on the shorter side. Raises UserError if the download fails.
@@ -51,14 +67,11 @@ class Imagenette(Folders):
         check_choice("data.source.size", size, IMAGENETTE_SIZES)
         self.size = size
 
-    def load(self) -> ImageSet:
-        root = self.place()
-        if not (root / "train").is_dir():
-            root = self._downloaded(root)
-        found = self.scan(root.resolve())
-        return dataclasses.replace(found, titles=_titled(found.classes, imagenette_titles()))
+    def names(self, classes: list[str]) -> dict[str, str]:
+        """Names of the ten classes."""
+        return imagenette_names()
 
-    def _downloaded(self, root: Path) -> Path:
+    def fetched(self, root: Path) -> Path:
         from torchvision.datasets import Imagenette as Source
 
         name = IMAGENETTE_SIZES[self.size]
@@ -72,7 +85,7 @@ class Imagenette(Folders):
         return root / name
 
 
-class CIFAR10(Folders):
+class CIFAR10(Downloaded):
     """32x32 images of ten classes: class folders, or torchvision's archive, downloaded to root.
 
     The archive's pixels are written once as PNG files, so that all sets are read alike. Raises
@@ -82,13 +95,7 @@ class CIFAR10(Folders):
     def __init__(self, root: str | Path | None, variable: str = "") -> None:
         super().__init__(root, "cifar10", variable)
 
-    def load(self) -> ImageSet:
-        root = self.place()
-        if not (root / "train").is_dir():
-            root = self._downloaded(root)
-        return self.scan(root.resolve())
-
-    def _downloaded(self, root: Path) -> Path:
+    def fetched(self, root: Path) -> Path:
         place = root / "cifar10-png"
         if not place.is_dir():
             with replacing_folder(place) as temporary:
@@ -112,20 +119,20 @@ def _write_cifar(root: Path, folder: Path, train: bool) -> None:
 def _unpack_imagenet(root: Path) -> None:
     from torchvision.datasets import ImageNet as Source
 
-    (root / MARK).touch()
+    mark = root / MARK
+    mark.touch()
     try:
         for split in ("train", "val"):
             Source(root, split)
-        (root / MARK).unlink()
-    except ModuleNotFoundError as error:
-        (root / MARK).unlink()
-        raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
-    except RuntimeError as error:
-        (root / MARK).unlink()  # archives are checked before any of them is unpacked
+    except (ModuleNotFoundError, RuntimeError) as error:
+        mark.unlink()  # archives are checked before any of them is unpacked
+        if isinstance(error, ModuleNotFoundError):
+            raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
         raise UserError(
             f"{root} holds neither class folders (train/, val/) nor the official archives: {error} They come"
             " from image-net.org after registration."
         ) from error
+    mark.unlink()
 
 
 @contextmanager
@@ -141,20 +148,16 @@ def _downloading(name: str, root: Path) -> Iterator[None]:
         ) from error
 
 
-def imagenet_titles(classes: list[str]) -> dict[str, str]:
+def imagenet_names(classes: list[str]) -> dict[str, str]:
     """WordNet id -> name, where the classes are the thousand of ILSVRC or some of Imagenette's."""
     from torchvision.models import AlexNet_Weights
 
     names = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]  # in the order of the sorted ids
-    return dict(zip(classes, names, strict=True)) if len(classes) == len(names) else imagenette_titles()
+    return dict(zip(classes, names, strict=True)) if len(classes) == len(names) else imagenette_names()
 
 
-def imagenette_titles() -> dict[str, str]:
+def imagenette_names() -> dict[str, str]:
     """WordNet id -> name of Imagenette's ten classes."""
     from torchvision.datasets import Imagenette as Source
 
     return {wnid: names[0] for wnid, names in Source._WNID_TO_CLASS.items()}
-
-
-def _titled(classes: list[str], titles: dict[str, str]) -> list[str]:
-    return [f"{titles[name]} ({name})" if name in titles else name for name in classes]

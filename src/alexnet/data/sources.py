@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,15 @@ class ImageSet:
     note: str = ""  # shown wherever figures on this data are shown
     drawn: bool = False  # True: no photographs, figures say nothing about the paper
     titles: list[str] = field(default_factory=list)  # what people call the classes; empty: as the folders
-    splits: dict[str, Split] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "splits", {"train": self.train, "val": self.val})
         if not self.titles:
             object.__setattr__(self, "titles", list(self.classes))
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by their names."""
+        return {"train": self.train, "val": self.val}
 
     def __str__(self) -> str:
         """Counts, classes with theirs, and how unequal they are."""
@@ -74,7 +77,15 @@ class Folders:
         self.root, self.name, self.variable = root, name, variable
 
     def load(self) -> ImageSet:
-        return self.scan(self.folder())
+        """The image set, fetched, unpacked or drawn where the source can do that."""
+        found = self.scan(self.folder())
+        names = self.names(found.classes)
+        titles = [f"{names[each]} ({each})" if each in names else each for each in found.classes]
+        return replace(found, titles=titles)
+
+    def names(self, classes: list[str]) -> dict[str, str]:
+        """What people call a class, for the classes whose folders are named otherwise."""
+        return {}
 
     def place(self) -> Path:
         """Where root is, or is to be; raises UserError if it is not given."""
@@ -94,9 +105,8 @@ class Folders:
 
     def scan(self, root: Path) -> ImageSet:
         """The image set in a folder that is there."""
-        places = [root / "train", root / "val" if (root / "val").is_dir() else root / "test"]
-        if not places[1].is_dir():
-            places[1] = root / "val"
+        second = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
+        places = (root / "train", second)
         classes, other = (_class_names(place) for place in places)
         if classes != other:
             odd = [
@@ -130,19 +140,22 @@ class Demo(Folders):
         self.train_images, self.val_images, self.size, self.seed = train_images, val_images, size, seed
 
     def load(self) -> ImageSet:
+        return replace(super().load(), note=self.NOTE, drawn=True)
+
+    def folder(self) -> Path:
+        """root with the images in it; raises UserError if root holds something else."""
+        if self.root is None:
+            raise UserError("data=demo needs a folder to draw into: give data.root=PATH, or none at all.")
+        root = self.place()
+        if (root / "train").is_dir() and not (root / "manifest.json").exists():
+            raise UserError(
+                f"data=demo draws its own images, and {root} holds others: add data=image_folder."
+            )
         try:
-            if self.root is None:
-                raise UserError("data=demo needs a folder to draw into: give data.root=PATH, or none at all.")
-            root = Path(self.root).expanduser()
-            if (root / "train").is_dir() and not (root / "manifest.json").exists():
-                raise UserError(
-                    f"data=demo draws its own images, and {root} holds others: add data=image_folder."
-                )
             demo.draw_dataset(root, self.train_images, self.val_images, self.size, self.seed)
         except ValueError as error:
             raise UserError(str(error)) from error
-        found = super().load()
-        return ImageSet("demo", found.classes, found.train, found.val, note=self.NOTE, drawn=True)
+        return super().folder()
 
 
 def _class_names(folder: Path) -> list[str]:
