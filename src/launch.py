@@ -27,7 +27,7 @@ from alexnet.cli import friendly
 from alexnet.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
-PATHS = ("root", "dir", "checkpoint", "images", "pack")  # how keys end whose values are paths
+PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from")  # how keys end whose values are paths
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
 

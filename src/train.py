@@ -28,6 +28,10 @@ def train(cfg: DictConfig) -> results.Result:
     images: ImageSet = instantiate(cfg.data.source).load()
     digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
     settle(cfg, images)
+    if cfg.init_from is not None:
+        from alexnet import transfer
+
+        digest += transfer.digest(Path(cfg.init_from).expanduser())
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     run = results.Run.of(plain, digest, *launch.asked())
     if cfg.rerun:
@@ -58,10 +62,15 @@ def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> r
     training.seed(cfg.seed)
     parts = {name: instantiate(cfg[name]) for name in ("model", "optim", "schedule", "augment")}
     log.info("%s", images)
+    if cfg.init_from is not None:
+        training.take_over(parts["model"], Path(cfg.init_from).expanduser())
     module, data = training.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,
-        callbacks=training.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
+        callbacks=[
+            *(instantiate(each) for each in cfg.callbacks.values()),
+            *training.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
+        ],
         logger=[instantiate(each) for each in cfg.logger.values()],
         plugins=training.plugins(),
         _convert_="all",

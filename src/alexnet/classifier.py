@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from alexnet.errors import UserError
-from alexnet.optim import advance, hold_fixed
+from alexnet.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
 MEASURES = ("loss", "top1_error", "top5_error")
@@ -58,7 +58,7 @@ class Classifier(lightning.LightningModule):
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.seed = network, seed
+        self.network, self.num_classes, self.seed = network, num_classes, seed
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.save_hyperparameters(config or {})
         self.measures = nn.ModuleDict(
@@ -76,8 +76,7 @@ class Classifier(lightning.LightningModule):
         optimizer = self.make_optimizer(self.network)
         # not handed to Lightning, which saves its checkpoints before it steps a plateau schedule
         self.schedule = self.make_schedule(optimizer) if self.make_schedule else None
-        if self.schedule:
-            hold_fixed(optimizer)
+        settle_rates(optimizer, epoch=0)
         return optimizer
 
     def on_train_epoch_start(self) -> None:

@@ -7,13 +7,14 @@ from torch.nn import functional
 from alexnet.errors import check_flag, check_range, check_whole
 
 
-def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """Positions of a window along one side, counted with a ceiling as cuda-convnet does.
+def output_size(size: int, kernel: int, stride: int, padding: int = 0, ceil_mode: bool = True) -> int:
+    """Positions of a window along one side, counted with a ceiling as cuda-convnet does, or a floor.
 
     The last window may hang over the right or bottom edge (facts of the 2012 source), which is
     how 224 pixels under an 11x11 window with stride 4 give 55 positions.
     """
-    return 1 + -(-(size + 2 * padding - kernel) // stride)
+    way = size + 2 * padding - kernel
+    return 1 + (-(-way // stride) if ceil_mode else way // stride)
 
 
 class CeilConv2d(nn.Conv2d):
@@ -33,6 +34,54 @@ class CeilConv2d(nn.Conv2d):
         kernel, stride, padding = self.kernel_size[axis], self.stride[axis], int(self.padding[axis])
         positions = output_size(size, kernel, stride, padding)
         return max(0, (positions - 1) * stride + kernel - size - 2 * padding)
+
+
+class LocallyConnected2d(nn.Module):
+    """A convolution of stride 1 with kernels and biases of its own at each position.
+
+    (N, C, H, W) -> (N, maps, size, size), where size = H + 2 padding - kernel + 1.
+    weight: (size * size, C * kernel * kernel, maps); bias: (size * size, 1, maps).
+    """
+
+    def __init__(self, channels: int, maps: int, kernel: int, padding: int, size: int) -> None:
+        super().__init__()
+        self.channels, self.kernel, self.padding, self.size = channels, kernel, padding, size
+        self.fan_in = channels * kernel**2
+        self.weight = nn.Parameter(_uniform(size**2, self.fan_in, maps, fan_in=self.fan_in))
+        self.bias = nn.Parameter(_uniform(size**2, 1, maps, fan_in=self.fan_in))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        seen = functional.unfold(maps, self.kernel, padding=self.padding)  # (N, C * k * k, positions)
+        made = torch.baddbmm(self.bias, seen.permute(2, 0, 1), self.weight)  # (positions, N, maps)
+        return made.permute(1, 2, 0).reshape(-1, made.shape[2], self.size, self.size)  # (N, maps, size, size)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {self.weight.shape[-1]}, kernel={self.kernel}, size={self.size}"
+
+
+class TowerLinear(nn.Module):
+    """A fully connected layer in towers that don't see each other: (N, inputs) -> (N, units).
+
+    weight: (towers, inputs / towers, units / towers); bias: (units,).
+    """
+
+    def __init__(self, inputs: int, units: int, towers: int) -> None:
+        super().__init__()
+        self.towers, self.fan_in = towers, inputs // towers
+        self.weight = nn.Parameter(_uniform(towers, self.fan_in, units // towers, fan_in=self.fan_in))
+        self.bias = nn.Parameter(_uniform(units, fan_in=self.fan_in))
+
+    def forward(self, units: Tensor) -> Tensor:
+        seen = units.reshape(-1, self.towers, self.fan_in)  # (N, towers, inputs / towers)
+        return torch.einsum("nti,tiu->ntu", seen, self.weight).flatten(1) + self.bias
+
+    def extra_repr(self) -> str:
+        return f"{self.towers} x ({self.fan_in} -> {self.weight.shape[-1]})"
+
+
+def _uniform(*shape: int, fan_in: int) -> Tensor:
+    """As torch starts its own layers: within 1 / sqrt(inputs of a unit)."""
+    return torch.empty(*shape).uniform_(-(fan_in**-0.5), fan_in**-0.5)
 
 
 class LocalResponseNorm(nn.Module):
@@ -66,9 +115,14 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, activations: Tensor) -> Tensor:
         wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
-        alpha = self.alpha / self.n if self.divide_alpha_by_n else self.alpha
+        alpha = self.alpha / self.window if self.divide_alpha_by_n else self.alpha
         scale = (self.k + alpha * self._window_sum(wide.square())).pow(-self.beta)
         return (wide * scale).to(activations.dtype)
+
+    @property
+    def window(self) -> int:
+        """How many squares are summed, away from the ends."""
+        return self.n
 
     def _window_sum(self, squares: Tensor) -> Tensor:
         channels = squares.shape[1]
@@ -82,6 +136,24 @@ class LocalResponseNorm(nn.Module):
     def extra_repr(self) -> str:
         divided = "/n" if self.divide_alpha_by_n else ""
         return f"n={self.n}, k={self.k}, alpha={self.alpha}{divided}, beta={self.beta}"
+
+
+class SpatialResponseNorm(LocalResponseNorm):
+    """b = a / (k + alpha * sum of a^2 over n x n neighbouring pixels of the same map)^beta.
+
+    (N, C, H, W) -> the same shape and dtype. The second norm of layer 2 in the 2012 source (window
+    5x5, experiment 145) and the norm of its small nets (3x3); alpha is divided by n * n there.
+    Other settings and errors are those of LocalResponseNorm.
+    """
+
+    def _window_sum(self, squares: Tensor) -> Tensor:
+        before, after = self.n // 2, (self.n - 1) // 2
+        padded = functional.pad(squares, (before, after, before, after))
+        return functional.avg_pool2d(padded, self.n, stride=1, divisor_override=1)
+
+    @property
+    def window(self) -> int:
+        return self.n**2
 
 
 class PublishedDropout(nn.Module):

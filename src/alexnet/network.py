@@ -6,45 +6,44 @@
 Layers 1 and 2 are convolution, ReLU, local response normalisation, pooling, in that order.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from inspect import signature
+from typing import Any
 
-import torch
+import torchvision
 from torch import nn
 
-from alexnet.errors import UserError, check_choice, check_range, check_whole
-from alexnet.layers import CeilConv2d, output_size
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
+from alexnet.layers import CeilConv2d, LocallyConnected2d, TowerLinear
+from alexnet.table import (
+    CLASSES,
+    Layer,
+    Table,
+    changed,
+    map_sizes,
+    present,
+    standing,
+    with_dropout_on,
+    with_norm_at,
+)
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer with weights, and what follows it. A kernel of 0 means fully connected."""
-
-    name: str
-    maps: int  # channels or units, both towers together
-    kernel: int = 0  # pixels
-    stride: int = 1
-    padding: int = 0
-    own_tower: bool = False  # with two towers: sees only the half of the maps on its own GPU
-    norm: bool = False
-    pool: bool = False
-    dropout: bool = False
-
-
+NORMED = ("activation", "norm", "pool")
 PUBLISHED = (  # P 3.5, figure 2; norm P 3.3, pool P 3.4, dropout P 4.2
-    Layer("conv1", 96, kernel=11, stride=4, norm=True, pool=True),
-    Layer("conv2", 256, kernel=5, padding=2, own_tower=True, norm=True, pool=True),
+    Layer("conv1", 96, kernel=11, stride=4, then=NORMED),
+    Layer("conv2", 256, kernel=5, padding=2, own_tower=True, then=NORMED),
     Layer("conv3", 384, kernel=3, padding=1),
     Layer("conv4", 384, kernel=3, padding=1, own_tower=True),
-    Layer("conv5", 256, kernel=3, padding=1, own_tower=True, pool=True),
-    Layer("fc6", 4096, dropout=True),
-    Layer("fc7", 4096, dropout=True),
+    Layer("conv5", 256, kernel=3, padding=1, own_tower=True, then=("activation", "pool")),
+    Layer("conv6", 256, kernel=3, padding=1, own_tower=True, optional=True),  # P 6: in some of its nets
+    Layer("fc6", 4096, then=("activation", "dropout")),
+    Layer("fc7", 4096, then=("activation", "dropout")),
+    Layer("fc8", CLASSES, then=()),
 )
-REMOVABLE = tuple(layer.name for layer in PUBLISHED if layer.name != "conv1")
 TOWERS = (1, 2)
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu")
 
-Factory = Callable[[], nn.Module]
+Factory = Callable[..., nn.Module]
 
 
 def overlapping() -> nn.Module:
@@ -60,11 +59,18 @@ class AlexNet(nn.Sequential):
     num_classes, crop_size: outputs, and pixels along a side of the input.
     towers: 2 as on the authors' two GPUs (groups of 2 in conv2, conv4, conv5), or 1.
     width: factor on the maps and units of all layers but the last.
-    remove: names out of REMOVABLE. Weights, ReLU, norm and dropout of the layer go; its pool stays,
+    remove: names of layers. Weights, activation, norm and dropout of the layer go; its pool stays,
         so that the layers behind keep their map sizes. What follows takes the channels it gets.
-    norm, pooling, dropout: each makes the module that is put in the places marked in PUBLISHED;
-        None leaves them out.
+    add: names of optional layers of the table (conv6).
+    changes: other values for fields of layers, {"conv2": {"padding": 1}}; see alexnet.table.Layer.
+    norm_place: before_activation, after_activation or after_pool; None: as the table has it.
+    activation: one of ACTIVATIONS; activation_slope: of leaky_relu's negative side.
+    dropout_rates: rates of single layers, which need not have dropout in the table.
+    ceil_mode: convolutions count their windows with a ceiling, as the authors' source does.
+    norm, spatial_norm, pooling, dropout: each makes the module that is put in the places marked in the
+        table; None leaves them out.
     init: sets weights and biases of the finished network; None leaves torch's.
+    table: the layers.
 
     Raises UserError for impossible settings, and for a crop too small for a layer's window.
     """
@@ -76,88 +82,153 @@ class AlexNet(nn.Sequential):
         towers: int = 2,
         width: float = 1.0,
         remove: Iterable[str] = (),
+        add: Iterable[str] = (),
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+        norm_place: str | None = None,
+        activation: str = "relu",
+        activation_slope: float | None = None,
+        dropout_rates: Mapping[str, float] | None = None,
+        ceil_mode: bool = True,
         norm: Factory | None = None,
+        spatial_norm: Factory | None = None,
         pooling: Factory | None = overlapping,
         dropout: Factory | None = None,
-        init: Callable[[nn.Sequential], None] | None = None,
+        init: Callable[["AlexNet"], None] | None = None,
+        table: Table = PUBLISHED,
     ) -> None:
         super().__init__()
-        self.crop_size, self.num_classes, self.towers = crop_size, num_classes, towers
-        self._check(width, remove)
-        self.removed = tuple(remove)
-        extras = {"norm": norm, "pool": pooling, "dropout": dropout}
-        sizes = map_sizes(PUBLISHED, crop_size, pooling() if pooling else None)
-        channels = 3
-        for layer in PUBLISHED:
-            if layer.name == "fc6":
-                self.add_module("flatten", nn.Flatten())  # (N, C, H, W) -> (N, C * H * W)
-                channels *= sizes[-1] ** 2
-            channels = self._add(layer, channels, self._scaled(layer.maps, width), extras)
-        self.add_module("fc8", nn.Linear(channels, num_classes))
+        self.num_classes, self.crop_size, self.towers, self.ceil_mode = (
+            num_classes, crop_size, towers, ceil_mode,
+        )  # fmt: skip
+        self.activation, self.dropout_rates = activation, dict(dropout_rates or {})
+        self.table = with_dropout_on(
+            with_norm_at(changed(table, changes or {}), norm_place), self.dropout_rates
+        )
+        self.present = present(table, remove, add)
+        self._check(width, norm_place, norm, dropout)
+        makers = {
+            "activation": activation_maker(activation, activation_slope),
+            "norm": norm,
+            "spatial_norm": spatial_norm,
+            "pool": pooling,
+            "average_pool": averaging(pooling),
+            "dropout": dropout,
+        }
+        self._build(width, pooling() if pooling else None, makers)
         if init:
             init(self)
 
-    def _add(self, layer: Layer, channels: int, maps: int, extras: dict[str, Factory | None]) -> int:
-        number, present = layer.name[-1], layer.name not in self.removed
-        if present:
-            self.add_module(layer.name, self._weights(layer, channels, maps))
-            self.add_module(f"relu{number}", nn.ReLU())
-        for kind, make in extras.items():
-            if getattr(layer, kind) and make and (present or kind == "pool"):
-                self.add_module(f"{kind}{number}", make())
-        return maps if present else channels
+    @property
+    def head(self) -> str:
+        """Name of the last layer, which has one unit per class."""
+        return self.table[-1].name
 
-    def _weights(self, layer: Layer, channels: int, maps: int) -> nn.Module:
-        if not layer.kernel:
-            return nn.Linear(channels, maps)
+    def _build(self, width: float, pool: nn.Module | None, makers: dict[str, Factory | None]) -> None:
+        rows = standing(self.table, self.present)
+        sizes = map_sizes(rows, self.crop_size, pool, self.ceil_mode)
+        channels, before = 3, self.crop_size
+        for row, (made, after) in zip(rows, sizes, strict=True):
+            maps = self._scaled(row.maps, width) if row.name in self.present else channels
+            if row.name in self.present:
+                if not row.kernel and "flatten" not in self._modules:
+                    self.add_module("flatten", nn.Flatten())  # (N, C, H, W) -> (N, C * H * W)
+                    channels *= before**2
+                self.add_module(row.name, self._weights(row, channels, maps, made))
+            self._add_what_follows(row, maps, makers)
+            channels, before = maps, after
+
+    def _add_what_follows(self, layer: Layer, maps: int, makers: dict[str, Factory | None]) -> None:
+        for kind in layer.then:
+            make = makers[kind]
+            if make:
+                name = self.activation if kind == "activation" else kind
+                self.add_module(f"{name}{layer.name[-1]}", make(**self._settings(layer, kind, maps, make)))
+
+    def _weights(self, layer: Layer, channels: int, maps: int, size: int) -> nn.Module:
         groups = self.towers if layer.own_tower else 1
-        return CeilConv2d(channels, maps, layer.kernel, layer.stride, layer.padding, groups=groups)
+        if channels % groups:
+            raise UserError(
+                f"model.changes.{layer.name}.own_tower=true is not possible: it is given {channels} channels,"
+                f" which can't be halved."
+            )
+        if not layer.kernel:
+            return TowerLinear(channels, maps, groups) if groups > 1 else nn.Linear(channels, maps)
+        if layer.local:
+            return LocallyConnected2d(channels, maps, layer.kernel, layer.padding, size)
+        conv = CeilConv2d if self.ceil_mode else nn.Conv2d
+        return conv(channels, maps, layer.kernel, layer.stride, layer.padding, groups=groups)
+
+    def _settings(self, layer: Layer, kind: str, maps: int, make: Factory) -> dict[str, Any]:
+        """What a module is told beyond its config: a rate of its own, or how many channels it gets."""
+        if kind == "dropout" and layer.name in self.dropout_rates:
+            return {"rate": self.dropout_rates[layer.name]}
+        if kind == "norm" and "num_features" in signature(make).parameters:
+            return {"num_features": maps}
+        return {}
 
     def _scaled(self, maps: int, width: float) -> int:
+        if maps == CLASSES:
+            return self.num_classes
         return max(1, round(maps * width / self.towers)) * self.towers
 
-    def _check(self, width: float, remove: Iterable[str]) -> None:
+    def _check(
+        self, width: float, norm_place: str | None, norm: Factory | None, dropout: Factory | None
+    ) -> None:
         check_whole("crop_size", self.crop_size, 1)
         check_whole("model.num_classes", self.num_classes, 1)
         check_choice("model.towers", self.towers, TOWERS)
         check_range("model.width", width, 1e-6)
-        if isinstance(remove, str):
-            raise UserError(f"model.remove={remove} is not possible: write model.remove=[{remove}].")
-        for name in remove:
-            check_choice("model.remove", name, REMOVABLE)
+        check_flag("model.ceil_mode", self.ceil_mode)
+        if self.towers > 1 and not any(layer.own_tower for layer in self.table):
+            raise UserError("model.towers=2 changes nothing: no layer here keeps to its own tower; choose 1.")
+        if norm_place and not norm:
+            raise UserError(
+                f"model.norm_place={norm_place} changes nothing: there is no norm; choose model/norm=lrn or"
+                " batch, or model.norm_place=null."
+            )
+        if self.dropout_rates and not dropout:
+            raise UserError(
+                "model.dropout_rates changes nothing: there is no dropout; choose model/dropout=published"
+                " or inverted."
+            )
 
 
-def map_sizes(layers: Sequence[Layer], crop_size: int, pool: nn.Module | None) -> list[int]:
-    """Side of the maps behind each convolution and its pool, in pixels.
-
-    Raises UserError naming the first layer whose window is larger than what it sees, and the
-    smallest crop that works.
-    """
-    sizes, stuck = _trace(layers, crop_size, pool)
-    if stuck:
-        smallest = next(crop for crop in count(1) if not _trace(layers, crop, pool)[1])
+def activation_maker(name: str, slope: float | None) -> Factory:
+    """torch's module for one of ACTIVATIONS; raises UserError for another name, and for a slope it lacks."""
+    check_choice("model.activation", name, ACTIVATIONS)
+    if name == "leaky_relu":
+        check_range("model.activation_slope", 0.01 if slope is None else slope, 0)
+        return partial(nn.LeakyReLU, 0.01 if slope is None else slope)
+    if slope is not None:
         raise UserError(
-            f"crop_size={crop_size} is too small: {stuck}. The smallest crop that works is {smallest}."
+            f"model.activation_slope={slope} changes nothing with model.activation={name}: choose leaky_relu."
         )
-    return sizes
+    return {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[name]
 
 
-def _trace(layers: Sequence[Layer], size: int, pool: nn.Module | None) -> tuple[list[int], str]:
-    """Sizes, and where the windows stop fitting, if they do."""
-    sizes: list[int] = []
-    for layer in layers:
-        if layer.kernel:
-            if size + 2 * layer.padding < layer.kernel:
-                return sizes, _too_small(layer.name, layer.kernel, size)
-            size = output_size(size, layer.kernel, layer.stride, layer.padding)
-        if layer.pool and pool:
-            window = int(pool.kernel_size)  # type: ignore[arg-type]
-            if size + 2 * int(pool.padding) < window:  # type: ignore[arg-type]
-                return sizes, _too_small(f"pool{layer.name[-1]}", window, size)
-            size = pool(torch.empty(1, 1, size, size, device="meta")).shape[-1]
-        sizes.append(size)
-    return sizes, ""
+def averaging(pooling: Factory | None) -> Factory | None:
+    """Average pooling with the windows of a max pooling."""
+    if pooling is None:
+        return None
+    window: Any = pooling()
+    return partial(nn.AvgPool2d, window.kernel_size, window.stride, window.padding, window.ceil_mode)
 
 
-def _too_small(name: str, window: int, size: int) -> str:
-    return f"{name} has a {window}x{window} window and is given {size}x{size}"
+def torchvision_alexnet(
+    num_classes: int = 1000,
+    crop_size: int = 224,
+    rate: float = 0.5,
+    init: Callable[[nn.Module], None] | None = None,
+) -> nn.Module:
+    """torchvision.models.alexnet, untrained: (N, 3, crop_size, crop_size) -> (N, num_classes).
+
+    rate: of its dropout. init: as in AlexNet.
+    Raises UserError for impossible settings; the smallest crop is 63, as its last pool needs 3x3 maps.
+    """
+    check_whole("model.num_classes", num_classes, 1)
+    check_whole("crop_size", crop_size, 63)
+    check_range("model.rate", rate, 0.0, 1.0)
+    network: nn.Module = torchvision.models.alexnet(num_classes=num_classes, dropout=rate)
+    if init:
+        init(network)
+    return network

@@ -1,16 +1,20 @@
 """The paper's update rule and its plateau schedule (P 5)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from alexnet.errors import check_flag, check_range, check_whole
+from alexnet.errors import check_choice, check_flag, check_range, check_whole
 
 Groups = list[dict[str, Any]]
+
+
+FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")  # for single layers
+FROM_EPOCH = "from_epoch"
 
 
 def weight_and_bias_groups(
@@ -20,43 +24,77 @@ def weight_and_bias_groups(
     bias_lr: float | None = None,
     bias_weight_decay: float | None = None,
     bias_lr_fixed: bool = False,
+    layers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Groups:
-    """Parameter groups "weights" and "biases"; None for a bias setting means: as the weights.
+    """Parameter groups "weights" and "biases", and two of its own for each layer named in layers.
 
+    None for a bias setting means: as the weights.
     bias_lr_fixed: the schedule leaves the biases' rate alone, as in the 2012 source's experiment 145.
+    layers: factors on what a layer would get, {"fc8": {"lr": 0.25, "weight_decay": 4}} with the keys
+    FACTORS; {"conv1": {"from_epoch": {67: 0.1, 72: 0}}} multiplies both its rates late in training.
+
+    Raises UserError for an unknown layer or key, or a number out of range.
     """
-    check_range("optim.lr", lr, 0)
-    check_range("optim.weight_decay", weight_decay, 0)
-    named = list(network.named_parameters())
-    biases: list[Tensor] = [parameter for name, parameter in named if name.endswith("bias")]
-    weights: list[Tensor] = [parameter for name, parameter in named if not name.endswith("bias")]
-    bias_lr = lr if bias_lr is None else bias_lr
-    bias_weight_decay = weight_decay if bias_weight_decay is None else bias_weight_decay
-    check_range("optim.bias_lr", bias_lr, 0)
+    base = {
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "bias_lr": lr if bias_lr is None else bias_lr,
+        "bias_weight_decay": weight_decay if bias_weight_decay is None else bias_weight_decay,
+    }
+    for name, value in base.items():
+        check_range(f"optim.{name}", value, 0)
     check_flag("optim.bias_lr_fixed", bias_lr_fixed)
-    check_range("optim.bias_weight_decay", bias_weight_decay, 0)
-    return [
-        _group("weights", weights, lr, weight_decay, fixed=False),
-        _group("biases", biases, bias_lr, bias_weight_decay, bias_lr_fixed),
-    ]
+    special = _checked_layers(network, layers or {})
+    groups = [_group("weights", base, fixed=False), _group("biases", base, bias_lr_fixed)]
+    for name, values in special.items():
+        own = {key: value * values.get(key, 1) for key, value in base.items()}
+        late = values.get(FROM_EPOCH)
+        groups += [
+            _group(f"{name} weights", own, False, late),
+            _group(f"{name} biases", own, bias_lr_fixed, late),
+        ]
+    by_name = {group["name"]: group["params"] for group in groups}
+    for name, parameter in network.named_parameters():
+        kind, layer = "biases" if name.endswith("bias") else "weights", name.rpartition(".")[0]
+        by_name[f"{layer} {kind}" if layer in special else kind].append(parameter)
+    return groups
 
 
-def _group(name: str, params: list[Tensor], lr: float, weight_decay: float, fixed: bool) -> dict[str, Any]:
-    rates = {"lr": lr, "first_lr": lr, "lr_fixed": fixed}
-    return {"name": name, "params": params, "weight_decay": weight_decay, **rates}
+def _group(
+    name: str, values: Mapping[str, float], fixed: bool, late: Mapping[int, float] | None = None
+) -> dict[str, Any]:
+    prefix = "bias_" if name.endswith("biases") else ""
+    lr = values[f"{prefix}lr"]
+    group = {"name": name, "params": [], "lr": lr, "first_lr": lr, "lr_fixed": fixed}
+    group["weight_decay"] = values[f"{prefix}weight_decay"]
+    return group | ({FROM_EPOCH: dict(late), "scheduled_lr": lr} if late else {})
 
 
-def published(
-    network: nn.Module, lr: float, momentum: float, weight_decay: float, **biases: Any
-) -> Optimizer:
+def _checked_layers(
+    network: nn.Module, layers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Without the layers that the network could have and has not; raises UserError as above."""
+    there = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
+    removed = [layer.name for layer in getattr(network, "table", ())]
+    for name, values in layers.items():
+        check_choice("optim.layers", name, dict.fromkeys([*there, *removed]))
+        for key, value in values.items():
+            check_choice(f"optim.layers.{name}", key, (*FACTORS, FROM_EPOCH))
+            for epoch, factor in value.items() if key == FROM_EPOCH else [(0, value)]:
+                check_whole(f"optim.layers.{name}.{key}", epoch, 0)
+                check_range(f"optim.layers.{name}.{key}", factor, 0)
+    return {name: values for name, values in layers.items() if name in there}
+
+
+def published(network: nn.Module, lr: float, momentum: float, weight_decay: float, **more: Any) -> Optimizer:
     """PublishedSGD over the network's weights and biases; further arguments: weight_and_bias_groups."""
-    return PublishedSGD(weight_and_bias_groups(network, lr, weight_decay, **biases), lr, momentum)
+    return PublishedSGD(weight_and_bias_groups(network, lr, weight_decay, **more), lr, momentum)
 
 
-def sgd(network: nn.Module, lr: float, momentum: float, weight_decay: float, **biases: Any) -> Optimizer:
+def sgd(network: nn.Module, lr: float, momentum: float, weight_decay: float, **more: Any) -> Optimizer:
     """torch.optim.SGD over the same groups: its learning rate stays outside the velocity."""
     check_range("optim.momentum", momentum, 0, 1)
-    return SGD(weight_and_bias_groups(network, lr, weight_decay, **biases), lr, momentum)
+    return SGD(weight_and_bias_groups(network, lr, weight_decay, **more), lr, momentum)
 
 
 class PublishedSGD(Optimizer):
@@ -139,17 +177,41 @@ class Plateau(ReduceLROnPlateau):
 
 
 def advance(schedule: Any, error: float) -> bool:
-    """One epoch of a torch scheduler or a Plateau; True if training should end.
-
-    Groups marked lr_fixed get their first rate back.
-    """
+    """One epoch of a torch scheduler or a Plateau; True if training should end."""
+    for group in schedule.optimizer.param_groups:
+        group["lr"] = group.get("scheduled_lr", group["lr"])
     schedule.step(error) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
-    hold_fixed(schedule.optimizer)
+    settle_rates(schedule.optimizer, schedule.last_epoch)
     return bool(getattr(schedule, "exhausted", False))
 
 
-def hold_fixed(optimizer: Optimizer) -> None:
-    """Undoes what a scheduler did to groups marked lr_fixed."""
+def settle_rates(optimizer: Optimizer, epoch: int) -> None:
+    """After a scheduler: groups marked lr_fixed get their first rate back, and those with factors from
+    some epochs on are multiplied by the last of them that has come."""
     for group in optimizer.param_groups:
         if group.get("lr_fixed"):
             group["lr"] = group["first_lr"]
+        if FROM_EPOCH in group:
+            group["scheduled_lr"] = group["lr"]
+            come = [each for each in group[FROM_EPOCH] if each <= epoch]
+            group["lr"] *= group[FROM_EPOCH][max(come)] if come else 1.0
+
+
+def stepped_exponential(
+    optimizer: Optimizer, epochs: int, steps: int | None = 5, last: float = 0.003
+) -> LambdaLR:
+    """A few rates in equal ratios, from the first to the last, each for the same number of epochs.
+
+    last: the last rate as a share of the first. steps None: a new rate in each epoch.
+    Raises UserError for an epoch or step count below 1, and last outside 0 < last <= 1.
+    """
+    check_whole("schedule.epochs", epochs, 1)
+    steps = epochs if steps is None else steps
+    check_whole("schedule.steps", steps, 1)
+    check_range("schedule.last", last, 1e-12, 1 + 1e-12)
+
+    def factor(epoch: int) -> float:
+        step = min(steps - 1, epoch * steps // epochs)
+        return float(last ** (step / max(1, steps - 1)))
+
+    return LambdaLR(optimizer, factor)

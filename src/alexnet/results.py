@@ -16,12 +16,32 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
-OWN_FILES = (RESULT, LAST, BEST, "metrics.csv", "hparams.yaml", "kernels.png", "train.log")
+OWN_FILES = (
+    RESULT,
+    LAST,
+    BEST,
+    "metrics.csv",
+    "hparams.yaml",
+    "kernels.png",
+    "train.log",
+    "diagnose.csv",
+    "diagnose.png",
+)
 
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("name", "rerun", "output_dir", "cache_dir", "run_dir", "logger", "checkpoint"),
+        *(
+            "name",
+            "rerun",
+            "output_dir",
+            "cache_dir",
+            "run_dir",
+            "logger",
+            "callbacks",
+            "checkpoint",
+            "init_from",
+        ),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
         *(
             f"trainer.{key}"

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alexnet.layers import LocallyConnected2d, TowerLinear
+
 Row = dict[str, Any]
 FLOAT_BYTES = 4
 
@@ -72,6 +74,8 @@ def _note(name: str, rows: list[Row]) -> Callable[[nn.Module, tuple[Tensor, ...]
 
 def _multiply_adds(module: nn.Module, output: Tensor) -> int:
     """Weights are used once for each position of the output."""
+    if isinstance(module, LocallyConnected2d | TowerLinear):
+        return module.weight.numel()
     if not isinstance(module, nn.Conv2d | nn.Linear):
         return 0
     positions = output[0].numel() // output.shape[1]
@@ -85,6 +89,10 @@ def _kernel(module: nn.Module) -> str:
         return f"{height}x{width}x{module.weight.shape[1]} s{module.stride[0]} p{module.padding[0]}{groups}"
     if isinstance(module, nn.Linear):
         return f"{module.in_features} -> {module.out_features}"
-    if isinstance(module, nn.MaxPool2d):
+    if isinstance(module, LocallyConnected2d):
+        return f"{module.kernel}x{module.kernel}x{module.channels} p{module.padding} own at each place"
+    if isinstance(module, TowerLinear):
+        return f"{module.fan_in} -> {module.weight.shape[-1]} /{module.towers} towers"
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
         return f"{module.kernel_size}x{module.kernel_size} s{module.stride}"
     return ""

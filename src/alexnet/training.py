@@ -25,6 +25,7 @@ from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
 from alexnet.loggers import close, forget_from, last_metrics
 from alexnet.results import BEST, LAST, Result, Run, read
+from alexnet.transfer import load_layers
 
 log = logging.getLogger("alexnet")
 
@@ -49,6 +50,11 @@ def build(
     log.info("%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
     return module, ImageData.of(config, images, digest, augment)
+
+
+def take_over(network: nn.Module, checkpoint: Path) -> None:
+    """Starts a network from the layers of another run, its last layer apart."""
+    log.info("from %s: %s", checkpoint, ", ".join(load_layers(network, checkpoint)))
 
 
 def plugins() -> list[AtomicCheckpointIO]:
