@@ -9,8 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
+from alexnet.cifar import cifar_net
 from alexnet.errors import UserError
 from alexnet.init import Gaussian, Kaiming, weighted
+from alexnet.layers import LocallyConnected2d, TowerLinear
 from alexnet.network import AlexNet
 
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -20,8 +22,9 @@ STD = {  # what differs from 0.01
     "published": {},
     "source": {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03},
     "caffe": {"fc6": 0.005, "fc7": 0.005},
+    "caffenet": {"fc6": 0.005, "fc7": 0.005},
 }
-BIAS = {"published": 1.0, "source": 1.0, "caffe": 0.1}
+BIAS = {"published": 1.0, "source": 1.0, "caffe": 0.1, "caffenet": 1.0}
 
 
 def _initialised(*overrides: str, crop_size: int = 67) -> nn.Sequential:
@@ -44,7 +47,7 @@ def _check_gaussian(weight: torch.Tensor, std: float) -> None:
     assert beyond == pytest.approx(0.0455, abs=0.005), "not the tails of a Gaussian"
 
 
-@pytest.mark.parametrize("name", ["published", "source", "caffe"])
+@pytest.mark.parametrize("name", STD)
 def test_weights_and_biases_are_those_of_the_table(name: str) -> None:
     layers = dict(weighted(_initialised(f"model/init={name}")))
     assert list(layers) == CONVS + FCS
@@ -52,6 +55,40 @@ def test_weights_and_biases_are_those_of_the_table(name: str) -> None:
         _check_gaussian(module.weight.detach(), STD[name].get(layer, 0.01))
         bias = BIAS[name] if layer in ONES else 0.0
         assert torch.equal(module.bias, torch.full_like(module.bias, bias)), layer
+
+
+def _settings(name: str) -> Gaussian:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return instantiate(compose("summary", [f"model/init={name}"]).model.init)
+
+
+def test_variations_of_the_sources_differ_where_they_say() -> None:
+    """Facts, section 3: fc7 and fc8, the two layers after a dropout, at half the std; biases of 0.1 for 1."""
+    source, halved, small = (_settings(name) for name in ("source", "source_halved", "source_small_bias"))
+    assert halved.std == source.std | {"fc7": 0.005, "fc8": 0.005}
+    assert halved.bias == source.bias
+    assert small.std == source.std
+    assert small.bias == {name: 0.1 if bias == 1 else bias for name, bias in source.bias.items()}
+    assert {name for name, bias in small.bias.items() if bias == 0.1} == {*ONES, "conv6"}
+
+
+SMALL_NETS = {  # facts, section 4
+    "18pct": {"conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "fc4": 0.01},
+    "13pct": {"conv1": 0.0001, "conv2": 0.01, "local3": 0.04, "local4": 0.04, "fc5": 0.01},
+    "11pct": {"conv1": 0.0001, "conv2": 0.01, "local3": 0.04, "local4": 0.04, "fc5": 0.01},
+}
+
+
+@pytest.mark.parametrize("net", SMALL_NETS)
+def test_the_small_nets_start_as_the_sources(net: str) -> None:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        model = compose("summary", [f"model=cifar_{net}", "model.num_classes=10"]).model
+    torch.manual_seed(0)
+    layers = dict(weighted(instantiate(model)))
+    assert list(layers) == list(SMALL_NETS[net])
+    for name, module in layers.items():
+        assert module.weight.std().item() == pytest.approx(SMALL_NETS[net][name], rel=0.05), name
+        assert not module.bias.any(), name
 
 
 def test_the_default_is_the_sources() -> None:
@@ -65,6 +102,16 @@ def test_modern_weights_have_kaimings_variance_and_no_biases() -> None:
         inputs = module.weight[0].numel()  # of one unit, in its own tower
         _check_gaussian(module.weight.detach(), (2 / inputs) ** 0.5)
         assert not module.bias.any(), name
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs"), [(LocallyConnected2d(8, 64, 3, 1, 6), 72), (TowerLinear(800, 600, 2), 400)]
+)
+def test_modern_weights_of_layers_of_ours_have_kaimings_variance(layer: nn.Module, inputs: int) -> None:
+    torch.manual_seed(0)
+    Kaiming()(nn.Sequential(layer))
+    _check_gaussian(layer.weight.detach(), (2 / inputs) ** 0.5)
+    assert not layer.bias.any()
 
 
 def test_the_seed_decides() -> None:
@@ -97,13 +144,31 @@ def test_layers_without_a_bias_are_left_without(init: Gaussian | Kaiming) -> Non
 
 
 @pytest.mark.parametrize("key", ["std", "bias"])
-@pytest.mark.parametrize("name", ["conv6", "fc5", "norm1", "pool1", "Conv1"])
+@pytest.mark.parametrize("name", ["conv7", "fc5", "norm1", "pool1", "Conv1"])
 def test_a_layer_that_alexnet_lacks_is_named(key: str, name: str) -> None:
     values: dict[str, Mapping[str, float]] = {"std": {"default": 0.1}, "bias": {"default": 0.1}}
     values[key] = {"default": 0.1, name: 0.1}
-    with pytest.raises(UserError, match=f"model.init.{key} names {name}: choose .*conv5, fc6") as caught:
-        Gaussian(**values)
+    with pytest.raises(UserError, match=f"model.init.{key} names {name}: choose .*conv5, .*fc6") as caught:
+        AlexNet(10, 67, width=0.1, init=Gaussian(**values))
     assert "default" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["std", "bias"])
+def test_a_layer_that_a_small_net_or_torchvisions_lacks_is_named(key: str) -> None:
+    values: dict[str, Mapping[str, float]] = {"std": {"default": 0.1}, "bias": {"default": 0.1}}
+    init = Gaussian(**values | {key: {"default": 0.1, "fc6": 0.1}})
+    allowed = "default, conv1, conv2, conv3, fc4, fc5"
+    with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose of {allowed}"):
+        cifar_net("80sec", num_classes=10, crop_size=32, towers=1, init=init)
+    with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose of default, 0"):
+        init(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_layer_that_is_optional_needs_not_be_there() -> None:
+    init = Gaussian({"default": 0.1, "conv6": 0.5}, {"default": 0.0})
+    without, with_it = (AlexNet(10, 67, width=0.1, add=add, init=init) for add in ([], ["conv6"]))
+    assert "conv6" not in dict(weighted(without))
+    assert with_it.conv6.weight.std().item() == pytest.approx(0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["conv2", "fc6"])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from alexnet import sharpness
+from alexnet.charts import layers_over_steps
 from alexnet.errors import check_whole
 from alexnet.files import write_atomically
 from alexnet.init import weighted
@@ -24,9 +25,12 @@ Row = dict[str, float | int | str]
 COLUMNS = ("step", "layer", "loss", "activation", "dead", "gradient", "update")
 DEAD_SHARE, DEAD_STEPS = 0.9, 20  # of a layer's units, for so many steps on end
 FLAT_SHARE, FLAT_STEPS = 0.99, 50  # of the loss of guessing, on average over so many steps
-REMEDIES = (
+STEEP = 1.5  # times the limit from which the first step is warned of: below, runs were seen to live
+STEEPNESS = "diagnose/rate_x_curvature"
+OVERSHOT = (
     "Try model/dropout=published, lower first biases (model/init=source_small_bias), or a lower optim.lr."
 )
+SLOW = "No layer is dead: weights may start too small (try model/init=source), or this takes more steps."
 
 
 class Diagnose(Callback):
@@ -121,10 +125,12 @@ class Diagnose(Callback):
         looking, self.looking = self.looking, False
         steepness = sharpness.of_first_step(network, batch, optimizer)
         self.looking = looking
+        for logger in module.loggers:
+            logger.log_metrics({STEEPNESS: steepness}, step=0)
         most = sharpness.limit(optimizer.param_groups[0].get("momentum", 0.0))
         said = f"rate x curvature is {steepness:.1f} at the first step, steps overshoot from {most:.1f} on"
-        if steepness > most:
-            log.warning("diagnose: %s: this run may die. %s", said, REMEDIES)
+        if steepness > STEEP * most:
+            log.warning("diagnose: %s: this run may die. %s", said, OVERSHOT)
         else:
             log.info("diagnose: %s", said)
 
@@ -133,20 +139,23 @@ class Diagnose(Callback):
         dead = [name for name, steps in self.dead_for.items() if steps >= DEAD_STEPS]
         recent = self.losses[-FLAT_STEPS:]
         loss, chance = sum(recent) / len(recent), math.log(getattr(module, "num_classes", 2))
-        said = ""
+        said, remedy = "", OVERSHOT
         if dead:
-            said = f"over {DEAD_SHARE:.0%} of the units in {', '.join(dead)} are 0 for every image"
+            where = ", ".join(dead)
+            said = f"this run is dying: over {DEAD_SHARE:.0%} of the units in {where} are 0 for every image"
         elif over and loss > FLAT_SHARE * chance:
             said = f"after {self.until} steps the loss is {loss:.3f}, guessing has {chance:.3f}"
+            remedy = OVERSHOT if max(self.losses) > 2 * chance else SLOW
         if said and not self.warned:
             self.warned = True
-            log.warning("diagnose: this run is dying: %s. %s", said, REMEDIES)
+            log.warning("diagnose: %s. %s", said, remedy)
 
     def _write(self) -> None:
         if self.rows:
             lines = [COLUMNS, *(tuple(row[key] for key in COLUMNS) for row in self.rows)]
             text = "\n".join(",".join(_short(value) for value in line) for line in lines) + "\n"
             write_atomically(self.directory / "diagnose.csv", text.encode())
+            layers_over_steps(self.rows, self.directory / "diagnose.png")
 
     def _let_go(self) -> None:
         for handle in self.handles:
