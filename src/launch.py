@@ -28,6 +28,7 @@ from alexnet.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from")  # how keys end whose values are paths
+OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
 
@@ -128,6 +129,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{text}\nTo sweep over the values, put -m before the settings."
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         keys = _keys(config_name)
+        if match[1].startswith(OPEN):
+            return f"A new entry takes a plus: +{match[1].removesuffix('.')}=..., below {', '.join(OPEN)}."
         return f"{match[1]} is no setting.{_near(match[1], keys)}{_siblings(match[1], keys)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         name = error.missing_cfg_file.rsplit("/", 1)

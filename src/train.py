@@ -28,12 +28,13 @@ def train(cfg: DictConfig) -> results.Result:
     images: ImageSet = instantiate(cfg.data.source).load()
     digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
     settle(cfg, images)
+    start_from = ""
     if cfg.init_from is not None:
         from alexnet import transfer
 
-        digest += transfer.digest(Path(cfg.init_from).expanduser())
+        start_from = transfer.digest(Path(cfg.init_from).expanduser())
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    run = results.Run.of(plain, digest, *launch.asked())
+    run = results.Run.of(plain, digest + start_from, *launch.asked())
     if cfg.rerun:
         run.clear()
     result = run.finished()

@@ -25,6 +25,7 @@ Row = dict[str, float | int | str]
 COLUMNS = ("step", "layer", "loss", "activation", "dead", "gradient", "update")
 DEAD_SHARE, DEAD_STEPS = 0.9, 20  # of a layer's units, for so many steps on end
 FLAT_SHARE, FLAT_STEPS = 0.99, 50  # of the loss of guessing, on average over so many steps
+UNUSED = {"activation": torch.zeros(()), "dead": torch.ones(())}  # of a layer that no image came through
 STEEP = 1.5  # times the limit from which the first step is warned of: below, runs were seen to live
 STEEPNESS = "diagnose/rate_x_curvature"
 OVERSHOT = (
@@ -69,7 +70,7 @@ class Diagnose(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
     ) -> None:
         self.looking = trainer.global_step < self.until and trainer.global_step % self.every == 0
-        if trainer.global_step == 0:
+        if trainer.global_step == 0 and batch_idx == 0:
             self._foretell(pl_module, batch)
 
     def on_before_optimizer_step(
@@ -79,14 +80,16 @@ class Diagnose(Callback):
             self.before = {name: layer.weight.detach().clone() for name, layer in self.layers.items()}
             for name, layer in self.layers.items():
                 gradient = torch.zeros(()) if layer.weight.grad is None else layer.weight.grad
-                self.seen[name]["gradient"] = gradient.norm() / layer.weight.detach().norm()
+                self.seen.setdefault(name, dict(UNUSED))["gradient"] = (
+                    gradient.norm() / layer.weight.detach().norm()
+                )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not self.looking:
+        if not self.before:  # no step was taken, or it was not to be looked at
             return
-        loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
         for name, layer in self.layers.items():
             old = self.before[name]
             values = self.seen[name] | {"update": (layer.weight.detach() - old).norm() / old.norm()}
@@ -100,8 +103,14 @@ class Diagnose(Callback):
         if over:
             self._write()
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._write()  # what goes on from here finds its rows
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write()
+        self._draw()
         self._let_go()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -155,6 +164,9 @@ class Diagnose(Callback):
             lines = [COLUMNS, *(tuple(row[key] for key in COLUMNS) for row in self.rows)]
             text = "\n".join(",".join(_short(value) for value in line) for line in lines) + "\n"
             write_atomically(self.directory / "diagnose.csv", text.encode())
+
+    def _draw(self) -> None:
+        if self.rows:
             layers_over_steps(self.rows, self.directory / "diagnose.png")
 
     def _let_go(self) -> None:

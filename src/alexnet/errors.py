@@ -1,6 +1,6 @@
 """The one kind of error that people see without a traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from math import inf
 
@@ -26,6 +26,24 @@ def check_flag(key: str, value: object) -> None:
     Hydra gives the text "no" or "off" for those words, which Python would take for true.
     """
     check_choice(key, value, (True, False))
+
+
+def check_list(key: str, value: object) -> None:
+    """Raises UserError, naming key and value, unless value is a list (of names)."""
+    if isinstance(value, str):
+        raise UserError(f"{key}={value} is not possible: write {key}=[{value}].")
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise UserError(f"{key}={_shown(value)} is not possible: give a list, {key}=[...].")
+
+
+def check_mapping(key: str, value: object) -> None:
+    """Raises UserError, naming key and value, unless value is a mapping."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key}={_shown(value)} is not possible: give entries, +{key}.NAME=VALUE.")
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)
 
 
 def check_range(key: str, value: object, low: float, high: float = inf) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet.errors import check_flag, check_range, check_whole
+from alexnet.errors import check_choice, check_flag, check_range, check_whole
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int = 0, ceil_mode: bool = True) -> int:
@@ -91,7 +91,8 @@ class LocalResponseNorm(nn.Module):
 
     Channel i sees i - n//2 ... i + (n - 1)//2, clipped at the ends: the paper's window for odd n,
     the 2012 source's and torch's for even n. divide_alpha_by_n=True is the source's reading (and
-    Caffe's and torch's), False the printed formula.
+    Caffe's and torch's), False the printed formula. towers=2: a window keeps to its own half of the
+    channels, as two GPUs that don't exchange their maps have to; 1: across, as Caffe's.
 
     Raises UserError for n < 1, or constants for which the base could become 0 or negative.
     """
@@ -103,17 +104,25 @@ class LocalResponseNorm(nn.Module):
         alpha: float = 1e-4,
         beta: float = 0.75,
         divide_alpha_by_n: bool = True,
+        towers: int = 1,
     ) -> None:
         super().__init__()
         check_whole("model.norm.n", n, 1)
+        check_choice("model.norm.towers", towers, (1, 2))
         check_range("model.norm.k", k, 1e-12)
         check_range("model.norm.alpha", alpha, 0)
         check_range("model.norm.beta", beta, 0)
         check_flag("model.norm.divide_alpha_by_n", divide_alpha_by_n)
         self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
-        self.divide_alpha_by_n = divide_alpha_by_n
+        self.divide_alpha_by_n, self.towers = divide_alpha_by_n, towers
 
     def forward(self, activations: Tensor) -> Tensor:
+        if self.towers > 1:  # (N, C, ...) -> (N * towers, C / towers, ...) and back
+            apart = activations.reshape(-1, activations.shape[1] // self.towers, *activations.shape[2:])
+            return self._normed(apart).reshape(activations.shape)
+        return self._normed(activations)
+
+    def _normed(self, activations: Tensor) -> Tensor:
         wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
         alpha = self.alpha / self.window if self.divide_alpha_by_n else self.alpha
         scale = (self.k + alpha * self._window_sum(wide.square())).pow(-self.beta)

@@ -6,6 +6,7 @@
 Layers 1 and 2 are convolution, ReLU, local response normalisation, pooling, in that order.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import signature
@@ -100,12 +101,11 @@ class AlexNet(nn.Sequential):
         self.num_classes, self.crop_size, self.towers, self.ceil_mode = (
             num_classes, crop_size, towers, ceil_mode,
         )  # fmt: skip
-        self.activation, self.dropout_rates = activation, dict(dropout_rates or {})
-        self.table = with_dropout_on(
-            with_norm_at(changed(table, changes or {}), norm_place), self.dropout_rates
-        )
+        self.activation = activation
+        self.dropout_rates: Mapping[str, float] = {} if dropout_rates is None else dropout_rates
+        rows = with_norm_at(changed(table, {} if changes is None else changes), norm_place)
+        self.table = with_dropout_on(rows, self.dropout_rates)
         self.present = present(table, remove, add)
-        self._check(width, norm_place, norm, dropout)
         makers = {
             "activation": activation_maker(activation, activation_slope),
             "norm": norm,
@@ -114,6 +114,7 @@ class AlexNet(nn.Sequential):
             "average_pool": averaging(pooling),
             "dropout": dropout,
         }
+        self._check(width, norm_place, makers)
         self._build(width, pooling() if pooling else None, makers)
         if init:
             init(self)
@@ -142,14 +143,22 @@ class AlexNet(nn.Sequential):
             make = makers[kind]
             if make:
                 name = self.activation if kind == "activation" else kind
-                self.add_module(f"{name}{layer.name[-1]}", make(**self._settings(layer, kind, maps, make)))
+                number = f"{name}{layer.name[-1]}"
+                full = f"{name}_{layer.name}" if number in self._modules else number  # conv6 beside fc6
+                self.add_module(full, self._made(layer, kind, maps, make))
+
+    def _made(self, layer: Layer, kind: str, maps: int, make: Factory) -> nn.Module:
+        try:
+            return make(**self._settings(layer, kind, maps, make))
+        except UserError as error:  # a norm does not know which of the two it is
+            raise UserError(str(error).replace("model.norm.", f"model.{kind}.")) from error
 
     def _weights(self, layer: Layer, channels: int, maps: int, size: int) -> nn.Module:
         groups = self.towers if layer.own_tower else 1
-        if channels % groups:
+        if channels % groups or maps % groups:
             raise UserError(
-                f"model.changes.{layer.name}.own_tower=true is not possible: it is given {channels} channels,"
-                f" which can't be halved."
+                f"model.changes.{layer.name}.own_tower=true is not possible: it is given {channels} channels"
+                f" and makes {maps}, which can't both be halved."
             )
         if not layer.kernel:
             return TowerLinear(channels, maps, groups) if groups > 1 else nn.Linear(channels, maps)
@@ -171,26 +180,44 @@ class AlexNet(nn.Sequential):
             return self.num_classes
         return max(1, round(maps * width / self.towers)) * self.towers
 
-    def _check(
-        self, width: float, norm_place: str | None, norm: Factory | None, dropout: Factory | None
-    ) -> None:
+    def __getitem__(self, which: slice | int) -> nn.Module:  # type: ignore[override]
+        """A slice is a plain nn.Sequential of the same modules."""
+        if isinstance(which, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[which]))
+        return super().__getitem__(which)
+
+    def _check(self, width: float, norm_place: str | None, makers: dict[str, Factory | None]) -> None:
         check_whole("crop_size", self.crop_size, 1)
         check_whole("model.num_classes", self.num_classes, 1)
         check_choice("model.towers", self.towers, TOWERS)
         check_range("model.width", width, 1e-6)
         check_flag("model.ceil_mode", self.ceil_mode)
-        if self.towers > 1 and not any(layer.own_tower for layer in self.table):
-            raise UserError("model.towers=2 changes nothing: no layer here keeps to its own tower; choose 1.")
-        if norm_place and not norm:
+        if norm_place and not makers["norm"]:
             raise UserError(
                 f"model.norm_place={norm_place} changes nothing: there is no norm; choose model/norm=lrn or"
                 " batch, or model.norm_place=null."
             )
-        if self.dropout_rates and not dropout:
+        if self.dropout_rates and not makers["dropout"]:
             raise UserError(
                 "model.dropout_rates changes nothing: there is no dropout; choose model/dropout=published"
                 " or inverted."
             )
+        for kind in ("norm", "spatial_norm", "dropout"):
+            if makers[kind] and not any(kind in layer.then for layer in self.table):
+                raise UserError(
+                    f"model.{kind} changes nothing: this network has no place for it; leave it null."
+                )
+        self._check_towers()
+
+    def _check_towers(self) -> None:
+        if self.towers > 1 and not any(layer.own_tower for layer in self.table):
+            raise UserError("model.towers=2 changes nothing: no layer here keeps to its own tower; choose 1.")
+        for layer in self.table:
+            if layer.maps % self.towers:
+                raise UserError(
+                    f"model.changes.{layer.name}.maps={layer.maps} is not possible: choose an even number, or"
+                    " model.towers=1."
+                )
 
 
 def activation_maker(name: str, slope: float | None) -> Factory:

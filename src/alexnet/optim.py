@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from alexnet.errors import check_choice, check_flag, check_range, check_whole
+from alexnet.errors import check_choice, check_flag, check_mapping, check_range, check_whole
 
 Groups = list[dict[str, Any]]
 
@@ -44,7 +44,7 @@ def weight_and_bias_groups(
     for name, value in base.items():
         check_range(f"optim.{name}", value, 0)
     check_flag("optim.bias_lr_fixed", bias_lr_fixed)
-    special = _checked_layers(network, layers or {})
+    special = _checked_layers(network, {} if layers is None else layers)
     groups = [_group("weights", base, fixed=False), _group("biases", base, bias_lr_fixed)]
     for name, values in special.items():
         own = {key: value * values.get(key, 1) for key, value in base.items()}
@@ -76,8 +76,12 @@ def _checked_layers(
     """Without the layers that the network could have and has not; raises UserError as above."""
     there = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
     removed = [layer.name for layer in getattr(network, "table", ())]
+    check_mapping("optim.layers", layers)
     for name, values in layers.items():
         check_choice("optim.layers", name, dict.fromkeys([*there, *removed]))
+        check_mapping(f"optim.layers.{name}", values)
+        if FROM_EPOCH in values:
+            check_mapping(f"optim.layers.{name}.{FROM_EPOCH}", values[FROM_EPOCH])
         for key, value in values.items():
             check_choice(f"optim.layers.{name}", key, (*FACTORS, FROM_EPOCH))
             for epoch, factor in value.items() if key == FROM_EPOCH else [(0, value)]:
@@ -208,6 +212,7 @@ def stepped_exponential(
     check_whole("schedule.epochs", epochs, 1)
     steps = epochs if steps is None else steps
     check_whole("schedule.steps", steps, 1)
+    check_range("schedule.steps", steps, 1, epochs + 1)
     check_range("schedule.last", last, 1e-12, 1 + 1e-12)
 
     def factor(epoch: int) -> float:

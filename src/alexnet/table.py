@@ -1,19 +1,28 @@
 """Layers as rows of a table, changes to such a table, and the map sizes that follow from it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import torch
 from torch import nn
 
-from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
+from alexnet.errors import (
+    UserError,
+    check_choice,
+    check_flag,
+    check_list,
+    check_mapping,
+    check_range,
+    check_whole,
+)
 from alexnet.layers import output_size
 
 CLASSES = 0  # as the number of maps: as many units as there are classes
 KINDS = ("activation", "norm", "spatial_norm", "pool", "average_pool", "dropout")
 POOLS = ("pool", "average_pool")
+FLAT_KINDS = ("activation", "dropout")  # what may follow a fully connected layer
 PLACES: dict[str, Callable[[list[str]], int]] = {  # of the norm in what follows a layer
     "before_activation": lambda then: then.index("activation"),
     "after_activation": lambda then: then.index("activation") + 1,
@@ -41,37 +50,53 @@ class Layer:
 
 
 Table = Sequence[Layer]
-CHANGEABLE = tuple(field.name for field in fields(Layer) if field.name not in ("name", "optional"))
 
 
 def changed(table: Table, changes: Mapping[str, Mapping[str, Any]]) -> list[Layer]:
     """The table with some fields of some layers replaced: {"conv2": {"padding": 1}}.
 
-    Raises UserError for an unknown layer, field or value.
+    Raises UserError for an unknown layer, field or value, and for what the layer can't be.
     """
+    check_mapping("model.changes", changes)
     for name in changes:
         check_choice("model.changes", name, [layer.name for layer in table])
-    return [_changed(layer, changes.get(layer.name) or {}) for layer in table]
+    return [_changed(layer, changes[layer.name]) if layer.name in changes else layer for layer in table]
 
 
 def _changed(layer: Layer, values: Mapping[str, Any]) -> Layer:
+    key = f"model.changes.{layer.name}"
+    check_mapping(key, values)
     for field, value in values.items():
-        key = f"model.changes.{layer.name}"
-        check_choice(key, field, CHANGEABLE)
-        _check_field(f"{key}.{field}", field, value)
-    return replace(layer, **{field: _plain(value) for field, value in values.items()})
+        check_choice(key, field, _changeable(layer))
+        _check_field(f"{key}.{field}", field, value, layer)
+    made = replace(layer, **{field: _plain(value) for field, value in values.items()})
+    if made.local and (made.stride > 1 or made.own_tower):
+        raise UserError(f"{key}.local=true is not possible with a stride or with own_tower=true.")
+    return made
 
 
-def _check_field(key: str, field: str, value: Any) -> None:
+def _changeable(layer: Layer) -> tuple[str, ...]:
+    """A fully connected layer has no window, and the last layer's units are the classes."""
+    if layer.kernel:
+        return ("maps", "kernel", "stride", "padding", "own_tower", "local", "then")
+    return ("own_tower", "then") if layer.maps == CLASSES else ("maps", "own_tower", "then")
+
+
+def _check_field(key: str, field: str, value: Any, layer: Layer) -> None:
     if field in ("own_tower", "local"):
         check_flag(key, value)
     elif field == "then":
-        if isinstance(value, str):
-            raise UserError(f"{key}={value} is not possible: write {key}=[{value}].")
-        for kind in value:
-            check_choice(key, kind, KINDS)
+        _check_then(key, value, KINDS if layer.kernel else FLAT_KINDS)
     else:
-        check_whole(key, value, 0 if field in ("padding", "kernel") else 1)
+        check_whole(key, value, 0 if field == "padding" else 1)
+
+
+def _check_then(key: str, value: Any, kinds: tuple[str, ...]) -> None:
+    check_list(key, value)
+    for kind in value:
+        check_choice(key, kind, kinds)
+    if len(set(value)) < len(value) or set(POOLS) <= set(value):
+        raise UserError(f"{key}=[{', '.join(value)}] is not possible: each at most once, and one pool.")
 
 
 def _plain(value: Any) -> Any:
@@ -83,8 +108,7 @@ def present(table: Table, remove: Iterable[str], add: Iterable[str]) -> set[str]
     optional = [layer.name for layer in table if layer.optional]
     removable = [layer.name for layer in table[1:-1] if not layer.optional]
     for key, names, allowed in (("model.remove", remove, removable), ("model.add", add, optional)):
-        if isinstance(names, str):
-            raise UserError(f"{key}={names} is not possible: write {key}=[{names}].")
+        check_list(key, names)
         for name in names:
             check_choice(key, name, allowed or ["nothing: this network has no such layer"])
     return {layer.name for layer in table if not layer.optional} - set(remove) | set(add)
@@ -111,6 +135,9 @@ def with_norm_at(table: Table, place: str | None) -> list[Layer]:
     if place is None:
         return list(table)
     check_choice("model.norm_place", place, PLACES)
+    for layer in table:
+        if "norm" in layer.then and "activation" not in layer.then:
+            raise UserError(f"model.norm_place={place} is not possible: {layer.name} has no activation.")
     return [replace(layer, then=_moved(layer, place)) for layer in table]
 
 
@@ -124,6 +151,7 @@ def _moved(layer: Layer, place: str) -> tuple[str, ...]:
 
 def with_dropout_on(table: Table, rates: Mapping[str, float]) -> list[Layer]:
     """The table with dropout after more layers: those named in rates, e.g. {"conv4": 0.2}."""
+    check_mapping("model.dropout_rates", rates)
     for name, rate in rates.items():
         check_choice("model.dropout_rates", name, [layer.name for layer in table[:-1]])
         check_range(f"model.dropout_rates.{name}", rate, 0.0, 1.0)

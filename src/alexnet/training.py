@@ -87,6 +87,11 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             f"trainer.devices={trainer.world_size} is not possible: a run uses one device; start several runs"
             " beside each other instead, each with its own CUDA_VISIBLE_DEVICES."
         )
+    if trainer.check_val_every_n_epoch != 1:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} is not possible: choose 1,"
+            " since the schedule counts the epochs by it."
+        )
     started, earlier = time.perf_counter(), _earlier_seconds(run)
     result = run.facts() | {
         "data": data.describe(),
@@ -144,7 +149,7 @@ def _resumable_step(checkpoint: Path, module: Classifier) -> int:
         saved = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")
         shapes = {name: value.shape for name, value in saved["state_dict"].items()}
         step = int(saved["global_step"])
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
         raise UserError(f"{checkpoint} is damaged: add rerun=true to train from the start.") from error
     if shapes != {name: value.shape for name, value in module.state_dict().items()}:
         raise UserError(f"{checkpoint} is another network's: add rerun=true, or give another hydra.run.dir.")

@@ -11,12 +11,13 @@ from alexnet.errors import UserError
 from alexnet.init import weighted
 
 KEY = "init_from"
+GIVE = "give last.ckpt or best.ckpt of another run."
 
 
 def digest(checkpoint: Path) -> str:
     """Hex digest of a checkpoint's contents; raises UserError if there is no such file."""
     if not checkpoint.is_file():
-        raise UserError(f"{KEY}={checkpoint} is no file: give last.ckpt or best.ckpt of another run.")
+        raise UserError(f"{KEY}={checkpoint} is no file: {GIVE}")
     with checkpoint.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -32,7 +33,7 @@ def load_layers(network: nn.Module, checkpoint: Path) -> list[str]:
     wanted = {name: value for name, value in own.items() if not name.startswith(f"{head}.")}
     for name, value in wanted.items():
         if name not in saved:
-            raise UserError(f"{KEY}={checkpoint} has no {name}: it is a run of another network.")
+            raise UserError(f"{KEY}={checkpoint} has no {name}: train with the same model as there.")
         if saved[name].shape != value.shape:
             shapes = " and ".join(str(tuple(each.shape)) for each in (saved[name], value))
             raise UserError(
@@ -45,8 +46,11 @@ def load_layers(network: nn.Module, checkpoint: Path) -> list[str]:
 
 def _layers_of(checkpoint: Path) -> dict[str, Tensor]:
     try:
-        saved = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")["state_dict"]
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{KEY}={checkpoint} is damaged, or no checkpoint of a run.") from error
+        whole = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{KEY}={checkpoint} is damaged: {GIVE}") from error
+    saved = whole.get("state_dict") if isinstance(whole, dict) else None
+    if not isinstance(saved, dict):
+        raise UserError(f"{KEY}={checkpoint} is no checkpoint of a run: {GIVE}")
     prefix = "network."
     return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
