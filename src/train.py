@@ -65,6 +65,7 @@ def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> r
     log.info("%s", images)
     if cfg.init_from is not None:
         training.take_over(parts["model"], Path(cfg.init_from).expanduser())
+    cfg.trainer.precision = training.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)
     module, data = training.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,

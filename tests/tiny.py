@@ -15,6 +15,8 @@ TINY = (
     "trainer.log_every_n_steps=1",
     "trainer.enable_progress_bar=false",
     "trainer.accelerator=cpu",
+    "trainer.precision=32-true",  # the same on any processor
+    "memory_format=contiguous",
 )
 
 

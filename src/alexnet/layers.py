@@ -1,9 +1,12 @@
 """The layers of AlexNet that torch lacks."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alexnet import native
 from alexnet.errors import check_choice, check_flag, check_range, check_whole
 
 
@@ -123,10 +126,20 @@ class LocalResponseNorm(nn.Module):
         return self._normed(activations)
 
     def _normed(self, activations: Tensor) -> Tensor:
+        if self.across_maps and native.usable(activations, self.beta):
+            alpha = self.alpha / self.window if self.divide_alpha_by_n else self.alpha
+            made: Tensor = _CompiledNorm.apply(activations, self, alpha)
+            return made
+        return self.plain(activations)
+
+    def plain(self, activations: Tensor) -> Tensor:
+        """The formula in torch's operations."""
         wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
         alpha = self.alpha / self.window if self.divide_alpha_by_n else self.alpha
         scale = (self.k + alpha * self._window_sum(wide.square())).pow(-self.beta)
         return (wide * scale).to(activations.dtype)
+
+    across_maps = True  # windows reach over neighbouring maps
 
     @property
     def window(self) -> int:
@@ -147,6 +160,25 @@ class LocalResponseNorm(nn.Module):
         return f"n={self.n}, k={self.k}, alpha={self.alpha}{divided}, beta={self.beta}"
 
 
+class _CompiledNorm(torch.autograd.Function):
+    """The compiled norm, which keeps nothing for the backward pass but its input."""
+
+    @staticmethod
+    def forward(ctx: Any, activations: Tensor, norm: LocalResponseNorm, alpha: float) -> Tensor:
+        ctx.save_for_backward(activations)
+        ctx.norm, ctx.alpha = norm, alpha
+        return native.lrn(activations.detach(), None, norm.n, norm.k, alpha)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (activations,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: torch's operations have one
+            value = ctx.norm.plain(activations)
+            (made,) = torch.autograd.grad(value, activations, gradient, create_graph=True)
+            return made, None, None
+        return native.lrn(activations, gradient, ctx.norm.n, ctx.norm.k, ctx.alpha), None, None
+
+
 class SpatialResponseNorm(LocalResponseNorm):
     """b = a / (k + alpha * sum of a^2 over n x n neighbouring pixels of the same map)^beta.
 
@@ -159,6 +191,8 @@ class SpatialResponseNorm(LocalResponseNorm):
         before, after = self.n // 2, (self.n - 1) // 2
         padded = functional.pad(squares, (before, after, before, after))
         return functional.avg_pool2d(padded, self.n, stride=1, divisor_override=1)
+
+    across_maps = False
 
     @property
     def window(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from torch import nn
 
-from alexnet import summary
+from alexnet import speed, summary
 from alexnet.callbacks import AtomicCheckpointIO, Interrupted, Kernels, LastCheckpoint, Speed
 from alexnet.classifier import Classifier
 from alexnet.cli import explain
@@ -55,6 +55,14 @@ def build(
 def take_over(network: nn.Module, checkpoint: Path) -> None:
     """Starts a network from the layers of another run, its last layer apart."""
     log.info("from %s: %s", checkpoint, ", ".join(load_layers(network, checkpoint)))
+
+
+def fast(network: nn.Module, trainer: Any, memory_format: str, compile: bool) -> str:
+    """Puts the network into its memory format; gives the precision for lightning.Trainer, and says why."""
+    choice = speed.choose(trainer.precision, memory_format, compile, trainer.accelerator)
+    log.info("%s", choice.why)
+    speed.apply(network, choice)
+    return choice.precision
 
 
 def plugins() -> list[AtomicCheckpointIO]:

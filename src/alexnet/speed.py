@@ -1,0 +1,58 @@
+"""Precision and memory format: what is fast on a device, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from alexnet.errors import check_choice, check_flag
+
+AUTO = "auto"
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """lightning.Trainer's precision, one of FORMATS, whether to compile, and the reasons in words."""
+
+    precision: str
+    memory_format: str
+    compile: bool
+    why: str
+
+
+def choose(precision: str, memory_format: str, compile: bool, accelerator: str) -> Choice:
+    """Fills in what is "auto" for the device that lightning.Trainer(accelerator) would take.
+
+    Raises UserError for an unknown memory format; precisions are Lightning's to refuse.
+    """
+    check_choice("memory_format", memory_format, (AUTO, *FORMATS))
+    check_flag("compile", compile)
+    on_gpu = torch.cuda.is_available() and accelerator in (AUTO, "gpu", "cuda")
+    able, why = _gpu_bf16() if on_gpu else _cpu_bf16()
+    if precision == AUTO:
+        precision = "bf16-mixed" if able else "32-true"
+    if memory_format == AUTO:
+        memory_format = "channels_last" if str(precision).startswith("bf16") else "contiguous"
+    return Choice(str(precision), memory_format, compile, f"{precision}, {memory_format}: {why}")
+
+
+def _gpu_bf16() -> tuple[bool, str]:
+    able = torch.cuda.is_bf16_supported(including_emulation=False)
+    return able, f"{torch.cuda.get_device_name()} {'computes' if able else 'does not compute'} in bfloat16"
+
+
+def _cpu_bf16() -> tuple[bool, str]:
+    found: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    able = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return able, f"this processor {'computes' if able else 'does not compute'} in bfloat16"
+
+
+def apply(network: nn.Module, choice: Choice) -> nn.Module:
+    """The network in the chosen memory format, compiled if that was asked for."""
+    network = network.to(memory_format=FORMATS[choice.memory_format])
+    if choice.compile:
+        network.compile()
+    return network
