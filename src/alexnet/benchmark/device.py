@@ -1,0 +1,45 @@
+"""What the machine has, and what it reaches: a large matrix product, a copy."""
+
+import torch
+from torch import Tensor
+
+from alexnet.errors import UserError, check_choice
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose(name: object) -> torch.device:
+    """One of DEVICES; auto is the GPU where there is one. Raises UserError."""
+    check_choice("device", name, DEVICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda is not possible: torch finds no GPU; choose auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is in the hardware; without it, it is emulated and slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class Matmul:
+    """A product of square matrices; a call is one."""
+
+    def __init__(self, side: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.factors = [torch.randn(side, side, device=device).to(dtype) for _ in range(2)]
+        self.operations = 2 * side**3
+
+    def __call__(self) -> Tensor:
+        return self.factors[0] @ self.factors[1]
+
+
+class Copy:
+    """A copy of so many float32; a call reads and writes them once."""
+
+    def __init__(self, elements: int, device: torch.device) -> None:
+        self.source, self.target = (torch.zeros(elements, device=device) for _ in range(2))
+        self.bytes = 2 * 4 * elements
+
+    def __call__(self) -> Tensor:
+        return self.target.copy_(self.source)

@@ -1,0 +1,82 @@
+"""The suites by their names, and their rows for people and for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import wrap
+
+from alexnet.benchmark import inputs, loops, norms, starts, steps
+from alexnet.benchmark.device import choose
+from alexnet.benchmark.sizes import FULL, QUICK
+from alexnet.benchmark.timing import Row
+from alexnet.errors import check_choice, check_flag, check_whole
+from alexnet.training import device_name
+
+SUITES = ("data", "lrn", "step", "loop", "start")
+AT_LEAST, AT_MOST = "at least", "at most"
+GOALS = {
+    "data/pack_uint8_1_thread": (AT_LEAST, 100.0),
+    "data/pack_float32_1_thread": (AT_LEAST, 40.0),
+    "data/pack_uint8_2_threads": (AT_LEAST, 80.0),
+    "data/jpeg_uint8": (AT_LEAST, 2.0),
+    "loop/lightning": (AT_LEAST, 0.95),
+    "start/help": (AT_MOST, 4.0),
+}
+WIDTH = 64  # characters of a baseline in a line
+NUMBER = "{:.3g}"
+
+
+def run(suite: str, rounds: int, quick: bool, device: str, root: str | None) -> tuple[str, list[Row]]:
+    """The device's name, and the rows of a suite or of all; raises UserError for impossible settings."""
+    check_choice("suite", suite, (*SUITES, "all"))
+    check_whole("rounds", rounds, 1)
+    check_flag("quick", quick)
+    where, sizes = choose(device), QUICK if quick else FULL
+    images = Path(root).expanduser() if root else None
+    suites = {
+        "data": lambda: inputs.rows(sizes, rounds, where, images),
+        "lrn": lambda: norms.rows(sizes, rounds, where),
+        "step": lambda: steps.rows(sizes, rounds, where),
+        "loop": lambda: loops.rows(sizes, rounds, where),
+        "start": lambda: starts.rows(rounds),
+    }
+    rows = [row for name in SUITES if suite in (name, "all") for row in suites[name]()]
+    return device_name(where), rows
+
+
+def as_json(device: str, rows: Sequence[Row]) -> str:
+    """{"device": NAME, "rows": [{"name", "ratio", "low", "high", "baseline", "value", "unit"}]}."""
+    return json.dumps({"device": device, "rows": [asdict(row) for row in rows]}, indent=1)
+
+
+def text(device: str, rows: Sequence[Row]) -> str:
+    """A table, with the goals where there are some."""
+    lines = [
+        f"{device}. Ratio: median of the rounds, each of which times both; in brackets its quartiles.",
+        "",
+        f"{'row':<27} {'ratio':>7} {'quartiles':>17}  {'goal':<18} {'ours':>17}  against",
+    ]
+    for row in rows:
+        spread = f"[{number(row.low)}, {number(row.high)}]"
+        own = f"{number(row.value)} {row.unit}"
+        first, *more = wrap(row.baseline, WIDTH)
+        lines.append(
+            f"{row.name:<27} {number(row.ratio):>7} {spread:>17}  {goal(row):<18} {own:>17}  {first}"
+        )
+        lines += [" " * 93 + each for each in more]
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Three digits, never as a power of ten."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else NUMBER.format(value)
+
+
+def goal(row: Row) -> str:
+    """What the ratio should be, and whether it is; empty where there is no goal."""
+    if row.name not in GOALS:
+        return ""
+    kind, limit = GOALS[row.name]
+    met = row.ratio >= limit if kind == AT_LEAST else row.ratio <= limit
+    return f"{kind} {limit:g}: {'yes' if met else 'no'}"
