@@ -19,8 +19,8 @@ def choose(name: object) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is in the hardware; without it, it is emulated and slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class Matmul:

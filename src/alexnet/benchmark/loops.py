@@ -92,7 +92,7 @@ def bare(sizes: Sizes, device: torch.device, folder: Path) -> float:
         for crops, labels, flips, colours, divisor in chain([first], batches):
             seen = pixels.augmented(crops.to(device), flips.to(device), colours.to(device), divisor)
             update.zero_grad()
-            functional.cross_entropy(module(seen), labels.to(device)).backward()
+            torch.autograd.backward(functional.cross_entropy(module(seen), labels.to(device)))
             update.step()
 
     return timed(epoch, int((~images.minival_mask()).sum()), device)
@@ -110,7 +110,7 @@ def ours(sizes: Sizes, device: torch.device, folder: Path) -> float:
         enable_model_summary=False,
         callbacks=training.callbacks(folder, minutes=10, every_n_steps=0),
         logger=ResumableCSVLogger(folder),
-        plugins=training.plugins(),
+        plugins=[*training.plugins()],
     )
     trainer.fit(module, datamodule=data(sizes, folder))
     speed = next(each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]

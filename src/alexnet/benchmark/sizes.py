@@ -11,6 +11,7 @@ class Sizes:
     packed: int  # images in the pack: more than the processor's caches hold
     passes: int  # over the pack in a round, which would be over too soon to be timed
     batch: int  # of the input path
+    workers: int  # of the baseline's DataLoader; each takes seconds to start
     pixels: tuple[int, int]  # image_size, crop_size
     drawn: tuple[int, int]  # width and height of a drawn JPEG
     norm_batch: int
@@ -29,6 +30,7 @@ FULL = Sizes(
     packed=2048,
     passes=2,
     batch=64,
+    workers=2,
     pixels=(256, 224),
     drawn=(500, 375),
     norm_batch=32,
@@ -46,6 +48,7 @@ QUICK = Sizes(
     packed=16,
     passes=1,
     batch=4,
+    workers=1,
     pixels=(32, 24),
     drawn=(60, 45),
     norm_batch=1,

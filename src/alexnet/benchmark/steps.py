@@ -22,7 +22,7 @@ from alexnet.network import AlexNet
 CLASSES = 1000
 BACKWARD_TOO = 3  # times the forward pass's operations: the gradients of inputs and of weights
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-TRIES = 2  # steps with each layout, the first of which warms up
+TRIES = 3  # rounds in which the layouts are tried
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Step:
         torch.manual_seed(0)
         side, shape = self.sizes.step_pixels, LAYOUTS[self.layout]
         made = AlexNet(CLASSES, side, width=self.sizes.width, norm=self.norm, dropout=PublishedDropout)
-        self.network = made.to(self.device).to(memory_format=shape)  # type: ignore[call-overload]
+        self.network = made.to(self.device).to(memory_format=shape)
         self.optimizer = optim.published(self.network, lr=1e-4, momentum=0.9, weight_decay=5e-4)
         images = 50 * torch.randn(self.sizes.step_batch, 3, side, side, device=self.device)
         self.images = images.contiguous(memory_format=shape)
@@ -48,7 +48,7 @@ class Step:
 
     def __call__(self) -> None:
         self.optimizer.zero_grad()
-        self.loss().backward()
+        torch.autograd.backward(self.loss())
         self.optimizer.step()
 
     def loss(self) -> Tensor:
@@ -97,8 +97,9 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
 def fast_step(sizes: Sizes, device: torch.device) -> Step:
     """bf16 where the hardware has it, and the layout that turns out faster."""
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-    steps = [Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in LAYOUTS]
-    return min(steps, key=lambda step: min(step.seconds() for _ in range(TRIES)))
+    steps = {layout: Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in LAYOUTS}
+    times = interleaved({layout: step.seconds for layout, step in steps.items()}, TRIES, "layouts")
+    return steps[min(times, key=lambda layout: min(times[layout]))]
 
 
 def memory(naive: Step, fast: Step) -> Row:
