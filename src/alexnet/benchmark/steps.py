@@ -14,7 +14,7 @@ from torch.nn import functional
 from alexnet import optim, summary
 from alexnet.benchmark.device import Matmul, has_bf16
 from alexnet.benchmark.norms import torch_norm
-from alexnet.benchmark.sizes import Sizes
+from alexnet.benchmark.sizes import Sizes, repeats
 from alexnet.benchmark.timing import Row, compare, cost, fixed, interleaved, speed_up, timed
 from alexnet.layers import LocalResponseNorm, PublishedDropout
 from alexnet.network import AlexNet
@@ -57,7 +57,7 @@ class Step:
         return functional.cross_entropy(logits.float(), self.labels)
 
     def seconds(self) -> float:
-        return timed(self, 1, self.device)
+        return timed(self, 1, self.device, repeats(self.sizes, self.device))
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.dtype == torch.float32:
@@ -73,13 +73,13 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     naive = Step(sizes, device, torch_norm)
     fast = fast_step(sizes, device)
     bare = Step(sizes, device, None, fast.dtype, fast.layout)
-    product = Matmul(sizes.matmul, device, fast.dtype)
+    product = Matmul(sizes.matmul[device.type != "cpu"], device, fast.dtype)
     times = interleaved(
         {
             "torch": naive.seconds,
             "ours": fast.seconds,
             "no norm": bare.seconds,
-            "matmul": partial(timed, product, 1, device),
+            "matmul": partial(timed, product, 1, device, repeats(sizes, device)),
         },
         rounds,
         "step",
@@ -151,7 +151,7 @@ def roofline(fast: Step, product: Matmul, times: dict[str, list[float]]) -> Row:
     layers = summary.layers(fast.network, fast.sizes.step_pixels)
     macs = summary.totals(layers)["multiply_adds"]
     operations = 2 * BACKWARD_TOO * macs * fast.sizes.step_batch
-    told = f"share reached of a {fast.sizes.matmul} x {fast.sizes.matmul} matrix product's rate, {fast}"
+    told = f"share reached of a {product.side} x {product.side} matrix product's rate, {fast}"
     in_its_time = [each * operations / product.operations for each in times["matmul"]]
     value = operations / statistics.median(times["ours"]) / 1e12
     return compare("step/roofline", in_its_time, times["ours"], told, value, "TFLOP/s")
