@@ -41,7 +41,7 @@ FULL = Sizes(
     step_batch=64,
     step_pixels=224,
     width=1.0,
-    loop_images=5120,
+    loop_images=3840,
     loop_batch=128,
     matmul=(3072, 8192),
 )
