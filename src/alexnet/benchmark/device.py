@@ -1,5 +1,8 @@
 """What the machine has, and what it reaches: a large matrix product, a copy."""
 
+import platform
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -19,8 +22,19 @@ def choose(name: object) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is in the hardware; without it, it is emulated and slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def name(device: torch.device) -> str:
+    """Of the GPU, or of the processor with what torch uses of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")  # Linux; elsewhere the kind of machine has to do
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
 
 
 class Matmul:
@@ -28,7 +42,7 @@ class Matmul:
 
     def __init__(self, side: int, device: torch.device, dtype: torch.dtype) -> None:
         self.factors = [torch.randn(side, side, device=device).to(dtype) for _ in range(2)]
-        self.operations = 2 * side**3
+        self.side, self.operations = side, 2 * side**3
 
     def __call__(self) -> Tensor:
         return self.factors[0] @ self.factors[1]

@@ -26,7 +26,6 @@ from alexnet.data.prepare import Read, Statistics
 from alexnet.errors import UserError
 
 QUALITY = 98  # of a drawn JPEG: about 110 kB, as a photograph of ImageNet
-WORKERS = 2
 CPU = torch.device("cpu")
 # Krizhevsky's colours are not printed; these are the ones that libraries for ImageNet pass on, in grey levels
 ROOTS = 255 * np.sqrt(np.array([0.2175, 0.0188, 0.0045], dtype=np.float32))
@@ -146,7 +145,7 @@ def rows(sizes: Sizes, rounds: int, device: torch.device, root: Path | None) -> 
         packed = pack(paths, sizes, Path(folder) / "pack.npy")
         timers = timers_of(images, paths, labels, packed, sizes, device)
         times = interleaved(timers, rounds, "data")
-    return rows_of(times, device)
+    return rows_of(times, sizes, device)
 
 
 def timers_of(
@@ -158,7 +157,7 @@ def timers_of(
     device: torch.device,
 ) -> dict[str, Timer]:
     """Seconds an image of the two baselines and of ours; pinned to one core where one thread is meant."""
-    alone, helped = usual_loader(images, sizes, 0), usual_loader(images, sizes, WORKERS)
+    alone, helped = usual_loader(images, sizes, 0), usual_loader(images, sizes, sizes.workers)
     all_labels = np.resize(labels, len(packed))
     one, two = (our_batches(packed.__getitem__, all_labels, sizes, threads) for threads in (1, 2))
     many = our_batches(packed.__getitem__, all_labels, sizes, os.cpu_count() or 1)
@@ -185,9 +184,9 @@ def on_one_core(run: Callable[[], object], units: int) -> float:
         return timed(run, units, CPU)
 
 
-def rows_of(times: dict[str, list[float]], device: torch.device) -> list[Row]:
+def rows_of(times: dict[str, list[float]], sizes: Sizes, device: torch.device) -> list[Row]:
     """Against the baseline in this process or in workers."""
-    alone, helped = f"{COMMON}, one process", f"{COMMON}, DataLoader with {WORKERS} workers"
+    alone, helped = f"{COMMON}, one process", f"{COMMON}, DataLoader with {sizes.workers} workers"
     found = [
         speed_up("data/pack_uint8_1_thread", times, "usual", "uint8", alone, "images/s"),
         speed_up("data/pack_float32_1_thread", times, "usual", "float32", alone, "images/s"),

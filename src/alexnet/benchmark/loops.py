@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from alexnet import optim, training
 from alexnet.benchmark.inputs import statistics_of
 from alexnet.benchmark.sizes import Sizes
-from alexnet.benchmark.timing import Row, interleaved, speed_up, timed
+from alexnet.benchmark.timing import Row, interleaved, one_core, speed_up, timed
 from alexnet.callbacks import Speed
 from alexnet.cifar import cifar_net
 from alexnet.classifier import Classifier
@@ -70,13 +70,17 @@ def data(sizes: Sizes, folder: Path) -> ImageData:
 
 def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     """One: images a second of the loop itself, minival and checkpoints at the end of an epoch left out."""
-    with TemporaryDirectory(prefix="alexnet-benchmark-") as folder, quiet():
+    on_gpu = device.type == "cuda"
+    # torch's threads wait for each other, which beside another program costs either side many times more
+    pinned = nullcontext() if on_gpu else one_core()
+    with TemporaryDirectory(prefix="alexnet-benchmark-") as folder, quiet(), pinned:
         timers = {
             "bare": partial(bare, sizes, device, Path(folder)),
             "ours": partial(ours, sizes, device, Path(folder)),
         }
         times = interleaved(timers, rounds, "loop")
     told = f"a bare PyTorch loop over the same batches, cifar_80sec, batch {sizes.loop_batch}, no metrics"
+    told += "" if on_gpu else ", both on one core"
     return [speed_up("loop/lightning", times, "bare", "ours", told, "images/s")]
 
 
@@ -92,7 +96,7 @@ def bare(sizes: Sizes, device: torch.device, folder: Path) -> float:
         for crops, labels, flips, colours, divisor in chain([first], batches):
             seen = pixels.augmented(crops.to(device), flips.to(device), colours.to(device), divisor)
             update.zero_grad()
-            functional.cross_entropy(module(seen), labels.to(device)).backward()
+            torch.autograd.backward(functional.cross_entropy(module(seen), labels.to(device)))
             update.step()
 
     return timed(epoch, int((~images.minival_mask()).sum()), device)
@@ -110,7 +114,7 @@ def ours(sizes: Sizes, device: torch.device, folder: Path) -> float:
         enable_model_summary=False,
         callbacks=training.callbacks(folder, minutes=10, every_n_steps=0),
         logger=ResumableCSVLogger(folder),
-        plugins=training.plugins(),
+        plugins=[*training.plugins()],
     )
     trainer.fit(module, datamodule=data(sizes, folder))
     speed = next(each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.benchmark.device import Copy
-from alexnet.benchmark.sizes import Sizes
+from alexnet.benchmark.sizes import Sizes, repeats
 from alexnet.benchmark.timing import Row, compare, cost, interleaved, speed_up, timed
 from alexnet.layers import LocalResponseNorm
 
@@ -23,7 +23,7 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     found: list[Row] = []
     times: dict[str, dict[str, list[float]]] = {}
     for layer, shape in zip(LAYERS, sizes.norm_shapes, strict=True):
-        times[layer] = times_at((sizes.norm_batch, *shape), sizes.norm_repeats, rounds, device, layer)
+        times[layer] = times_at((sizes.norm_batch, *shape), repeats(sizes, device), rounds, device, layer)
         at = "x".join(map(str, (sizes.norm_batch, *shape)))
         told = f"nn.LocalResponseNorm, forward and backward, float32, {at}"
         found.append(speed_up(f"lrn/{layer}", times[layer], "torch", "ours", told, "ms"))
@@ -31,7 +31,7 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
 
 
 def times_at(
-    shape: tuple[int, ...], repeats: int, rounds: int, device: torch.device, layer: str
+    shape: tuple[int, ...], times: int, rounds: int, device: torch.device, layer: str
 ) -> dict[str, list[float]]:
     """Seconds of torch's norm, ours, an elementwise product (all forward and backward), and a copy."""
     seen = torch.randn(shape, device=device).relu().requires_grad_()  # as activations are
@@ -43,15 +43,13 @@ def times_at(
         "product": partial(there_and_back, torch.mul, gradient, seen, other),
         "copy": Copy(seen.numel(), device),
     }
-    timers = {name: partial(timed, run, 1, device, repeats) for name, run in runs.items()}
+    timers = {name: partial(timed, run, 1, device, times) for name, run in runs.items()}
     return interleaved(timers, rounds, f"lrn/{layer}")
 
 
 def there_and_back(run: Callable[..., Tensor], gradient: Tensor, *inputs: Tensor) -> None:
-    """Forward and backward; no gradient is kept, since adding to an old one is extra work."""
-    run(*inputs).backward(gradient)
-    for each in inputs:
-        each.grad = None
+    """Forward and backward; gradients are dropped, since adding to an old one is extra work."""
+    torch.autograd.grad(run(*inputs), inputs, gradient)
 
 
 def floor(times: dict[str, dict[str, list[float]]]) -> Row:

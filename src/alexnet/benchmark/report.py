@@ -3,17 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from textwrap import wrap
 
-from alexnet.benchmark import inputs, loops, norms, starts, steps
-from alexnet.benchmark.device import choose
-from alexnet.benchmark.sizes import FULL, QUICK
+import torch
+
+from alexnet.benchmark.device import choose, name
+from alexnet.benchmark.sizes import FULL, QUICK, Sizes
 from alexnet.benchmark.timing import Row
 from alexnet.errors import check_choice, check_flag, check_whole
-from alexnet.training import device_name
 
-SUITES = ("data", "lrn", "step", "loop", "start")
+SUITES = {"data": "inputs", "lrn": "norms", "step": "steps", "loop": "loops", "start": "starts"}  # modules
 AT_LEAST, AT_MOST = "at least", "at most"
 GOALS = {
     "data/pack_uint8_1_thread": (AT_LEAST, 100.0),
@@ -34,15 +35,18 @@ def run(suite: str, rounds: int, quick: bool, device: str, root: str | None) -> 
     check_flag("quick", quick)
     where, sizes = choose(device), QUICK if quick else FULL
     images = Path(root).expanduser() if root else None
-    suites = {
-        "data": lambda: inputs.rows(sizes, rounds, where, images),
-        "lrn": lambda: norms.rows(sizes, rounds, where),
-        "step": lambda: steps.rows(sizes, rounds, where),
-        "loop": lambda: loops.rows(sizes, rounds, where),
-        "start": lambda: starts.rows(rounds),
-    }
-    rows = [row for name in SUITES if suite in (name, "all") for row in suites[name]()]
-    return device_name(where), rows
+    rows: list[Row] = []
+    for each in SUITES if suite == "all" else (suite,):
+        rows += _rows(each, sizes, rounds, where, images)
+    return name(where), rows
+
+
+def _rows(suite: str, sizes: Sizes, rounds: int, device: torch.device, root: Path | None) -> list[Row]:
+    """Imported when asked for: Lightning alone takes seconds."""
+    module = import_module(f"alexnet.benchmark.{SUITES[suite]}")
+    arguments = {"data": (sizes, rounds, device, root), "start": (rounds,)}
+    rows: list[Row] = module.rows(*arguments.get(suite, (sizes, rounds, device)))
+    return rows
 
 
 def as_json(device: str, rows: Sequence[Row]) -> str:

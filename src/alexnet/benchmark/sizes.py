@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -11,17 +13,18 @@ class Sizes:
     packed: int  # images in the pack: more than the processor's caches hold
     passes: int  # over the pack in a round, which would be over too soon to be timed
     batch: int  # of the input path
+    workers: int  # of the baseline's DataLoader; each takes seconds to start
     pixels: tuple[int, int]  # image_size, crop_size
     drawn: tuple[int, int]  # width and height of a drawn JPEG
     norm_batch: int
     norm_shapes: tuple[tuple[int, int, int], ...]  # channels, height, width behind conv1 and conv2
-    norm_repeats: int
+    gpu_repeats: int  # on a GPU, where a norm or a step is over in milliseconds
     step_batch: int
     step_pixels: int
     width: float  # factor on the network of the step
     loop_images: int
     loop_batch: int
-    matmul: int  # side of the matrices that show what the device reaches
+    matmul: tuple[int, int]  # side of the matrices that show what a processor reaches, and a GPU
 
 
 FULL = Sizes(
@@ -29,32 +32,39 @@ FULL = Sizes(
     packed=2048,
     passes=2,
     batch=64,
+    workers=2,
     pixels=(256, 224),
     drawn=(500, 375),
     norm_batch=32,
     norm_shapes=((96, 55, 55), (256, 27, 27)),
-    norm_repeats=2,
+    gpu_repeats=10,
     step_batch=64,
     step_pixels=224,
     width=1.0,
-    loop_images=5120,
+    loop_images=3840,
     loop_batch=128,
-    matmul=3072,
+    matmul=(3072, 8192),
 )
 QUICK = Sizes(
     files=8,
     packed=16,
     passes=1,
     batch=4,
+    workers=1,
     pixels=(32, 24),
     drawn=(60, 45),
     norm_batch=1,
     norm_shapes=((6, 5, 5), (8, 4, 4)),
-    norm_repeats=1,
+    gpu_repeats=1,
     step_batch=2,
     step_pixels=67,
     width=0.05,
     loop_images=64,
     loop_batch=16,
-    matmul=64,
+    matmul=(64, 64),
 )
+
+
+def repeats(sizes: Sizes, device: torch.device) -> int:
+    """How often a norm or a step runs between two looks at the clock."""
+    return 1 if device.type == "cpu" else sizes.gpu_repeats

@@ -14,7 +14,7 @@ from torch.nn import functional
 from alexnet import optim, summary
 from alexnet.benchmark.device import Matmul, has_bf16
 from alexnet.benchmark.norms import torch_norm
-from alexnet.benchmark.sizes import Sizes
+from alexnet.benchmark.sizes import Sizes, repeats
 from alexnet.benchmark.timing import Row, compare, cost, fixed, interleaved, speed_up, timed
 from alexnet.layers import LocalResponseNorm, PublishedDropout
 from alexnet.network import AlexNet
@@ -22,7 +22,7 @@ from alexnet.network import AlexNet
 CLASSES = 1000
 BACKWARD_TOO = 3  # times the forward pass's operations: the gradients of inputs and of weights
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-TRIES = 2  # steps with each layout, the first of which warms up
+TRIES = 3  # rounds in which the layouts are tried
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Step:
         torch.manual_seed(0)
         side, shape = self.sizes.step_pixels, LAYOUTS[self.layout]
         made = AlexNet(CLASSES, side, width=self.sizes.width, norm=self.norm, dropout=PublishedDropout)
-        self.network = made.to(self.device).to(memory_format=shape)  # type: ignore[call-overload]
+        self.network = made.to(self.device).to(memory_format=shape)
         self.optimizer = optim.published(self.network, lr=1e-4, momentum=0.9, weight_decay=5e-4)
         images = 50 * torch.randn(self.sizes.step_batch, 3, side, side, device=self.device)
         self.images = images.contiguous(memory_format=shape)
@@ -48,7 +48,7 @@ class Step:
 
     def __call__(self) -> None:
         self.optimizer.zero_grad()
-        self.loss().backward()
+        torch.autograd.backward(self.loss())
         self.optimizer.step()
 
     def loss(self) -> Tensor:
@@ -57,7 +57,7 @@ class Step:
         return functional.cross_entropy(logits.float(), self.labels)
 
     def seconds(self) -> float:
-        return timed(self, 1, self.device)
+        return timed(self, 1, self.device, repeats(self.sizes, self.device))
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.dtype == torch.float32:
@@ -73,13 +73,13 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     naive = Step(sizes, device, torch_norm)
     fast = fast_step(sizes, device)
     bare = Step(sizes, device, None, fast.dtype, fast.layout)
-    product = Matmul(sizes.matmul, device, fast.dtype)
+    product = Matmul(sizes.matmul[device.type != "cpu"], device, fast.dtype)
     times = interleaved(
         {
             "torch": naive.seconds,
             "ours": fast.seconds,
             "no norm": bare.seconds,
-            "matmul": partial(timed, product, 1, device),
+            "matmul": partial(timed, product, 1, device, repeats(sizes, device)),
         },
         rounds,
         "step",
@@ -97,8 +97,9 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
 def fast_step(sizes: Sizes, device: torch.device) -> Step:
     """bf16 where the hardware has it, and the layout that turns out faster."""
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-    steps = [Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in LAYOUTS]
-    return min(steps, key=lambda step: min(step.seconds() for _ in range(TRIES)))
+    steps = {layout: Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in LAYOUTS}
+    times = interleaved({layout: step.seconds for layout, step in steps.items()}, TRIES, "layouts")
+    return steps[min(times, key=lambda layout: min(times[layout]))]
 
 
 def memory(naive: Step, fast: Step) -> Row:
@@ -150,7 +151,7 @@ def roofline(fast: Step, product: Matmul, times: dict[str, list[float]]) -> Row:
     layers = summary.layers(fast.network, fast.sizes.step_pixels)
     macs = summary.totals(layers)["multiply_adds"]
     operations = 2 * BACKWARD_TOO * macs * fast.sizes.step_batch
-    told = f"share reached of a {fast.sizes.matmul} x {fast.sizes.matmul} matrix product's rate, {fast}"
+    told = f"share reached of a {product.side} x {product.side} matrix product's rate, {fast}"
     in_its_time = [each * operations / product.operations for each in times["matmul"]]
     value = operations / statistics.median(times["ours"]) / 1e12
     return compare("step/roofline", in_its_time, times["ours"], told, value, "TFLOP/s")
