@@ -129,7 +129,7 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{text}\nTo sweep over the values, put -m before the settings."
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         keys = _keys(config_name)
-        if match[1].startswith(OPEN):
+        if any(match[1] == each or match[1].startswith(f"{each}.") for each in OPEN):
             return f"A new entry takes a plus: +{match[1].removesuffix('.')}=..., below {', '.join(OPEN)}."
         return f"{match[1]} is no setting.{_near(match[1], keys)}{_siblings(match[1], keys)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import Folders
 from alexnet.errors import UserError
-from tiny import ROOT, TINY, config
+from commands import run
+from tiny import TINY, config
 from train import train
 
 SMALL = ("data=image_folder", "data.image_size=52", "data.crop_size=52", "data.epochs=1")  # 52: the smallest
@@ -60,9 +60,7 @@ def one_message(shown: str) -> str:
 
 
 def command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "src/train.py", *TINY, *SMALL, *arguments]
-    environment = {**os.environ, "HYDRA_FULL_ERROR": "0", **more}
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return run("src/train.py", *TINY, *SMALL, *arguments, **{"HYDRA_FULL_ERROR": "0", **more})
 
 
 def _class_without_images(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,21 +13,8 @@ import torch
 
 from alexnet.cli import explain, friendly
 from alexnet.errors import UserError
+from commands import TIMEOUT, run
 from tiny import ROOT, overrides
-
-TIMEOUT = 120  # seconds, of a command that takes under ten
-
-
-def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONWARNINGS": "default", **more}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
 
 
 def train(output_dir: Path, *more: str, **environment: Any) -> subprocess.CompletedProcess[str]:
@@ -126,13 +112,14 @@ def _wait_for_step(metrics: Path, step: int) -> None:
         (["data.crop_size=20"], ["crop_size=20", "pool2", "smallest crop that works is 52"]),
         (["augment.colour_unit=rood"], ["augment.colour_unit=rood", "Did you mean root?"]),
         (["model.normm=1"], ["model.normm is no setting", "Did you mean model.norm"]),
-        (["model=alexnut"], ["model=alexnut is not possible: choose alexnet, alexnet_lrn", "Did you mean"]),
+        (["model=alexnut"], ["model=alexnut is not possible: choose alexnet, alexnet_d2l", "Did you mean"]),
         (["seed=[1"], ["input '[1'", "put quotes around quotes"]),
         (["trainer.precision=7"], ["trainer: Precision 7 is invalid"]),
         (["optim.learning_rate=1"], ["optim.learning_rate is no setting", "optim has bias_lr", "momentum"]),
         (["seed=0,1"], ["put -m before the settings"]),
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
         (["trainer.devices=2", "seed=7"], ["trainer.devices=2"]),
+        (["optim.layers.fc8.lr=2"], ["takes a plus: +optim.layers.fc8.lr=..."]),
     ],
 )
 def test_what_cannot_work_is_one_message(outputs: Path, arguments: list[str], words: list[str]) -> None:
@@ -167,7 +154,8 @@ def test_help_and_config_come_without_torch(argument: str) -> None:
         "try: runpy.run_path(sys.argv[0], run_name='__main__')",
         "finally: assert 'torch' not in sys.modules",
     )
-    done = run("-c", "\n".join(script), "src/train.py", *argument.split())
+    command = [sys.executable, "-c", "\n".join(script), "src/train.py", *argument.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert "alexnet" in done.stdout.lower()
 

@@ -109,18 +109,13 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Any:
     return stop
 
 
-KILLED = pytest.mark.xfail(
-    strict=True, reason="defect: rows are written at the end alone, and lost if killed"
-)
-
-
 @pytest.mark.parametrize(
     ("how", "step", "more"),
     [
         *(("asked", step, ()) for step in (4, 6)),
         ("asked", 6, ("callbacks.diagnose.until=5",)),
         ("crashed", 7, ()),  # behind last.ckpt: some steps are gone through again
-        pytest.param("killed", 6, (), marks=KILLED),
+        ("killed", 6, ()),  # rows are written at each checkpoint
     ],
 )
 def test_a_resumed_run_has_each_row_once(
@@ -180,6 +175,5 @@ def test_callbacks_do_not_change_which_run_it_is(outputs: Path) -> None:
     assert train(config(outputs, DIAGNOSE, "callbacks.diagnose.every=2")) == plain
 
 
-@pytest.mark.xfail(strict=True, reason="defect: autograd is asked for no gradients", raises=RuntimeError)
 def test_a_rate_of_zero_can_be_looked_at(outputs: Path) -> None:
     assert train(config(outputs, DIAGNOSE, "optim.lr=0"))["status"] == "completed"

@@ -1,8 +1,5 @@
 """The preview: three pictures that show what the network is shown, pixel by pixel."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from alexnet.data.datamodule import ImageData
 from alexnet.figures import GREY, TILE, TITLE
+from commands import run
 from preview import preview
 from tiny import DEMO, ROOT
 
@@ -203,15 +201,8 @@ def test_counts_that_are_none_are_refused(setting: str, outputs: Path, tmp_path:
 
 
 def test_the_command_prints_the_paths(outputs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "src/preview.py", f"output_dir={outputs}", *DEMO, f"directory={tmp_path}/a b"]
-    done = subprocess.run(
-        [*command, "images=1", "views=1"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    settings = [f"output_dir={outputs}", *DEMO, f"directory={tmp_path}/a b", "images=1", "views=1"]
+    done = run("src/preview.py", *settings)
     assert done.returncode == 0, done.stderr
     paths = [Path(line) for line in done.stdout.splitlines()[-3:]]
     assert paths == [tmp_path / "a b" / name for name in NAMES]

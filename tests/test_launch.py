@@ -3,11 +3,13 @@
 import os
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch import quoted
+from launch import CONF, explain, quoted
 
 PLACES = [
     "/a b",
@@ -62,3 +64,32 @@ def test_a_sweep_over_paths_keeps_its_commas() -> None:
 )
 def test_what_is_no_path_or_quoted_already_stays(argument: str) -> None:
     assert quoted(argument) == argument
+
+
+def _said(override: str) -> str:
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(ConfigCompositionException) as caught,
+    ):
+        compose("train", [override])
+    return explain(caught.value, "train")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["optim.layers.fc8.lr", "optim.layers.fc8", "model.changes.conv2.padding", "model.dropout_rates.conv4"],
+)
+def test_a_new_entry_without_a_plus_is_told_of_it(key: str) -> None:
+    places = "model.changes, model.dropout_rates, optim.layers"
+    assert _said(f"{key}=1") == f"A new entry takes a plus: +{key}=..., below {places}."
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("train", [f"+{key}=1"])
+
+
+def test_what_is_below_no_such_setting_is_no_setting() -> None:
+    assert "Did you mean optim.layers" in _said("optim.layer.fc8.lr=1")
+
+
+@pytest.mark.parametrize("key", ["model.changess", "model.dropout_ratesx.fc6"])
+def test_what_only_begins_like_such_a_setting_is_none(key: str) -> None:
+    assert f"{key} is no setting" in _said(f"{key}=1")

@@ -7,12 +7,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
 
+from alexnet import finding, summary
 from tiny import DEMO, ROOT, TINY
 
 README = (ROOT / "README.md").read_text()
+
+
+def _each(counts: str, names: int) -> list[int]:
+    """Parameters of each of a row's models: one number for all, or one for each."""
+    found = [int(count.replace(",", "")) for count in counts.split(";")]
+    return found * names if len(found) == 1 else found
+
+
+STUCK = README.split("## Why everyone else's AlexNet gets stuck")[1].split("\n## ")[0]
+FINDINGS = [line for line in STUCK.splitlines() if line.startswith("|")]
+MODELS = [
+    (name, count)
+    for names, counts in re.findall(r"^\| (`[^|]*) \| [^|]* \| ([\d,; ]+) \|$", README, re.M)
+    for name, count in zip(re.findall(r"`(\w+)`", names), _each(counts, names.count("`") // 2), strict=True)
+]
 BLOCKS = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = sorted({line for line in LINES if line.startswith("python src/")})
@@ -51,6 +69,32 @@ def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "directory" in done.stdout
+
+
+def test_there_are_figures_to_check() -> None:
+    assert len(FINDINGS) > 10
+    assert sorted(name for name, _ in MODELS) == sorted(
+        path.stem for path in (ROOT / "conf/model").glob("*.yaml")
+    )
+
+
+@pytest.mark.parametrize("line", FINDINGS)
+def test_each_row_of_the_finding_is_that_of_its_runs(line: str) -> None:
+    assert line in finding.table(finding.load(ROOT / "results/dropout/runs.csv")).splitlines()
+
+
+@pytest.mark.parametrize(("name", "count"), MODELS)
+def test_parameters_are_those_of_the_network(name: str, count: int) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        model = compose("summary", [f"model={name}"]).model
+    with torch.device("meta"):
+        network = instantiate(model, num_classes=model.num_classes or _classes(name), init=None)
+        rows = summary.layers(network, model.crop_size)
+    assert summary.totals(rows)["parameters"] == count == sum(each.numel() for each in network.parameters())
+
+
+def _classes(name: str) -> int:
+    return 10 if name.startswith("cifar") else 1000
 
 
 @pytest.mark.slow

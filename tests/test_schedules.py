@@ -171,7 +171,7 @@ def test_without_steps_each_epoch_has_a_rate_of_its_own(epochs: int) -> None:
     assert len(set(expected)) == epochs
 
 
-WRONG = [("epochs", 0), ("epochs", None), ("epochs", -1), ("steps", 0), ("steps", 2.5)]
+WRONG = [("epochs", 0), ("epochs", None), ("epochs", -1), ("steps", 0), ("steps", 2.5), ("steps", 11)]
 
 
 @pytest.mark.parametrize(("key", "value"), [*WRONG, ("last", 0), ("last", 1.5), ("last", -1), ("last", "x")])
@@ -180,7 +180,12 @@ def test_impossible_schedules_are_named(key: str, value: Any) -> None:
         stepped_exponential(published(_line(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
 
 
-FROZEN = ("optim=sgd", "schedule=stepped_exponential", "+optim.layers.conv1.from_epoch={1:0}")
+FROZEN = (
+    "optim=sgd",
+    "schedule=stepped_exponential",
+    "schedule.steps=2",
+    "+optim.layers.conv1.from_epoch={1:0}",
+)
 
 
 def _weights(outputs: Path, result: Any) -> dict[str, torch.Tensor]:

@@ -213,12 +213,6 @@ KINDS |= {
     "Dropout": "dropout",
     "Flatten": "flatten",
 }
-NO_RELU = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="defect: conv6's relu6 and fc6's relu6 are one module, so that fc6 has no activation",
-)
-VARIANTS = [pytest.param(each, marks=NO_RELU if "six" in each else ()) for each in LAYERS]
 
 
 def _composed(name: str, *overrides: str, **settings: Any) -> nn.Sequential:
@@ -255,7 +249,7 @@ def test_shapes_are_those_of_the_facts(name: str) -> None:
             assert row["output"] == before["output"], row["name"]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_modules_are_in_the_order_of_the_facts(name: str) -> None:
     expected = ORDERS[name].split()
     rows = [KINDS[row["kind"]] for row in _variant(name)]

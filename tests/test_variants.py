@@ -10,6 +10,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from alexnet.errors import UserError
+from alexnet.layers import LocalResponseNorm
 from tiny import ROOT
 
 
@@ -128,14 +130,6 @@ REFERENCES = {
 }  # fmt: skip
 
 
-NO_RELU = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="defect: conv6's relu6 and fc6's relu6 are one module, so that fc6 has no activation",
-)
-VARIANTS = [pytest.param(each, marks=NO_RELU if "six" in each else ()) for each in REFERENCES]
-
-
 def _both(name: str) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
     network = _network(name, "model.width=0.0625", init=None).double().eval()
     reference = nn.Sequential(*REFERENCES[name]).double()
@@ -145,7 +139,7 @@ def _both(name: str) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
     return network, reference, torch.randn(2, 3, side, side).double() * 100
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", REFERENCES)
 @torch.no_grad()
 def test_logits_are_those_of_a_network_written_by_hand(name: str) -> None:
     network, reference, images = _both(name)
@@ -192,17 +186,15 @@ def test_columns_that_never_talk_are_two_networks_side_by_side() -> None:
     torch.testing.assert_close(network(images), expected, rtol=1e-9, atol=1e-12)
 
 
-LEAK = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="defect: the norm's window reaches over the border between the columns' maps",
-)
-TALKS = [("alexnet_lrn", "none", True), ("alexnet_no_talk", "none", False)]
+TALKS = [
+    ("alexnet_lrn", "none", True),
+    ("alexnet_no_talk", "none", False),
+    ("alexnet_no_talk", "lrn_towers", False),
+    ("alexnet_no_talk", "lrn", True),  # whose windows reach over the border between the columns' maps
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "norm", "talks"), [*TALKS, pytest.param("alexnet_no_talk", "lrn", False, marks=LEAK)]
-)
+@pytest.mark.parametrize(("name", "norm", "talks"), TALKS)
 @torch.no_grad()
 def test_what_a_column_sees_reaches_the_other_only_where_they_talk(name: str, norm: str, talks: bool) -> None:
     network = _network(name, f"model/norm={norm}", "model.width=0.0625", "model.crop_size=67", init=None)
@@ -212,6 +204,24 @@ def test_what_a_column_sees_reaches_the_other_only_where_they_talk(name: str, no
     network.conv1.weight[:3] += 0.01
     same = [torch.equal(*halves) for halves in zip(before.chunk(2, 1), fc7(images).chunk(2, 1), strict=True)]
     assert same == [False, not talks]
+
+
+@torch.no_grad()
+def test_a_norm_in_towers_is_one_in_each_half() -> None:
+    whole, apart = (LocalResponseNorm(alpha=0.1, towers=towers) for towers in (1, 2))
+    maps = torch.randn(2, 12, 3, 4).double() * 10
+    halves = torch.cat([whole(half) for half in maps.chunk(2, 1)], 1)
+    torch.testing.assert_close(apart(maps), halves, rtol=0, atol=0)
+    reach = (apart(maps) != whole(maps)).any(0).any(-1).any(-1).nonzero().flatten()
+    assert reach.tolist() == [4, 5, 6, 7], "two channels on each side of the border"
+
+
+def test_a_norm_in_towers_with_odd_maps_is_refused_by_name() -> None:
+    odd = ("model.towers=1", "model.num_classes=3", "model.crop_size=67", "+model.changes.conv1.maps=5")
+    try:
+        _network("alexnet_no_talk", *odd)(torch.zeros(1, 3, 67, 67))
+    except UserError as error:
+        assert "towers" in str(error)  # noqa: PT017
 
 
 @torch.no_grad()

@@ -50,7 +50,11 @@ def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
 
 
 def _named(result: results.Result) -> Row:
-    switched = [item for item in result["overrides"] if item.split("=")[0].split(".")[0] not in NOT_SWITCHES]
+    switched = [
+        item
+        for item in result["overrides"]
+        if item.lstrip("+").split("=")[0].split(".")[0] not in NOT_SWITCHES
+    ]
     text = " ".join(sorted(item.lstrip("+") for item in switched)) or DEFAULTS
     return {"crop_size": result["config"]["data"]["crop_size"], "switched": text}
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alexnet import native
-from alexnet.errors import check_choice, check_flag, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int = 0, ceil_mode: bool = True) -> int:
@@ -120,6 +120,10 @@ class LocalResponseNorm(nn.Module):
         self.divide_alpha_by_n, self.towers = divide_alpha_by_n, towers
 
     def forward(self, activations: Tensor) -> Tensor:
+        if activations.shape[1] % self.towers:
+            raise UserError(
+                f"model.norm.towers=2 is not possible: {activations.shape[1]} maps can't be halved."
+            )
         if self.towers > 1:  # (N, C, ...) -> (N * towers, C / towers, ...) and back
             apart = activations.reshape(-1, activations.shape[1] // self.towers, *activations.shape[2:])
             return self._normed(apart).reshape(activations.shape)

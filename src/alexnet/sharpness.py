@@ -60,7 +60,7 @@ def largest(loss: Callable[[], Tensor], parameters: Sequence[Tensor], scales: Se
         rest = [p - diagonal[-1] * n - coupling * b for p, n, b in zip(product, now, before, strict=True)]
         before, (now, coupling) = now, _scaled_to_one(rest)
         couplings.append(coupling)
-        if coupling < TINY:
+        if coupling <= TINY * max(map(abs, diagonal)):
             break
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
     beside = torch.tensor(couplings[: len(diagonal) - 1], dtype=torch.float64)
@@ -89,4 +89,4 @@ def _dot(one: list[Tensor], other: list[Tensor]) -> float:
 
 def _scaled_to_one(vector: list[Tensor]) -> tuple[list[Tensor], float]:
     length = _dot(vector, vector) ** 0.5
-    return [each / max(length, TINY) for each in vector], length
+    return [each / max(length, 1e-30) for each in vector], length
