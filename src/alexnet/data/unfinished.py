@@ -66,7 +66,7 @@ class Unfinished:
         self.sums = Sums(self.plan.image_size)
 
     def _resume(self) -> None:
-        with np.load(self.place / PROGRESS) as saved:
+        with (self.place / PROGRESS).open("rb") as file, np.load(file) as saved:
             note = json.loads(str(saved["note"]))
             if note["plan"] != asdict(self.plan):
                 raise ValueError("another plan")
