@@ -72,6 +72,8 @@ def prepare(
     made = manifest.read(cache_dir)
     there = made is not None and made.plan == plan
     packed = pack and (there or fits_pack(_count(images), image_size, cache_dir))
+    if pack and not packed:
+        log.info("too large to be packed unasked, and so decoded in each epoch: see src/prepare.py")
     if not packed:
         plan = Plan(NONE, image_size, digest, decoder())
     return Prepared.of(_ensured(images, plan, cache_dir, threads), images, packed)

@@ -87,7 +87,7 @@ class Unfinished:
         """The open files of a split, each at the end of what is known to be whole."""
         count = len(self.images.splits[split])
         heads = pack.heads(self.plan.form, split, count, self.plan.image_size)
-        with ExitStack() as stack, _naming(self.place):
+        with _naming(self.place), ExitStack() as stack:  # closing a file writes, too
             yield [stack.enter_context(self._open(file, head)) for file, head in heads.items()]
 
     def _open(self, file: str, head: bytes) -> IO[bytes]:
