@@ -183,16 +183,6 @@ def test_another_decoder_is_told(image_set: ImageSet, tmp_path: Path, monkeypatc
         _pack(image_set, tmp_path)
 
 
-def test_the_cache_is_made_anew_by_another_decoder(
-    image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch, decoded: list[Path]
-) -> None:
-    module.prepare(image_set, SIZE, tmp_path, pack=True)
-    decoded.clear()
-    monkeypatch.setattr(module, "decoder", lambda: {"pillow": "99.0"})
-    module.prepare(image_set, SIZE, tmp_path, pack=True)
-    assert len(decoded) == 39
-
-
 def test_a_folder_with_other_files_is_left_alone(image_set: ImageSet, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds other files: give a new folder, data\.pack=PATH"):

@@ -236,3 +236,13 @@ def test_half_a_pack_is_refused(spoil: str, image_set: ImageSet, tmp_path: Path)
         path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=str(path)):
         manifest.opened(tmp_path)
+
+
+def test_the_cache_is_made_anew_by_another_decoder(
+    image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch, decoded: list[Path]
+) -> None:
+    module.prepare(image_set, SIZE, tmp_path, pack=True)
+    decoded.clear()
+    monkeypatch.setattr(module, "decoder", lambda: {"pillow": "99.0"})
+    module.prepare(image_set, SIZE, tmp_path, pack=True)
+    assert len(decoded) == 39
