@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import launch
-from alexnet.data.fingerprint import fingerprint
+from alexnet.data.manifest import find
 
 
 def preview(cfg: DictConfig) -> list[Path]:
@@ -15,9 +15,9 @@ def preview(cfg: DictConfig) -> list[Path]:
     from alexnet import figures
     from alexnet.data.datamodule import ImageData
 
-    images = instantiate(cfg.data.source).load()
+    cache_dir = Path(cfg.cache_dir).expanduser()
+    images, digest = find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
     print(images)
-    digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
     data = ImageData.of(cfg, images, digest, instantiate(cfg.augment))
     folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{digest[:8]}").expanduser()
     print("augmentation: the central crop, then what the first epochs see of the same image")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 import launch
 from alexnet import results
 from alexnet.cli import INTERRUPTED
-from alexnet.data.fingerprint import fingerprint
+from alexnet.data.manifest import find
 from alexnet.data.sources import ImageSet
 from alexnet.errors import check_flag, check_range, check_whole
 
@@ -25,8 +25,7 @@ def train(cfg: DictConfig) -> results.Result:
     check_whole("seed", cfg.seed, 0)
     check_range("seed", cfg.seed, 0, 2**32)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
-    images: ImageSet = instantiate(cfg.data.source).load()
-    digest = fingerprint(images, Path(cfg.cache_dir).expanduser())
+    images, digest = found(cfg)
     settle(cfg, images)
     start_from = ""
     if cfg.init_from is not None:
@@ -43,6 +42,12 @@ def train(cfg: DictConfig) -> results.Result:
     result = result or start(cfg, run, images, digest)
     log.info("%s", results.report(result, run.directory, images.note))
     return result
+
+
+def found(cfg: DictConfig) -> tuple[ImageSet, str]:
+    """The images and their digest."""
+    cache_dir = Path(cfg.cache_dir).expanduser()
+    return find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
 
 
 def settle(cfg: DictConfig, images: ImageSet) -> None:

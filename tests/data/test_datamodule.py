@@ -38,7 +38,8 @@ def data(image_set: ImageSet, tmp_path: Path) -> ImageData:
 def _trainer(training: bool, epoch: int = 0, batch: int = 0) -> SimpleNamespace:
     ready = SimpleNamespace(current=SimpleNamespace(ready=batch))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=ready))
-    return SimpleNamespace(training=training, current_epoch=epoch, fit_loop=loop)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    return SimpleNamespace(training=training, current_epoch=epoch, fit_loop=loop, strategy=strategy)
 
 
 def _contents(batches: Batches) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alexnet.data.augment import Augment
-from alexnet.data.loader import Batch, Batches
+from alexnet.data.loader import Batch, Batches, Memory
 from alexnet.errors import UserError
 
 COUNT, SIZE, CROP = 23, 9, 6
@@ -219,3 +219,20 @@ def test_lightning_may_resume_within_an_epoch() -> None:
     batches.load_state_dict(state)
     assert state == {}
     _assert_same(list(batches), expected)
+
+
+def test_memory_is_used_again_and_never_while_a_batch_is_held() -> None:
+    memory = Memory((4, 3, CROP, CROP))
+    first = memory.take(4)
+    place, row = first.data_ptr(), first[1]
+    assert memory.take(4).data_ptr() != place
+    del first
+    assert all(memory.take(2).data_ptr() != place for _ in range(3)), "a part of it is held"
+    del row
+    assert place in {each.data_ptr() for each in [memory.take(3), memory.take(4)]}
+
+
+def test_an_epoch_needs_few_batches_of_memory() -> None:
+    batches = _batches(batch_size=1, threads=2)
+    assert sum(1 for _ in batches) == 18
+    assert len(batches.memory.free) <= 2 * 2 + 3

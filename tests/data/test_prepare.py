@@ -16,6 +16,7 @@ from alexnet.data.sources import Folders, ImageSet, Split
 from alexnet.errors import UserError
 
 SIZE = 24
+FACTS = ["images.json", "lock", "manifest.json", "statistics.npz"]
 BROKEN = ["train/ant/ant_1.png", "train/cat/cat_11.png", "val/bee/bee_0.jpg"]
 
 
@@ -55,7 +56,7 @@ def test_every_image_is_read_as_decoded(
         for index in range(len(split)):
             assert np.array_equal(found.reads[name](index), decode(split.path(index), SIZE))
     packs = ["train.npy", "val.npy"] if pack else []
-    assert _files(tmp_path / "cache") == ["broken.json", "statistics.npz", *packs]
+    assert _files(tmp_path / "cache") == [*FACTS, *packs]
     assert found.broken == {"train": {}, "val": {}}
 
 
@@ -95,13 +96,13 @@ def test_a_set_that_does_not_fit_is_not_packed(
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(module, "fits_pack", lambda *arguments: asked.append(arguments))  # None: no
     prepare(image_set, SIZE, tmp_path, pack=True)
-    assert _files(tmp_path) == ["broken.json", "statistics.npz"]
+    assert _files(tmp_path) == FACTS
     assert asked == [(39, SIZE, tmp_path)], "both splits together"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("stop", ["train/cat/cat_3.png", "val/ant/ant_1.png"])
-def test_an_interruption_leaves_nothing(
+def test_an_interruption_leaves_no_half_pack(
     stop: str,
     error: type[BaseException],
     image_set: ImageSet,
@@ -119,7 +120,7 @@ def test_an_interruption_leaves_nothing(
         patch.setattr(module, "decode", interrupted)
         with pytest.raises(error):
             prepare(image_set, SIZE, tmp_path / "cache", pack=True)
-    assert _files(tmp_path / "cache") == []
+    assert _files(tmp_path / "cache") == ["lock", "unfinished"]
     again, fresh = (prepare(image_set, SIZE, tmp_path / place, pack=True) for place in ("cache", "new"))
     _assert_same(again, fresh, image_set)
 
@@ -168,7 +169,7 @@ def test_a_split_without_a_usable_image_is_named(split: str, own_folder: Path, t
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match=str(own_folder / split)):
         prepare(Folders(own_folder).load(), SIZE, tmp_path / "cache", pack=True)
-    assert _files(tmp_path / "cache") == []
+    assert _files(tmp_path / "cache") == ["lock"]
 
 
 def test_a_file_that_could_not_be_opened_once_is_tried_again(

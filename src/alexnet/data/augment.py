@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.prepare import Statistics
+from alexnet.data.statistics import Statistics
 from alexnet.errors import check_choice, check_flag, check_range, check_whole
 
 ORDER, CROP, FLIP, COLOUR, SPLIT = range(5)  # one stream of random numbers for each use

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet.data import manifest
 from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
-from alexnet.data.prepare import Broken, Read, Statistics, prepare, refuse_broken, tell_broken
+from alexnet.data.manifest import AUTO, Broken
+from alexnet.data.pack import Read
+from alexnet.data.prepare import Prepared, folder_of, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import ImageSet
-from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
+from alexnet.data.statistics import Statistics
+from alexnet.errors import UserError, check_flag, check_range, check_whole
 
-PACKS = ("auto", "none")
 SETTINGS = (
     *("image_size", "crop_size", "batch_size", "minival_fraction"),
     *("pack", "threads", "skip_broken"),
@@ -31,7 +34,8 @@ class ImageData(lightning.LightningDataModule):
     image_size, crop_size: pixels; the shorter side is brought to image_size, the centre kept.
     minival_fraction: of train, by class, kept out of training and measured each epoch. The split
         does not depend on the seed: seeds differ in what they start from, not in what they see.
-    pack: "auto" keeps decoded images in one file where they fit, "none" decodes in each epoch.
+    pack: "auto" keeps decoded images in one file where they fit, "none" decodes in each epoch; else
+        the folder of a pack, whose images these are.
     threads: that read; 0 takes one per core. No setting of pack or threads changes a result.
     skip_broken: go on without images that can't be used; False: refuse them, all in one message.
 
@@ -56,7 +60,7 @@ class ImageData(lightning.LightningDataModule):
         super().__init__()
         self.images, self.seed, self.pack = images, seed, pack
         self.fingerprint = fingerprint
-        self.cache_dir = cache_dir / f"{fingerprint[:16]}-{image_size}px"
+        self.cache_dir = folder_of(cache_dir, fingerprint, image_size)
         self.sizes, self.batch_size = (image_size, crop_size), batch_size
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
         self.threads, self.skip_broken = threads, skip_broken
@@ -77,12 +81,19 @@ class ImageData(lightning.LightningDataModule):
 
         Raises UserError naming the broken images, unless they are to be skipped.
         """
-        found = prepare(self.images, self.sizes[0], self.cache_dir, pack=self.pack == "auto")
+        found = self._prepared()
         if not self.skip_broken:
             refuse_broken(self.images, found.broken, self.cache_dir / "broken.txt")
         self.reads, self.broken = found.reads, found.broken
         self.pixels = Pixels.of(found.statistics, self.sizes[1], self.augment.colour_unit)
         return found.statistics
+
+    def _prepared(self) -> Prepared:
+        folder = manifest.named(self.pack)
+        if folder:
+            return Prepared.of(manifest.opened(folder), self.images)
+        pack = self.pack == AUTO
+        return prepare(self.images, self.sizes[0], self.cache_dir, pack, self.fingerprint, self.threads)
 
     def setup(self, stage: str) -> None:
         if self.pixels is None:
@@ -162,6 +173,7 @@ class ImageData(lightning.LightningDataModule):
             augment,
             self._position if augment else lambda: (0, 0),
             self.threads or os.cpu_count() or 1,
+            pinned=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
     def _position(self) -> tuple[int, int]:
@@ -170,7 +182,7 @@ class ImageData(lightning.LightningDataModule):
         return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _check(self) -> None:
-        check_choice("data.pack", self.pack, PACKS)
+        manifest.named(self.pack)
         check_flag("data.skip_broken", self.skip_broken)
         check_whole("data.batch_size", self.batch_size, 1)
         check_whole("data.threads", self.threads, 0)

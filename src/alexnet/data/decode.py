@@ -1,6 +1,8 @@
 """One file to RGB pixels, whatever people keep in folders."""
 
+import io
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +100,26 @@ def _reason(error: BaseException) -> str:
 def blank(image_size: int) -> Pixels:
     """What stands in a pack for an image that can't be used."""
     return np.zeros((3, image_size, image_size), dtype=np.uint8)
+
+
+def decoder() -> dict[str, str]:
+    """Names and versions of the libraries that the pixels come from."""
+    names = ["pillow", "torchvision", *(["torchcodec"] if torchcodec else [])]
+    return {name: version(name) for name in names}
+
+
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """(3, S, S) -> JPEG."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def decode_jpeg(content: bytes) -> Pixels:
+    """What encode_jpeg wrote -> (3, S, S)."""
+    if torchcodec:
+        decoded = torchcodec.decode_jpeg(content, mode="RGB")  # type: ignore[attr-defined]
+        assert isinstance(decoded, Tensor)
+        return decoded.numpy()
+    with Image.open(io.BytesIO(content)) as image:
+        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -65,7 +65,7 @@ class Imagenette(Downloaded):
     def __init__(self, root: str | Path | None, size: str = "160px", variable: str = "") -> None:
         super().__init__(root, "imagenette", variable)
         check_choice("data.source.size", size, IMAGENETTE_SIZES)
-        self.size = size
+        self.size, self.below = size, IMAGENETTE_SIZES[size]
 
     def names(self, classes: list[str]) -> dict[str, str]:
         """Names of the ten classes."""
@@ -74,7 +74,7 @@ class Imagenette(Downloaded):
     def fetched(self, root: Path) -> Path:
         from torchvision.datasets import Imagenette as Source
 
-        name = IMAGENETTE_SIZES[self.size]
+        name = self.below
         if not (root / name).is_dir():
             with _downloading("Imagenette", root), replacing_folder(root / name) as temporary:
                 Source(temporary, size=self.size, download=True)
@@ -92,11 +92,13 @@ class CIFAR10(Downloaded):
     UserError if the download fails.
     """
 
+    below = "cifar10-png"
+
     def __init__(self, root: str | Path | None, variable: str = "") -> None:
         super().__init__(root, "cifar10", variable)
 
     def fetched(self, root: Path) -> Path:
-        place = root / "cifar10-png"
+        place = root / self.below
         if not place.is_dir():
             with replacing_folder(place) as temporary:
                 for split, train in (("train", True), ("val", False)):

@@ -1,5 +1,6 @@
 """Batches of crops, read ahead by threads of this process."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.augment import Augment
-from alexnet.data.prepare import Read
+from alexnet.data.pack import Read
 
 AHEAD = 2  # batches kept ready for each thread
 
@@ -26,12 +27,37 @@ class Batch(NamedTuple):
     divisor: float
 
 
+class Memory:
+    """uint8 for batches of a shape, used again when nobody holds the batch that lay in it.
+
+    Fresh memory for each batch costs more than filling it. Pinned memory is kept by torch, which
+    also waits for copies to the GPU that are still under way.
+    """
+
+    def __init__(self, shape: tuple[int, ...], pinned: bool = False) -> None:
+        self.shape, self.pinned = shape, pinned
+        self.free: deque[NDArray[np.uint8]] = deque()
+
+    def take(self, count: int) -> Tensor:
+        """(count, ...); count may be smaller than that of the shape."""
+        if self.pinned:
+            return torch.empty((count, *self.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        try:
+            whole = self.free.pop()
+        except IndexError:
+            whole = np.empty(self.shape, dtype=np.uint8)
+        part = whole[:count]  # lives as long as a tensor on it does
+        weakref.finalize(part, self.free.append, whole).atexit = False
+        return torch.from_numpy(part)
+
+
 class Batches:
     """An epoch of training batches at a time; the last one is smaller where the images run out.
 
     read, labels: of the source split; members (N,): the images of it that belong here.
     position: gives (epoch, first batch) when an iteration starts, so that a resumed run goes on in
         the middle of an epoch. augment None: central crops in order, for evaluation.
+    pinned: batches lie where a GPU fetches them by itself while the program goes on.
     """
 
     def __init__(
@@ -45,11 +71,13 @@ class Batches:
         augment: Augment | None = None,
         position: Callable[[], tuple[int, int]] = lambda: (0, 0),
         threads: int = 2,
+        pinned: bool = False,
     ) -> None:
         self.read, self.labels, self.members = read, labels, members
         self.batch_size, self.seed, self.threads = batch_size, seed, threads
         self.crop_size, self.span = sizes[1], sizes[0] - sizes[1]
         self.augment, self.position = augment, position
+        self.memory = Memory((batch_size, 3, self.crop_size, self.crop_size), pinned)
 
     def __len__(self) -> int:
         return -(-len(self.members) // self.batch_size)
@@ -89,10 +117,11 @@ class Batches:
 
     def _crops(self, chosen: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
         size = self.crop_size
-        crops = np.empty((len(chosen), 3, size, size), dtype=np.uint8)
+        crops = self.memory.take(len(chosen))
+        rows = crops.numpy()
         for place, (index, (top, left)) in enumerate(zip(chosen, offsets, strict=True)):
-            crops[place] = self.read(int(index))[:, top : top + size, left : left + size]
-        return torch.from_numpy(crops)
+            rows[place] = self.read(int(index))[:, top : top + size, left : left + size]
+        return crops
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: the order is a function of (seed, epoch), and position says where to go on.

@@ -1,42 +1,33 @@
 """One pass over a data set: packed pixels, the training set's mean and colours, what is broken."""
 
-import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
-from typing import IO
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from alexnet.data.decode import BrokenImageError, Pixels, blank, decode
+from alexnet.data import manifest, pack
+from alexnet.data.decode import BrokenImageError, Pixels, decode, decoder
+from alexnet.data.manifest import LOCK, NONE, UNFINISHED, Broken, Manifest, Plan
+from alexnet.data.pack import Read
 from alexnet.data.sources import ImageSet, Split
+from alexnet.data.statistics import Statistics, Sums
+from alexnet.data.unfinished import Unfinished, alone
 from alexnet.errors import UserError
-from alexnet.files import replacing, write_atomically
+from alexnet.files import write_atomically
 
-Read = Callable[[int], Pixels]  # index -> (3, image_size, image_size)
-Broken = dict[int, str]  # index -> reason
+log = logging.getLogger("alexnet")
 
 CHUNK = 64  # images a thread decodes before it asks for more
-AHEAD = 16  # chunks that are decoded at a time
+SAVE = 16  # chunks after which a process that is killed need not start again
 PACK_LIMIT = 8 * 2**30  # bytes; larger sets are decoded from their files in each epoch
 NAMED = 20  # broken files that a message names
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Of the training set: mean (3, S, S) and the colour covariance's eigenvalues (3,), vectors (3, 3).
-
-    Grey levels 0..255. The vectors are columns, the largest eigenvalue first.
-    """
-
-    mean: NDArray[np.float32]
-    eigenvalues: NDArray[np.float32]
-    eigenvectors: NDArray[np.float32]
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -47,40 +38,106 @@ class Prepared:
     statistics: Statistics
     broken: dict[str, Broken]
 
+    @classmethod
+    def of(cls, made: Manifest, images: ImageSet, packed: bool = True) -> "Prepared":
+        """packed: images come out of the pack; False: from their files."""
+        form, size = made.plan.form, made.plan.image_size
+        reads = {
+            name: pack.reader(form, made.folder, name, size) if packed else _decoder(split, size)
+            for name, split in images.splits.items()
+        }
+        return cls(reads, Statistics.load(made.folder / manifest.STATISTICS), made.broken)
 
-def prepare(images: ImageSet, image_size: int, cache_dir: Path, pack: bool) -> Prepared:
+
+def folder_of(cache_dir: Path, digest: str, image_size: int, form: str = "pixels") -> Path:
+    """Where what is made of a data set is looked for."""
+    suffix = "" if form == "pixels" else f"-{form}"
+    return cache_dir / f"{digest[:16]}-{image_size}px{suffix}"
+
+
+def _decoder(split: Split, image_size: int) -> Read:
+    return lambda index: decode(split.path(index), image_size)
+
+
+def prepare(
+    images: ImageSet, image_size: int, cache_dir: Path, pack: bool, digest: str = "", threads: int = 0
+) -> Prepared:
     """Decodes all images once and keeps what it finds in cache_dir; a second call only reads that.
 
-    pack: keep the pixels too, one array (N, 3, S, S) per split, if they fit (fits_pack).
+    pack: keep the pixels too, if they fit (fits_pack). digest: the images' fingerprint.
     Raises UserError where a split has no usable image.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
-    packs = _packs(images, image_size, cache_dir) if pack else {}
-    statistics, broken = cache_dir / "statistics.npz", cache_dir / "broken.json"
-    there = all(path.exists() for path in (statistics, broken, *packs.values()))
-    if not there or _repaired(images, image_size, _load_broken(broken)):
-        _pass(images, image_size, cache_dir, packs)
-    reads = {name: _reader(split, image_size, packs.get(name)) for name, split in images.splits.items()}
-    return Prepared(reads, _load_statistics(statistics), _load_broken(broken))
+    plan = Plan("pixels", image_size, digest, decoder())
+    made = manifest.read(cache_dir)
+    there = made is not None and made.plan == plan
+    packed = pack and (there or fits_pack(_count(images), image_size, cache_dir))
+    if pack and not packed:
+        log.info("too large to be packed unasked, and so decoded in each epoch: see src/prepare.py")
+    if not packed:
+        plan = Plan(NONE, image_size, digest, decoder())
+    return Prepared.of(_ensured(images, plan, cache_dir, threads), images, packed)
 
 
-def _packs(images: ImageSet, image_size: int, cache_dir: Path) -> dict[str, Path]:
-    """Where the splits are or are to be packed; empty if they are not and do not fit."""
-    packs = {name: cache_dir / f"{name}.npy" for name in images.splits}
-    there = all(path.exists() for path in packs.values())
-    total = sum(map(len, images.splits.values()))
-    return packs if there or fits_pack(total, image_size, cache_dir) else {}
+def make_pack(
+    images: ImageSet, image_size: int, folder: Path, digest: str, form: str = "pixels", threads: int = 0
+) -> Prepared:
+    """A pack in a folder of its own, however large; going on where an earlier call was stopped.
+
+    Raises UserError where folder holds another pack or other files, or the disk is too small.
+    """
+    plan = Plan(form, image_size, digest, decoder())
+    if (folder / manifest.MANIFEST).exists():
+        refuse_other(manifest.opened(folder), plan)
+    else:
+        refuse_files(folder)
+        check_space(images, plan, folder)
+    return Prepared.of(_ensured(images, plan, folder, threads), images)
 
 
-def _repaired(images: ImageSet, image_size: int, broken: dict[str, Broken]) -> bool:
-    """Whether an image can be used now: what could not be opened once may be only a disk unplugged."""
-    paths = (images.splits[name].path(index) for name, found in broken.items() for index in found)
-    return not all(isinstance(_attempt(path, image_size), BrokenImageError) for path in paths)
+def refuse_other(made: Manifest, plan: Plan) -> None:
+    """Raises UserError unless the pack was made by this plan."""
+    old, new = vars(made.plan), vars(plan)
+    words = {"fingerprint": "the images (files differ)"}
+    differ = [words.get(key, f"{key} ({old[key]}, now {new[key]})") for key in new if old[key] != new[key]]
+    if differ:
+        raise UserError(
+            f"data.pack={made.folder} was made otherwise: {', '.join(differ)}. Remove it, or give another"
+            " data.pack=PATH."
+        )
+
+
+def refuse_files(folder: Path) -> None:
+    """Raises UserError if folder holds what is no part of a pack."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if there - {LOCK} and UNFINISHED not in there:
+        raise UserError(f"data.pack={folder} holds other files: give a new folder, data.pack=PATH.")
+
+
+def check_space(images: ImageSet, plan: Plan, folder: Path) -> None:
+    """Raises UserError, naming what is needed and what is free, where the pack will not fit."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    done = sum(path.stat().st_size for path in folder.glob(f"{UNFINISHED}/*.part"))
+    count, free = _count(images), disk_usage(there).free
+    pixels, jpeg = (pack.expected_bytes(form, count, plan.image_size) / GB for form in manifest.FORMS)
+    needed = pixels if plan.form == "pixels" else jpeg
+    if needed - done / GB > free / GB:
+        smaller = f"add form=jpeg (about {jpeg:.3g} GB), " if plan.form == "pixels" else ""
+        raise UserError(
+            f"{count:,} images of {plan.image_size} pixels take {needed:.3g} GB as form={plan.form}, and"
+            f" {there} has {free / GB:.3g} GB free: {smaller}free some space, or give another data.pack=PATH."
+        )
 
 
 def fits_pack(images: int, image_size: int, cache_dir: Path) -> bool:
     """Whether a pack of so many images is small enough, and leaves half of the free disk free."""
-    return images * 3 * image_size**2 <= min(PACK_LIMIT, disk_usage(cache_dir).free // 2)
+    return pack.expected_bytes("pixels", images, image_size) <= min(
+        PACK_LIMIT, disk_usage(cache_dir).free // 2
+    )
+
+
+def _count(images: ImageSet) -> int:
+    return sum(map(len, images.splits.values()))
 
 
 def tell_broken(images: ImageSet, broken: dict[str, Broken]) -> list[str]:
@@ -104,94 +161,93 @@ def refuse_broken(images: ImageSet, broken: dict[str, Broken], listing: Path) ->
     )
 
 
-def _reader(split: Split, image_size: int, pack: Path | None) -> Read:
-    if pack is None:
-        return lambda index: decode(split.path(index), image_size)
-    pixels = np.load(pack, mmap_mode="r")
-    return lambda index: pixels[index]
+def _ensured(images: ImageSet, plan: Plan, folder: Path, threads: int) -> Manifest:
+    """The pack that is there, or else is made now."""
+    made = _usable(images, plan, folder)
+    if made is None:
+        with alone(folder):
+            made = _usable(images, plan, folder)  # another process may have made it meanwhile
+            if made is None:
+                _pass(images, plan, folder, threads)
+    return made or manifest.opened(folder)
 
 
-@dataclass
-class _Sums:
-    """What mean and covariance follow from, over the images added so far."""
-
-    image_size: int
-    count: int = 0
-    total: NDArray[np.float64] = field(init=False)
-    products: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
-
-    def __post_init__(self) -> None:
-        self.total = np.zeros((3, self.image_size, self.image_size))
-
-    def add(self, images: Pixels) -> None:  # (n, 3, S, S)
-        self.count += len(images)
-        self.total += images.sum(axis=0, dtype=np.int64)
-        colours = images.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)  # (3, n * S * S)
-        self.products += colours @ colours.T
-
-    def statistics(self) -> Statistics:
-        mean = self.total / self.count
-        colour = mean.mean(axis=(1, 2))  # (3,)
-        covariance = self.products / (self.count * self.image_size**2) - np.outer(colour, colour)
-        values, vectors = np.linalg.eigh(covariance)
-        values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-        return Statistics(*(array.astype(np.float32) for array in (mean, values, vectors)))
+def _usable(images: ImageSet, plan: Plan, folder: Path) -> Manifest | None:
+    made = manifest.read(folder)
+    serves = made is not None and made.plan.serves(plan) and not _repaired(images, made)
+    return made if serves else None
 
 
-def _pass(images: ImageSet, image_size: int, cache_dir: Path, packs: dict[str, Path]) -> None:
-    sums, broken = _Sums(image_size), dict[str, Broken]()
-    with ExitStack() as stack:
-        for name, split in images.splits.items():
-            file = None
-            if name in packs:
-                file = stack.enter_context(stack.enter_context(replacing(packs[name])).open("wb"))
-            broken[name] = _pass_split(name, split, image_size, file, sums if name == "train" else None)
-            if len(broken[name]) == len(split):
-                raise UserError(f"no image in {split.root} can be used: {broken[name][0]}, for example.")
-    found = sums.statistics()
-    with replacing(cache_dir / "statistics.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, mean=found.mean, eigenvalues=found.eigenvalues, eigenvectors=found.eigenvectors)
-    write_atomically(cache_dir / "broken.json", json.dumps(broken).encode())
+def _repaired(images: ImageSet, made: Manifest) -> bool:
+    """Whether an image can be used now: what could not be opened once may be only a disk unplugged."""
+    paths = (images.splits[name].path(index) for name, found in made.broken.items() for index in found)
+    return not all(isinstance(_attempt(path, made.plan.image_size), BrokenImageError) for path in paths)
 
 
-def _pass_split(
-    name: str, split: Split, image_size: int, file: IO[bytes] | None, sums: _Sums | None
-) -> Broken:
-    """Written one after the other: a full disk is an error then, and not a bus error as in mapped memory."""
-    if file:
-        shape = (len(split), 3, image_size, image_size)
-        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, head)
-    broken: Broken = {}
-    for start, results in _in_order(split, image_size, f"decoding {name}"):
-        good: list[Pixels] = []
-        for index, result in enumerate(results, start):
-            if isinstance(result, BrokenImageError):
-                broken[index], pixels = result.reason, blank(image_size)
-            else:
-                good.append(pixels := result)
-            if file:
-                file.write(pixels.tobytes())
-        if sums and good:
-            sums.add(np.stack(good))
-    return broken
+def _pass(images: ImageSet, plan: Plan, folder: Path, threads: int) -> None:
+    work = Unfinished(folder, plan, images)
+    for name, split in images.splits.items():
+        if work.done[name] < len(split):
+            _pass_split(work, name, split, threads)
+        if len(work.broken[name]) == len(split):
+            work.discard()
+            raise UserError(f"no image in {split.root} can be used: {work.broken[name][0]}, for example.")
+    work.finish()
 
 
-Results = list[Pixels | BrokenImageError]
+def _pass_split(work: Unfinished, name: str, split: Split, threads: int) -> None:
+    with work.growing(name) as files:
+        for number, chunk in enumerate(_in_order(split, work.plan, work.done[name], threads, name), 1):
+            pack.append(work.plan.form, files, chunk.contents)
+            work.broken[name] |= chunk.broken
+            work.done[name] += len(chunk.contents)
+            if name == "train":
+                work.sums.merge(chunk.sums)
+            if number % SAVE == 0 or work.done[name] == len(split):
+                work.save(files)
 
 
-def _in_order(split: Split, image_size: int, label: str) -> Iterator[tuple[int, Results]]:
-    """(start, what became of the images from there), a chunk at a time, read by several threads."""
+@dataclass(frozen=True)
+class Chunk:
+    """What became of some images: what the pack keeps of them, their sums, and the broken ones."""
 
-    def read(start: int) -> Results:
-        return [_attempt(split.path(i), image_size) for i in range(start, min(start + CHUNK, len(split)))]
+    contents: list[bytes]
+    sums: Sums
+    broken: Broken
 
-    starts = range(0, len(split), CHUNK)
-    with ThreadPoolExecutor() as pool, tqdm(total=len(split), desc=label, unit="image", delay=1) as bar:
-        for group in (starts[place : place + AHEAD] for place in range(0, len(starts), AHEAD)):
-            for start, results in zip(group, pool.map(read, group), strict=True):
-                yield start, results
-                bar.update(len(results))
+
+def _in_order(split: Split, plan: Plan, first: int, threads: int, label: str) -> Iterator[Chunk]:
+    """Chunks from the image first on, in order, made by several threads."""
+    threads = threads or os.cpu_count() or 1
+    pool, waiting = ThreadPoolExecutor(threads), deque[Future[Chunk]]()
+    bar = tqdm(total=len(split), initial=first, desc=f"decoding {label}", unit="image", delay=1)
+    try:
+        for start in range(first, len(split), CHUNK):
+            waiting.append(pool.submit(_chunk, split, plan, range(start, min(start + CHUNK, len(split)))))
+            if len(waiting) > 2 * threads:
+                yield _counted(waiting.popleft().result(), bar)
+        while waiting:
+            yield _counted(waiting.popleft().result(), bar)
+    finally:
+        bar.close()
+        pool.shutdown(cancel_futures=True)
+
+
+def _counted(chunk: Chunk, bar: "tqdm[None]") -> Chunk:
+    bar.update(len(chunk.contents))
+    return chunk
+
+
+def _chunk(split: Split, plan: Plan, indices: range) -> Chunk:
+    found = Chunk([], Sums(plan.image_size), {})
+    for index in indices:
+        result = _attempt(split.path(index), plan.image_size)
+        if isinstance(result, BrokenImageError):
+            found.broken[index], pixels = result.reason, None
+        else:
+            found.sums.add(pixels := result)
+        found.contents.append(pack.content(plan.form, pixels, plan.image_size))
+    return found
 
 
 def _attempt(path: Path, image_size: int) -> Pixels | BrokenImageError:
@@ -199,13 +255,3 @@ def _attempt(path: Path, image_size: int) -> Pixels | BrokenImageError:
         return decode(path, image_size)
     except BrokenImageError as error:
         return error
-
-
-def _load_statistics(path: Path) -> Statistics:
-    with np.load(path) as saved:
-        return Statistics(saved["mean"], saved["eigenvalues"], saved["eigenvectors"])
-
-
-def _load_broken(path: Path) -> dict[str, Broken]:
-    saved = json.loads(path.read_text("utf-8"))
-    return {name: {int(index): why for index, why in found.items()} for name, found in saved.items()}

@@ -73,6 +73,8 @@ class Folders:
     split, no classes, a class without images, or splits that disagree about the classes.
     """
 
+    below = ""  # where in root the class folders are, if root itself has none
+
     def __init__(self, root: str | Path | None, name: str = "image_folder", variable: str = "") -> None:
         self.root, self.name, self.variable = root, name, variable
 
@@ -82,6 +84,12 @@ class Folders:
         names = self.names(found.classes)
         titles = [f"{names[each]} ({each})" if each in names else each for each in found.classes]
         return replace(found, titles=titles)
+
+    def present(self) -> bool:
+        """Whether load() would find its images without fetching, unpacking or drawing any."""
+        if self.root is None:
+            return False
+        return any((self.place() / below / "train").is_dir() for below in ("", self.below))
 
     def names(self, classes: list[str]) -> dict[str, str]:
         """What people call a class, for the classes whose folders are named otherwise."""

@@ -1,0 +1,191 @@
+"""What a pack says of itself. torch is not imported here, so that a finished run is found at once."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from alexnet.data.fingerprint import fingerprint
+from alexnet.data.sources import ImageSet, Split
+from alexnet.errors import UserError, check_choice
+
+VERSION = 1  # of the files of a pack
+MANIFEST, IMAGES, STATISTICS = "manifest.json", "images.json", "statistics.npz"
+UNFINISHED, LOCK = "unfinished", "lock"  # the folder in a pack where it is made, by one process at a time
+AUTO, NONE = "auto", "none"
+FORMS = ("pixels", "jpeg")
+QUALITY = 95  # of packed JPEGs
+
+Broken = dict[int, str]  # index -> reason
+
+
+class Source(Protocol):
+    """Where images come from: alexnet.data.sources."""
+
+    def load(self) -> ImageSet: ...
+    def present(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is packed and how: the same plan gives the same pack, byte for byte.
+
+    form: "pixels", "jpeg", or "none" for the statistics alone. fingerprint: of the source files.
+    decoder: names and versions.
+    """
+
+    form: str
+    image_size: int
+    fingerprint: str
+    decoder: dict[str, str]
+
+    def serves(self, wanted: "Plan") -> bool:
+        """Whether a pack made by this plan has what is wanted: statistics are in all of them."""
+        return wanted in (self, replace(self, form=NONE))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A pack that is whole. about: what its ImageSet has besides its splits. sizes: bytes of its files."""
+
+    folder: Path
+    plan: Plan
+    about: dict[str, Any]
+    sizes: dict[str, int]
+    broken: dict[str, Broken]
+
+    @property
+    def digest(self) -> str:
+        """Of what is read: that of the source for pixels, another one for JPEGs, which are only close."""
+        if self.plan.form == "pixels":
+            return self.plan.fingerprint
+        text = f"{self.plan.fingerprint} {self.plan.form} {QUALITY}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def note(self) -> str:
+        """What people should know of figures on this pack."""
+        lossy = f"images were packed as JPEG of quality {QUALITY}" if self.plan.form == "jpeg" else ""
+        return "; ".join(part for part in (self.about["note"], lossy) if part)
+
+    def images(self) -> ImageSet:
+        """The set as it was packed; its files need not be there any more."""
+        rows = json.loads((self.folder / IMAGES).read_text("utf-8"))
+        splits = {
+            name: Split(Path(row["folder"]), row["files"], np.array(row["labels"], dtype=np.int64))
+            for name, row in rows.items()
+        }
+        facts: dict[str, Any] = {**self.about, "note": self.note, **splits}
+        return ImageSet(**facts)
+
+
+def index(images: ImageSet) -> bytes:
+    """The contents of images.json: files and labels. JSON escapes what is no UTF-8 in names."""
+    rows = {
+        name: {"folder": split.root.name, "files": split.files, "labels": split.labels.tolist()}
+        for name, split in images.splits.items()
+    }
+    return (json.dumps(rows, indent=0) + "\n").encode()
+
+
+def text(images: ImageSet, plan: Plan, sizes: Mapping[str, int], broken: Mapping[str, Broken]) -> bytes:
+    """The contents of manifest.json."""
+    about = {key: getattr(images, key) for key in ("name", "classes", "titles", "note", "drawn")}
+    facts = {"version": VERSION, **asdict(plan), "about": about, "sizes": dict(sizes), "broken": broken}
+    return (json.dumps(facts, indent=2) + "\n").encode()
+
+
+def read(folder: Path) -> Manifest | None:
+    """The pack in folder, if there is one and it is whole."""
+    try:
+        return opened(folder)
+    except UserError:
+        return None
+
+
+def opened(folder: Path) -> Manifest:
+    """The pack in folder; raises UserError, which says what is missing."""
+    path = folder / MANIFEST
+    if (folder / UNFINISHED).is_dir() and not path.exists():
+        raise UserError(f"data.pack={folder} is not finished: give its command, src/prepare.py, again.")
+    if not path.exists():
+        raise UserError(
+            f"data.pack={folder} is no pack: make one there by python src/prepare.py data=NAME data.root=PATH"
+            f" data.pack={folder}."
+        )
+    found = _parsed(path)
+    for name, size in found.sizes.items():
+        there = (folder / name).stat().st_size if (folder / name).exists() else 0
+        if there != size:
+            raise UserError(
+                f"{folder / name} has {there:,} bytes, not {size:,}: copy the pack again, or make it anew."
+            )
+    return found
+
+
+def _parsed(path: Path) -> Manifest:
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        if facts["version"] != VERSION:
+            raise ValueError("another version")
+        plan = Plan(*(facts[key] for key in ("form", "image_size", "fingerprint", "decoder")))
+        return Manifest(path.parent, plan, facts["about"], facts["sizes"], broken_of(facts))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged or of another version: remove the pack and make it anew."
+        ) from error
+
+
+def broken_of(facts: Mapping[str, Any]) -> dict[str, Broken]:
+    """Their places are whole numbers again, which are texts in JSON."""
+    return {name: {int(at): why for at, why in rows.items()} for name, rows in facts["broken"].items()}
+
+
+def place(pack: object) -> Path | None:
+    """The folder that data.pack names, be there one or not."""
+    return None if pack in (AUTO, NONE) else Path(str(pack)).expanduser()
+
+
+def named(pack: object) -> Path | None:
+    """The folder that data.pack names, if it names one; raises UserError for words that mean nothing."""
+    path = place(pack)
+    if path and not path.is_dir() and len(path.parts) == 1:
+        check_choice("data.pack", pack, (AUTO, NONE, "the PATH of a pack"))
+    return path
+
+
+def find(source: Source, pack: str, image_size: int, cache_dir: Path) -> tuple[ImageSet, str]:
+    """The images and their digest, out of the source, or out of the pack if data.pack names one.
+
+    A pack needs no source. Where the source is there all the same, both must have the same images.
+    Raises UserError where they have not, or the pack has another size.
+    """
+    folder = named(pack)
+    if folder is None:
+        images = source.load()
+        return images, fingerprint(images, cache_dir)
+    found = opened(folder)
+    if found.plan.form not in FORMS:
+        raise UserError(f"data.pack={folder} holds no images: make a pack by python src/prepare.py.")
+    if found.plan.image_size != image_size:
+        raise UserError(
+            f"data.image_size={image_size} does not go with data.pack={folder}, whose images have"
+            f" {found.plan.image_size} pixels: add data.image_size={found.plan.image_size}, or the data=NAME"
+            " that it was made with."
+        )
+    if not source.present():
+        return found.images(), found.digest
+    return _checked(found, source.load(), cache_dir), found.digest
+
+
+def _checked(found: Manifest, images: ImageSet, cache_dir: Path) -> ImageSet:
+    if fingerprint(images, cache_dir) != found.plan.fingerprint:
+        raise UserError(
+            f"data.pack={found.folder} was not made from what is in {images.train.root.parent} now: files"
+            " differ. Make the pack anew by src/prepare.py, or give data.root=null to use it as it is."
+        )
+    return replace(images, note=found.note)
