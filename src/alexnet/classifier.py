@@ -37,6 +37,13 @@ def measures(num_classes: int) -> dict[str, Metric]:
     return kept
 
 
+def seed_dropout(number: int, device: torch.device) -> None:
+    """torch.manual_seed for one device; that for all of them costs more than a small network's step."""
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)
+
+
 class Classifier(lightning.LightningModule):
     """Trains a network on (images (N, 3, C, C), labels (N,)) by softmax cross entropy.
 
@@ -80,16 +87,17 @@ class Classifier(lightning.LightningModule):
         return optimizer
 
     def on_train_epoch_start(self) -> None:
-        # a checkpoint written at the end of an epoch holds that epoch's counts
-        for name in MEASURES:
-            self._measured("train", name).reset()
+        self._reset("train")  # a checkpoint written at the end of an epoch holds that epoch's counts
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
-        torch.manual_seed(int(state[0] >> np.uint64(1)))
+        seed_dropout(int(state[0] >> np.uint64(1)), self.device)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self._measure("train", batch)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % every == 0:  # each call of log() takes its time
+            self.log("train/loss_step", loss.detach(), prog_bar=True)
         self._check_finite(loss.detach())
         return loss
 
@@ -99,7 +107,17 @@ class Classifier(lightning.LightningModule):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._measure("val", batch)
 
+    def on_validation_epoch_start(self) -> None:
+        self._reset("minival")
+
+    def on_test_epoch_start(self) -> None:
+        self._reset("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log("val")
+
     def on_validation_epoch_end(self) -> None:
+        self._log("minival")
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.log("lr", optimizer.param_groups[0]["lr"])
@@ -123,20 +141,26 @@ class Classifier(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._refuse_bad_step()
+        self._log("train")
 
     def _measure(self, split: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
         logits = self(images).float()  # the loss in float32 at any precision
         loss = functional.cross_entropy(logits, labels)
-        if split == "train":
-            self.log("train/loss_step", loss, prog_bar=True)
         for name in MEASURES:
-            metric = self._measured(split, name)
             seen = (loss.detach(), len(labels)) if name == "loss" else (logits.detach(), labels)
-            metric.update(*seen)
-            shown = (split, name) == ("minival", "top1_error")
-            self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=shown)
+            self._measured(split, name).update(*seen)
         return loss
+
+    def _log(self, split: str) -> None:
+        """Once an epoch: Lightning's log() in each step would take longer than a small network's step."""
+        for name in MEASURES:
+            shown = (split, name) == ("minival", "top1_error")
+            self.log(f"{split}/{name}", self._measured(split, name).compute(), prog_bar=shown)
+
+    def _reset(self, split: str) -> None:
+        for name in MEASURES:
+            self._measured(split, name).reset()
 
     def _measured(self, split: str, name: str) -> Metric:
         metric = self.measures[f"{split}_{name}"]

@@ -22,7 +22,8 @@ from alexnet.data.augment import Augment, Pixels
 from alexnet.data.decode import decode
 from alexnet.data.demo import CLASSES, draw_image
 from alexnet.data.loader import Batches
-from alexnet.data.prepare import Read, Statistics
+from alexnet.data.pack import Read
+from alexnet.data.statistics import Statistics
 from alexnet.errors import UserError
 
 QUALITY = 98  # of a drawn JPEG: about 110 kB, as a photograph of ImageNet

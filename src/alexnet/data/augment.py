@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet.data.memory import Memory
 from alexnet.data.statistics import Statistics
 from alexnet.errors import check_choice, check_flag, check_range, check_whole
 
@@ -94,6 +95,7 @@ class Pixels:
 
     mean: Tensor  # (3, C, C)
     components: Tensor  # (3 channels, 3 components), each scaled by its (root of the) eigenvalue
+    memory: Memory | None = None  # for batches on a CPU
 
     @classmethod
     def of(cls, found: Statistics, crop_size: int, unit: str) -> "Pixels":
@@ -103,10 +105,28 @@ class Pixels:
         return cls(torch.from_numpy(mean.copy()), torch.from_numpy(found.eigenvectors * scale))
 
     def plain(self, crops: Tensor) -> Tensor:
+        if crops.device.type == "cpu":
+            return self._room(len(crops)).copy_(crops).sub_(self.mean)
         return crops.float() - self.mean.to(crops.device)
 
     def augmented(self, crops: Tensor, flips: Tensor, colours: Tensor, divisor: float) -> Tensor:
         """flips (N,) bool, colours (N, 3) -> mirrored, centred, shifted along the components."""
+        shift = (colours @ self.components.to(crops.device).T)[:, :, None, None]  # (N, 3 channels, 1, 1)
+        if crops.device.type == "cpu":
+            return self._one_by_one(crops, flips, shift, divisor)
         mirrored = torch.where(flips[:, None, None, None], crops.flip(-1), crops)
-        shift = colours @ self.components.to(crops.device).T  # (N, 3 channels)
-        return (self.plain(mirrored) + shift[:, :, None, None]) / divisor
+        return (self.plain(mirrored) + shift) / divisor
+
+    def _one_by_one(self, crops: Tensor, flips: Tensor, shift: Tensor, divisor: float) -> Tensor:
+        """The same numbers, an image at a time, which stays in the processor's cache."""
+        made = self._room(len(crops))
+        for image, crop, flip, colour in zip(made, crops, flips.tolist(), shift, strict=True):
+            image.copy_(crop.flip(-1) if flip else crop).sub_(self.mean).add_(colour)
+            if divisor != 1:
+                image.div_(divisor)
+        return made
+
+    def _room(self, count: int) -> Tensor:
+        if self.memory is None or self.memory.shape[0] < count:
+            self.memory = Memory((count, *self.mean.shape), dtype=np.float32)
+        return self.memory.take(count)

@@ -1,6 +1,5 @@
 """Batches of crops, read ahead by threads of this process."""
 
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.augment import Augment
+from alexnet.data.memory import Memory
 from alexnet.data.pack import Read
 
 AHEAD = 2  # batches kept ready for each thread
@@ -25,30 +25,6 @@ class Batch(NamedTuple):
     flips: Tensor
     colours: Tensor
     divisor: float
-
-
-class Memory:
-    """uint8 for batches of a shape, used again when nobody holds the batch that lay in it.
-
-    Fresh memory for each batch costs more than filling it. Pinned memory is kept by torch, which
-    also waits for copies to the GPU that are still under way.
-    """
-
-    def __init__(self, shape: tuple[int, ...], pinned: bool = False) -> None:
-        self.shape, self.pinned = shape, pinned
-        self.free: deque[NDArray[np.uint8]] = deque()
-
-    def take(self, count: int) -> Tensor:
-        """(count, ...); count may be smaller than that of the shape."""
-        if self.pinned:
-            return torch.empty((count, *self.shape[1:]), dtype=torch.uint8, pin_memory=True)
-        try:
-            whole = self.free.pop()
-        except IndexError:
-            whole = np.empty(self.shape, dtype=np.uint8)
-        part = whole[:count]  # lives as long as a tensor on it does
-        weakref.finalize(part, self.free.append, whole).atexit = False
-        return torch.from_numpy(part)
 
 
 class Batches:
