@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,24 @@ def test_wandb_without_an_account_keeps_config_metrics_and_kernels(
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))  # no netrc
     result = train(config(tmp_path, "logger=wandb"))
-    records = list(_records(next(tmp_path.rglob("run-*.wandb"))))
+    records = _written(next(tmp_path.rglob("run-*.wandb")))
     logged = {key: value for record in records for key, value in _history(record)}
     assert logged["val/top1_error"] == result["metrics"]["val/top1_error"]
     assert logged["kernels/conv1/_type"] == "images/separated"
     settings = {item.key or item.nested_key[0]: item.value_json for r in records for item in r.config.update}
     settings |= {item.key: item.value_json for r in records for item in r.run.config.update}
     assert json.loads(settings["optim"])["lr"] == 0.01
+
+
+def _written(path: Path) -> list[Any]:
+    """All records: wandb's own process writes its file a moment after it has said that it is done."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        records = list(_records(path))
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.05)
+    pytest.fail(f"{path} has no end")
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -83,6 +95,8 @@ def _records(path: Path) -> Iterator[Any]:
             place += BLOCK - place % BLOCK
             continue
         _, length, kind = struct.unpack_from("<IHB", content, place)
+        if place + 7 + length > len(content):  # not yet written whole
+            return
         parts += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # a whole record, or its last part
