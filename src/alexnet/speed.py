@@ -36,7 +36,7 @@ def choose(precision: str, memory_format: str, compile: bool, accelerator: str) 
         precision = "bf16-mixed" if able else "32-true"
     if memory_format == AUTO:
         memory_format = "channels_last" if str(precision).startswith("bf16") else "contiguous"
-    return Choice(str(precision), memory_format, compile, f"{precision}, {memory_format}: {why}")
+    return Choice(precision, memory_format, compile, f"{precision}, {memory_format}: {why}")
 
 
 def _gpu_bf16() -> tuple[bool, str]:
