@@ -87,7 +87,7 @@ def test_layers_that_were_removed_may_be_named_those_never_added_may_not() -> No
     network = _small(remove=["conv3"])
     found = _settings(network, published(network, **SETTINGS, layers=layers))
     assert [name for name, (rate, _) in found.items() if rate == 0.05] == ["fc8.weight"]
-    with pytest.raises(UserError, match="optim.layers=conv6"):
+    with pytest.raises(UserError, match=r"optim\.layers=conv6"):
         published(network, **SETTINGS, layers={"conv6": {"lr": 0.5}})
 
 
