@@ -38,7 +38,7 @@ def train(cfg: DictConfig) -> results.Result:
         run.clear()
     result = run.finished()
     if result:
-        log.info("finished before: this is its result; rerun=true trains it again")
+        log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
     result = result or start(cfg, run, images, digest)
     log.info("%s", results.report(result, run.directory, images.note))
     return result

@@ -82,11 +82,13 @@ def test_factors_of_one_change_nothing() -> None:
     assert all(torch.equal(base[name], changed[name]) for name in base)
 
 
-def test_layers_that_were_removed_or_never_added_may_be_named() -> None:
-    layers = {name: {"lr": 0.5} for name in ("conv3", "conv6", "fc8")}
+def test_layers_that_were_removed_may_be_named_those_never_added_may_not() -> None:
+    layers = {name: {"lr": 0.5} for name in ("conv3", "fc8")}
     network = _small(remove=["conv3"])
     found = _settings(network, published(network, **SETTINGS, layers=layers))
     assert [name for name, (rate, _) in found.items() if rate == 0.05] == ["fc8.weight"]
+    with pytest.raises(UserError, match=r"optim\.layers=conv6"):
+        published(network, **SETTINGS, layers={"conv6": {"lr": 0.5}})
 
 
 def test_norms_with_weights_and_torchvisions_layers_have_names_too() -> None:

@@ -131,6 +131,7 @@ class Diagnose(Callback):
         network = module.network
         assert isinstance(optimizer, Optimizer)
         assert isinstance(network, nn.Module)
+        log.info("diagnose: a look at the first step takes as long as %d steps", 4 * sharpness.ROUNDS)
         looking, self.looking = self.looking, False
         steepness = sharpness.of_first_step(network, batch, optimizer)
         self.looking = looking

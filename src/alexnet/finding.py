@@ -21,7 +21,7 @@ STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 80, 199)  # that are kept of diagnose.csv
 PEAK = 30  # steps in which the highest loss is looked for
 DEFAULTS = "defaults"
 NOT_SWITCHES = ("data", "trainer", "callbacks", "seed", "name", "output_dir", "cache_dir", "rerun", "logger")
-HIDDEN = "fc7"  # the layer whose units die
+HIDDEN = "fc7"  # of AlexNet: the last hidden layer, whose units die
 RUN_COLUMNS = (
     "crop_size",
     "switched",
@@ -61,13 +61,14 @@ def _named(result: results.Result) -> Row:
 
 def _run(result: results.Result, rows: Sequence[diagnose.Row]) -> Row:
     last = max(int(row["step"]) for row in rows)
+    hidden = list(dict.fromkeys(row["layer"] for row in rows))[-2]  # the one before the logits
     return _named(result) | {
         "seed": result["seed"],
         "status": result["status"],
         "top1_error": result["metrics"].get("val/top1_error"),
         "rate_x_curvature": result["metrics"].get(diagnose.STEEPNESS),
         "peak_loss": max(float(row["loss"]) for row in rows if int(row["step"]) < PEAK),
-        "dead": next(float(row["dead"]) for row in rows if row["step"] == last and row["layer"] == HIDDEN),
+        "dead": next(float(row["dead"]) for row in rows if row["step"] == last and row["layer"] == hidden),
     }
 
 
@@ -169,6 +170,8 @@ def _starts(axes: Axes, steps: Sequence[Row]) -> None:
             for row in steps
             if row["crop_size"] == size and row["layer"] == HIDDEN and row["switched"] == switched
         ]
+        if not rows:
+            continue
         places = [row["step"] + 1 for row in rows]
         axes.plot(places, [row["loss"] for row in rows], color=colour, label=switched)
         dead.plot(places, [100 * row["dead"] for row in rows], color=colour, linestyle="--")

@@ -75,7 +75,7 @@ def _checked_layers(
 ) -> dict[str, Mapping[str, Any]]:
     """Without the layers that the network could have and has not; raises UserError as above."""
     there = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
-    removed = [layer.name for layer in getattr(network, "table", ())]
+    removed = [layer.name for layer in getattr(network, "table", ()) if not layer.optional]
     check_mapping("optim.layers", layers)
     for name, values in layers.items():
         check_choice("optim.layers", name, dict.fromkeys([*there, *removed]))
