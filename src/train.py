@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.utils import instantiate
@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 import launch
 from alexnet import results
 from alexnet.cli import INTERRUPTED
-from alexnet.data.manifest import find
-from alexnet.data.sources import ImageSet
 from alexnet.errors import check_flag, check_range, check_whole
+
+if TYPE_CHECKING:
+    from alexnet.data.sources import ImageSet
 
 log = logging.getLogger("alexnet")
 
@@ -44,13 +45,15 @@ def train(cfg: DictConfig) -> results.Result:
     return result
 
 
-def found(cfg: DictConfig) -> tuple[ImageSet, str]:
+def found(cfg: DictConfig) -> "tuple[ImageSet, str]":
     """The images and their digest."""
+    from alexnet.data.manifest import find  # NumPy with it: --help does without
+
     cache_dir = Path(cfg.cache_dir).expanduser()
     return find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
 
 
-def settle(cfg: DictConfig, images: ImageSet) -> None:
+def settle(cfg: DictConfig, images: "ImageSet") -> None:
     """Fills in what follows from the data; raises UserError where the model can't have its classes."""
     if cfg.model.num_classes is None:
         cfg.model.num_classes = len(images.classes)
@@ -60,7 +63,7 @@ def settle(cfg: DictConfig, images: ImageSet) -> None:
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, -1)
 
 
-def start(cfg: DictConfig, run: results.Run, images: ImageSet, digest: str) -> results.Result:
+def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
     """Builds everything and trains. torch is first imported here."""
     from alexnet import training
 
