@@ -15,12 +15,13 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from alexnet.benchmark import inputs, loops, norms, report, starts, steps, timing
-from alexnet.benchmark.device import choose, has_bf16
+from alexnet.benchmark.device import choose
 from alexnet.benchmark.sizes import FULL, QUICK
 from alexnet.benchmark.timing import Row
 from alexnet.data.augment import Pixels
 from alexnet.errors import UserError
 from alexnet.layers import LocalResponseNorm
+from alexnet.speed import has_bf16
 from tiny import ROOT
 
 CPU = torch.device("cpu")

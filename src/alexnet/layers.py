@@ -131,17 +131,20 @@ class LocalResponseNorm(nn.Module):
 
     def _normed(self, activations: Tensor) -> Tensor:
         if self.across_maps and native.usable(activations, self.beta):
-            alpha = self.alpha / self.window if self.divide_alpha_by_n else self.alpha
-            made: Tensor = _CompiledNorm.apply(activations, self, alpha)
+            made: Tensor = _CompiledNorm.apply(activations, self)
             return made
         return self.plain(activations)
 
     def plain(self, activations: Tensor) -> Tensor:
         """The formula in torch's operations."""
         wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
-        alpha = self.alpha / self.window if self.divide_alpha_by_n else self.alpha
-        scale = (self.k + alpha * self._window_sum(wide.square())).pow(-self.beta)
+        scale = (self.k + self.effective_alpha * self._window_sum(wide.square())).pow(-self.beta)
         return (wide * scale).to(activations.dtype)
+
+    @property
+    def effective_alpha(self) -> float:
+        """What each square is multiplied by."""
+        return self.alpha / self.window if self.divide_alpha_by_n else self.alpha
 
     across_maps = True  # windows reach over neighbouring maps
 
@@ -168,19 +171,20 @@ class _CompiledNorm(torch.autograd.Function):
     """The compiled norm, which keeps nothing for the backward pass but its input."""
 
     @staticmethod
-    def forward(ctx: Any, activations: Tensor, norm: LocalResponseNorm, alpha: float) -> Tensor:
+    def forward(ctx: Any, activations: Tensor, norm: LocalResponseNorm) -> Tensor:
         ctx.save_for_backward(activations)
-        ctx.norm, ctx.alpha = norm, alpha
-        return native.lrn(activations.detach(), None, norm.n, norm.k, alpha)
+        ctx.norm = norm
+        return native.lrn(activations.detach(), None, norm.n, norm.k, norm.effective_alpha)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (activations,) = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: torch's operations have one
             value = ctx.norm.plain(activations)
             (made,) = torch.autograd.grad(value, activations, gradient, create_graph=True)
-            return made, None, None
-        return native.lrn(activations, gradient, ctx.norm.n, ctx.norm.k, ctx.alpha), None, None
+            return made, None
+        norm = ctx.norm
+        return native.lrn(activations, gradient, norm.n, norm.k, norm.effective_alpha), None
 
 
 class SpatialResponseNorm(LocalResponseNorm):

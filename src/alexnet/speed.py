@@ -31,7 +31,9 @@ def choose(precision: str, memory_format: str, compile: bool, accelerator: str) 
     check_choice("memory_format", memory_format, (AUTO, *FORMATS))
     check_flag("compile", compile)
     on_gpu = torch.cuda.is_available() and accelerator in (AUTO, "gpu", "cuda")
-    able, why = _gpu_bf16() if on_gpu else _cpu_bf16()
+    able = has_bf16(torch.device("cuda" if on_gpu else "cpu"))
+    who = torch.cuda.get_device_name() if on_gpu else "this processor"
+    why = f"{who} {'computes' if able else 'does not compute'} in bfloat16"
     if precision == AUTO:
         precision = "bf16-mixed" if able else "32-true"
     if memory_format == AUTO:
@@ -39,15 +41,12 @@ def choose(precision: str, memory_format: str, compile: bool, accelerator: str) 
     return Choice(precision, memory_format, compile, f"{precision}, {memory_format}: {why}")
 
 
-def _gpu_bf16() -> tuple[bool, str]:
-    able = torch.cuda.is_bf16_supported(including_emulation=False)
-    return able, f"{torch.cuda.get_device_name()} {'computes' if able else 'does not compute'} in bfloat16"
-
-
-def _cpu_bf16() -> tuple[bool, str]:
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is in the hardware; without it, it is emulated and slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    able = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-    return able, f"this processor {'computes' if able else 'does not compute'} in bfloat16"
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def apply(network: nn.Module, choice: Choice) -> nn.Module:

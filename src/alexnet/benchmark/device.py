@@ -19,13 +19,6 @@ def choose(name: object) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 arithmetic is in the hardware; without it, it is emulated and slower."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def name(device: torch.device) -> str:
     """Of the GPU, or of the processor with what torch uses of it."""
     if device.type == "cuda":
