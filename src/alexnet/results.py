@@ -32,6 +32,7 @@ OWN_FILES = (
 NOT_HASHED = frozenset(
     (
         *(
+            *("claim", "variant", "scale", "dry_run"),
             "name",
             "rerun",
             "output_dir",
