@@ -123,8 +123,8 @@ def test_verdict_scale_why_and_command_are_told_in_words(page: Path) -> None:
         "not measured",
         "ILSVRC-2012, 90 epochs",
         "python src/train.py claim=relu",
-        "0 of 1 runs finished, 1 missing",
-        "Asked for: more than 1 times.",
+        "0 of 1 run finished, 1 missing",
+        "Asked for: a ratio above 1.",
     ):
         assert words in text
 

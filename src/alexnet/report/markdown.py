@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from alexnet.report.collect import Row
-from alexnet.report.words import drawn, interval, number, phrase, scale, sides, summary
+from alexnet.report.words import drawn, interval, number, phrase, scale, sides, summary, unfinished
 
 HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
 
@@ -23,13 +23,13 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cells(row: Row) -> list[str]:
     own = row.judgement
-    more = f", about {own.more_seeds} more seeds" if own.more_seeds else ""
-    warning = f" ({drawn(row.sweep)})" if drawn(row.sweep) else ""
+    more = f", about {own.more_seeds} more seed{'s' * (own.more_seeds > 1)}" if own.more_seeds else ""
+    warnings = "; ".join(each for each in (drawn(row.sweep), unfinished(row)) if each)
     cells = [row.claim.section, row.claim.name, phrase(row.comparison)]
     cells += [f"{row.sweep.name}: {scale(row.sweep)}"]
     cells += [", ".join(f"{name} {spread}" for name, spread in sides(row)), _difference(row)]
     cells += [_given(row.comparison.paper), _given(row.comparison.source)]
-    return [_safe(each) for each in [*cells, f"{own.verdict}{more}{warning}"]]
+    return [_safe(each) for each in [*cells, f"{own.verdict}{more}{f' ({warnings})' * bool(warnings)}"]]
 
 
 def _difference(row: Row) -> str:

@@ -33,15 +33,18 @@ def _sides(comparison: Comparison) -> str:
 
 def rule(comparison: Comparison) -> str:
     """What counts as reproduced."""
+    within = f"within {comparison.margin:g}{' points' if 'error' in comparison.metric else ''}"
     if comparison.kind == "same":
-        return f"the same within {comparison.margin:g}{unit(comparison)}"
+        return f"a difference {within} of 0"
     if comparison.kind == "value":
-        return f"within {comparison.margin:g}{unit(comparison)} of the paper's {comparison.paper:g}"
-    return f"more than {comparison.threshold:g}{unit(comparison)}"
+        return f"{within} of the paper's {comparison.paper:g}"
+    if comparison.kind == "ratio":
+        return f"a ratio above {comparison.threshold:g}"
+    return f"a difference above {comparison.threshold:g}{unit(comparison)}"
 
 
 def unit(comparison: Comparison) -> str:
-    """Of a difference or ratio."""
+    """Of a difference, ratio or figure."""
     if comparison.kind == "ratio":
         return " times"
     if "error" not in comparison.metric:
@@ -98,7 +101,12 @@ def runs(states: Mapping[str, int]) -> str:
     """ "3 of 10 runs finished, 1 failed, 6 missing"."""
     total, done = sum(states.values()), states.get(COMPLETED, 0)
     rest = [f"{count} {state}" for state, count in sorted(states.items()) if state != COMPLETED]
-    return ", ".join([f"{done} of {total} runs finished", *rest])
+    return ", ".join([f"{done} of {total} run{'s' * (total != 1)} finished", *rest])
+
+
+def unfinished(row: Row) -> str:
+    """Which of the runs that a row needs have not finished; empty for none."""
+    return "" if set(row.states) == {COMPLETED} else runs(row.states)
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
