@@ -29,6 +29,7 @@ from alexnet.errors import UserError
 CONF = Path(__file__).parents[1] / "conf"
 PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from")  # how keys end whose values are paths
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
+SWEEPS = re.compile(r"claim=(?!null$).+|dry_run=true", re.S)
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
 
@@ -40,15 +41,23 @@ def run(main: Callable[[], object], config_name: str) -> None:
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
+    if any(SWEEPS.fullmatch(argument) for argument in sys.argv[1:]):
+        sys.argv.insert(1, "--multirun")  # a claim's runs are a sweep, and sweeps have plans
     sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
-    sys.argv[1:] = [quoted(argument, sweep) for argument in sys.argv[1:]]
+    sys.argv[1:] = [quoted(every_claim(argument), sweep) for argument in sys.argv[1:]]
     with _told(config_name):
         main()
 
 
 @contextmanager
 def task() -> Iterator[None]:
-    """Around what a main function does: the same for errors of the job itself."""
+    """Around what a main function does: the same for errors of the job itself.
+
+    A run of a sweep leaves its errors to the sweep, which may go on.
+    """
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        yield
+        return
     with _told():
         yield
 
@@ -62,6 +71,13 @@ def _told(config_name: str = "train") -> Iterator[None]:
             if _full or cli.explain(error):
                 raise
             raise UserError(explain(error, config_name)) from error
+
+
+def every_claim(argument: str) -> str:
+    """claim=all with the names written out, for Hydra, which would look for a file of that name."""
+    if argument not in ("claim=all", "claim=[all]"):
+        return argument
+    return f"claim=[{','.join(sorted(path.stem for path in (CONF / 'claim').glob('*.yaml')))}]"
 
 
 def quoted(argument: str, sweep: bool = False) -> str:
@@ -102,11 +118,15 @@ def asked() -> tuple[str, Path | None, list[str]]:
     return "-".join([job.runtime.choices["model"], *switched]), directory, overrides
 
 
-def honour_sweep_dir(cfg: DictConfig) -> None:
-    """Lets the runs of a sweep lie in hydra.sweep.dir, if it was given; caches stay where they are."""
-    if not HydraConfig.initialized():
-        return
-    job = HydraConfig.get()
+def honour_sweep_dir(cfg: DictConfig, job: Any = None) -> None:
+    """Lets the runs of a sweep lie in hydra.sweep.dir, if it was given; caches stay where they are.
+
+    job: Hydra's own config, where it is not the running one.
+    """
+    if job is None:
+        if not HydraConfig.initialized():
+            return
+        job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN and "hydra.sweep.dir" in _given(job):
         for key in ("cache_dir", "data.root"):
             OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))

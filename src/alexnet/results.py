@@ -73,6 +73,7 @@ class Run:
     hash: str
     directory: Path
     overrides: list[str] = field(default_factory=list)
+    family: str = ""  # the hash but for the seed
 
     @classmethod
     def of(
@@ -83,7 +84,8 @@ class Run:
         output_dir = Path(config["output_dir"]).expanduser()
         found = sorted(output_dir.glob(f"*-{digest}"))
         own = found[0] if found else output_dir / f"{config['name'] or name}-{digest}"
-        return cls(config, digest, directory or own, overrides)
+        family = run_hash(config | {"seed": None}, data_digest)
+        return cls(config, digest, directory or own, overrides, family)
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""

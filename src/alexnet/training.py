@@ -12,11 +12,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
 from alexnet import speed, summary
-from alexnet.callbacks import AtomicCheckpointIO, Interrupted, Kernels, LastCheckpoint, Speed
+from alexnet.callbacks import AtomicCheckpointIO, Bar, Interrupted, Kernels, LastCheckpoint, Speed
 from alexnet.classifier import Classifier
 from alexnet.cli import explain
 from alexnet.data.augment import Augment
@@ -80,7 +80,7 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
-    shown: list[Callback] = [TQDMProgressBar(leave=True)] if bar else []
+    shown: list[Callback] = [Bar(leave=True)] if bar else []
     return [*shown, best, Speed(), Kernels(run_dir / "kernels.png"), last]
 
 
