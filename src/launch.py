@@ -96,19 +96,12 @@ def quoted(argument: str, sweep: bool = False) -> str:
 
 
 def asked() -> tuple[str, Path | None, list[str]]:
-    """A name (the model's, and what was switched in it), a directory if one was given, the overrides.
-
-    Raises UserError for hydra.run.dir in a sweep.
-    """
+    """A name (the model's, and what was switched in it), a directory if one was given, the overrides."""
     if not HydraConfig.initialized():
         return "run", None, []
     job = HydraConfig.get()
     overrides, given = list(job.overrides.task), _given(job)
     sweep = job.mode == RunMode.MULTIRUN
-    if sweep and "hydra.run.dir" in given:
-        raise UserError(
-            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
-        )
     directory = (
         Path(job.runtime.output_dir)
         if ("hydra.sweep.subdir" if sweep else "hydra.run.dir") in given
@@ -121,13 +114,19 @@ def asked() -> tuple[str, Path | None, list[str]]:
 def honour_sweep_dir(cfg: DictConfig, job: Any = None) -> None:
     """Lets the runs of a sweep lie in hydra.sweep.dir, if it was given; caches stay where they are.
 
-    job: Hydra's own config, where it is not the running one.
+    job: Hydra's own config, where it is not the running one. Raises UserError for hydra.run.dir in a sweep.
     """
     if job is None:
         if not HydraConfig.initialized():
             return
         job = HydraConfig.get()
-    if job.mode == RunMode.MULTIRUN and "hydra.sweep.dir" in _given(job):
+    if job.mode != RunMode.MULTIRUN:
+        return
+    if "hydra.run.dir" in _given(job):
+        raise UserError(
+            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
+        )
+    if "hydra.sweep.dir" in _given(job):
         for key in ("cache_dir", "data.root"):
             OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
         cfg.output_dir = job.sweep.dir

@@ -87,23 +87,10 @@ def _write_indexes(jobs: Sequence[Job], cfg: DictConfig, settings: Sequence[str]
     if OmegaConf.select(cfg, "scale.name") is None or not jobs[0].overrides[-2].startswith("variant="):
         return
     scale: Any = OmegaConf.to_container(cfg.scale)
-    more = [item for item in settings if item.split("=")[0] not in NOT_SETTINGS]
+    more = sweeps.matter(settings)
     for name in dict.fromkeys(job.row.partition("/")[0] for job in jobs):
         own = [job for job in jobs if job.row.startswith(f"{name}/")]
         plan.write_index(Path(cfg.output_dir).expanduser(), name, scale, more, own)
-
-
-NOT_SETTINGS = (
-    "scale",
-    "output_dir",
-    "cache_dir",
-    "rerun",
-    "dry_run",
-    "logger",
-    "callbacks",
-    "name",
-    "data.root",
-)
 
 
 def _tell(jobs: Sequence[Job], cfg: DictConfig) -> None:

@@ -14,6 +14,7 @@ import locate
 from alexnet import claims
 from alexnet.errors import UserError
 from alexnet.plan import Job
+from alexnet.results import NOT_HASHED, Run
 
 CLAIMS = launch.CONF / "claim"
 Compose = Callable[[list[str]], DictConfig]
@@ -41,6 +42,16 @@ def asked(overrides: Sequence[Override], cfg: DictConfig) -> list[Asked]:
 def settings(overrides: Iterable[Override]) -> list[str]:
     """What was typed beside claims and seeds, as it was typed."""
     return [str(each.input_line) for each in overrides if each.key_or_group not in OWN]
+
+
+def matter(settings: Iterable[str]) -> list[str]:
+    """Those that make other runs than the claim and its scale do."""
+    without = (NOT_HASHED | {"scale", "hydra"}) - {"data.epochs", "data.source"}
+    return [item for item in settings if not any(_within(_key(item), each) for each in without)]
+
+
+def _within(key: str, setting: str) -> bool:
+    return key == setting or key.startswith((f"{setting}.", f"{setting}/"))
 
 
 def _names(claim: Override) -> list[str]:
@@ -123,18 +134,19 @@ class Finder:
             cfg = self.compose(overrides)
             launch.honour_sweep_dir(cfg, cfg.hydra)
             with open_dict(cfg):
-                self.job_settings = cfg.pop("hydra")
+                del cfg.hydra
             self.configs[key] = cfg
         return self.configs[key].copy()
 
-    def _run(self, cfg: DictConfig, overrides: list[str]) -> Any:
+    def _run(self, cfg: DictConfig, overrides: list[str]) -> Run | None:
         found = self._images(cfg)
         if found is None:
             return None
-        Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
-        return locate.run_of(cfg, *found, "run", None, overrides)
+        images, digest = found
+        return locate.run_of(cfg, images, digest, "run", None, overrides)
 
     def _images(self, cfg: DictConfig) -> Any:
+        Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
         settings = OmegaConf.to_container(cfg.data, resolve=True)
         key = json.dumps([settings, cfg.cache_dir], sort_keys=True, default=str)
         if key not in self.images:

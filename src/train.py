@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 import launch
 import locate
-from alexnet import results
+from alexnet import progress, results
 from alexnet.cli import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def train(cfg: DictConfig) -> results.Result:
     if result:
         log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
     result = result or start(cfg, run, images, digest)
-    log.info("%s", results.report(result, run.directory, images.note))
+    log.info("%s", results.told(result, run.directory, images.note))
     return result
 
 
@@ -43,7 +43,7 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     cfg.run_dir = str(run.directory)
     training.seed(cfg.seed)
     parts = {name: instantiate(cfg[name]) for name in ("model", "optim", "schedule", "augment")}
-    log.info("%s", images)
+    log.log(progress.verbose(), "%s", images)
     if cfg.init_from is not None:
         training.take_over(parts["model"], Path(cfg.init_from).expanduser())
     cfg.trainer.precision = training.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)

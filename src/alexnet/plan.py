@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.files import write_atomically
-from alexnet.results import LAST, Result, Run, read
+from alexnet.results import LAST, Result, Run, lying, read
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
 CLAIMS = "claims"  # folder of the indexes, in output_dir
@@ -34,7 +34,10 @@ class Job:
 
     def look(self) -> None:
         """Reads what the run's directory has now."""
-        self.result = read(self.run.directory) if self.run else None
+        if self.run:
+            output_dir = Path(self.run.config["output_dir"]).expanduser()
+            self.run.directory = lying(output_dir, self.run.hash) or self.run.directory
+            self.result = read(self.run.directory)
 
     @property
     def status(self) -> str:

@@ -1,3 +1,10 @@
-"""Where in a sweep this process is, for the bar of the run that it trains."""
+"""Where in a sweep this process is, for what the run that it trains tells people."""
 
-sweep = ""  # "run 3/12", shown before the epoch; set by the sweep
+import logging
+
+sweep = ""  # "run 3/12", shown before the epoch; set by the sweep, and empty outside of one
+
+
+def verbose() -> int:
+    """The level to log at what people want to see of one run, and not of each in a sweep."""
+    return logging.DEBUG if sweep else logging.INFO

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
-from alexnet import speed, summary
+from alexnet import progress, speed, summary
 from alexnet.callbacks import AtomicCheckpointIO, Bar, Interrupted, Kernels, LastCheckpoint, Speed
 from alexnet.classifier import Classifier
 from alexnet.cli import explain
@@ -47,7 +47,7 @@ def build(
     schedule: Any,
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of the config's plain values and the parts made from it."""
-    log.info("%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
+    log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
     return module, ImageData.of(config, images, digest, augment)
 
@@ -60,7 +60,7 @@ def take_over(network: nn.Module, checkpoint: Path) -> None:
 def fast(network: nn.Module, trainer: Any, memory_format: str, compile: bool) -> str:
     """Puts the network into its memory format; gives the precision for lightning.Trainer, and says why."""
     choice = speed.choose(trainer.precision, memory_format, compile, trainer.accelerator)
-    log.info("%s", choice.why)
+    log.log(progress.verbose(), "%s", choice.why)
     speed.apply(network, choice)
     return choice.precision
 
@@ -106,6 +106,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         "status": "interrupted",
         "seconds": earlier,
         "metrics": {},
+        "earlier_errors": _earlier_errors(run),
     }
     run.write(result)
     try:
@@ -131,6 +132,12 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
 def _earlier_seconds(run: Run) -> float:
     resumed = (run.directory / LAST).exists()
     return float((read(run.directory) or {}).get("seconds", 0)) if resumed else 0.0
+
+
+def _earlier_errors(run: Run) -> list[str]:
+    """Of tries that failed, oldest first."""
+    before = read(run.directory) or {}
+    return [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
 
 
 def _train_and_measure(
