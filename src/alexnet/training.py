@@ -29,6 +29,12 @@ from alexnet.transfer import load_layers
 
 log = logging.getLogger("alexnet")
 
+IGNORED = (  # warnings of Lightning's
+    "Checkpoint directory .* exists and is not empty",
+    "The number of training batches .* is smaller than the logging interval",
+    ".*treespec, LeafSpec.*",  # 2.6 with newer torch
+)
+
 
 def seed(number: int) -> None:
     """Before the network is made; silences what Lightning says of itself in each run."""
@@ -143,11 +149,8 @@ def _earlier_errors(run: Run) -> list[str]:
 def _train_and_measure(
     module: Classifier, data: ImageData, trainer: lightning.Trainer, run_dir: Path
 ) -> None:
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings(
-        "ignore", "The number of training batches .* is smaller than the logging interval"
-    )
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 with newer torch
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message)
     last, resume = run_dir / LAST, None
     if last.exists():
         resume = str(last)
