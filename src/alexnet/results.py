@@ -23,6 +23,7 @@ OWN_FILES = (
     "metrics.csv",
     "hparams.yaml",
     "kernels.png",
+    "predictions.npz",
     "train.log",
     "diagnose.csv",
     "diagnose.png",
