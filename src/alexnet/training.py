@@ -126,7 +126,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result["seconds"] = round(earlier + time.perf_counter() - started, 1)
         result |= _outcome(module, trainer, run.directory)
         run.write(result)
-        close(trainer.loggers, failed=result["status"] == "failed")
+        close(trainer.loggers, result)
     return result
 
 
