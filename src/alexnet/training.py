@@ -24,6 +24,7 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
 from alexnet.loggers import close, forget_from, last_metrics
+from alexnet.predictions import PREDICTIONS, Predictions
 from alexnet.results import BEST, LAST, Result, Run, read
 from alexnet.transfer import load_layers
 
@@ -77,7 +78,7 @@ def plugins() -> list[AtomicCheckpointIO]:
 
 
 def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = True) -> list[Callback]:
-    """last.ckpt, best.ckpt by minival/top1_error, speed, and the kernels' picture."""
+    """last.ckpt, best.ckpt by minival/top1_error, speed, the kernels' picture, and predictions for val."""
     best = ModelCheckpoint(
         run_dir,
         filename=BEST.removesuffix(".ckpt"),
@@ -87,7 +88,8 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     shown: list[Callback] = [Bar(leave=True)] if bar else []
-    return [*shown, best, Speed(), Kernels(run_dir / "kernels.png"), last]
+    seen = [Kernels(run_dir / "kernels.png"), Predictions(run_dir / PREDICTIONS)]
+    return [*shown, best, Speed(), *seen, last]
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -131,7 +133,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result["seconds"] = round(earlier + time.perf_counter() - started, 1)
         result |= _outcome(module, trainer, run.directory)
         run.write(result)
-        close(trainer.loggers, failed=result["status"] == "failed")
+        close(trainer.loggers, result)
     return result
 
 
