@@ -8,6 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import wandb
+
 from alexnet.claims import Claim
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
@@ -29,6 +31,7 @@ KERNELS = "kernels/conv1"
 SCALE = "scale.name"  # runs at two scales have no common mean
 PINNED = [f"summary:{metric}" for metric in BARS] + ["config:seed.value"]
 URLS = "urls.json"
+PARTS = ("workspace", "report")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def build(claims: Sequence[Claim], project: str, entity: str = "") -> Dashboard:
 def write(dashboard: Dashboard, folder: Path) -> list[Path]:
     """workspace.json and report.json: the library's own form of both."""
     paths = []
-    for name in ("workspace", "report"):
+    for name in PARTS:
         model = getattr(dashboard, name)._to_model()  # what save() would send
         text = model.model_dump_json(by_alias=True, exclude_none=True, indent=2)
         paths.append(folder / f"{name}.json")
@@ -57,28 +60,36 @@ def write(dashboard: Dashboard, folder: Path) -> list[Path]:
 
 
 def upload(dashboard: Dashboard, folder: Path) -> list[str]:
-    """Saves both and gives their addresses, kept in folder/urls.json: saved again, both are replaced."""
+    """Saves both and gives their addresses, kept in folder/urls.json: saved again, both are replaced.
+
+    Raises UserError with what Weights & Biases says against it.
+    """
     path = folder / URLS
-    known: Mapping[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    workspace: Any = dashboard.workspace
-    report: Any = dashboard.report
-    if known.get("workspace"):
-        workspace = ws.Workspace.from_url(known["workspace"])
+    all_known: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    project = f"{dashboard.workspace.entity}/{dashboard.workspace.project}"
+    try:
+        urls = [each.save().url for each in _replacing(dashboard, all_known.get(project, {}))]
+    except wandb.Error as error:
+        raise UserError(f"Weights & Biases does not save the dashboard of {project}: {error}") from error
+    all_known[project] = dict(zip(PARTS, urls, strict=True))
+    write_atomically(path, json.dumps(all_known, indent=2).encode())
+    return urls
+
+
+def _replacing(dashboard: Dashboard, known: Mapping[str, str]) -> tuple[Any, Any]:
+    """Workspace and report, those saved before with the new content."""
+    workspace, report = dashboard.workspace, dashboard.report
+    if known:
+        workspace, report = ws.Workspace.from_url(known[PARTS[0]]), wr.Report.from_url(known[PARTS[1]])
         workspace.sections = dashboard.workspace.sections
         workspace.settings = dashboard.workspace.settings
         workspace.runset_settings = dashboard.workspace.runset_settings
-    if known.get("report"):
-        report = wr.Report.from_url(known["report"])
         report.blocks = dashboard.report.blocks
-    saved = {each: made.save().url for each, made in (("workspace", workspace), ("report", report))}
-    write_atomically(path, json.dumps(saved, indent=2).encode())
-    return list(saved.values())
+    return workspace, report
 
 
 def own_entity() -> str:
     """The account that is logged in."""
-    import wandb
-
     return str(wandb.Api().default_entity)
 
 
@@ -90,7 +101,7 @@ def _by_section(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
 def _workspace(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str) -> ws.Workspace:
     """Its one run set is folded by claim and variant; the sections say which claims they are about."""
     names = [claim.name for own in by_section.values() for claim in own]
-    filters = [expr.Metric("Group").isin(names), expr.Metric("JobType") != JOB_TYPE]
+    filters = expr.And(expr.Metric("Group").isin(names), expr.Metric("JobType") != JOB_TYPE)
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -123,7 +134,7 @@ def _panels() -> list[Any]:
 
 def _report(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str) -> wr.Report:
     table = wr.WeavePanelSummaryTable(table_name=TABLE, layout=wr.Layout(w=24, h=12))
-    claims = wr.Runset(name="claims", filters=[expr.Metric("JobType") == JOB_TYPE])
+    claims = wr.Runset(name="claims", filters=expr.And(expr.Metric("JobType") == JOB_TYPE))
     all_claims = wr.PanelGrid(runsets=[claims], panels=[table])
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("All claims"), all_claims]
     for section, own in by_section.items():
@@ -134,7 +145,7 @@ def _report(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str
 def _claim(claim: Claim) -> list[Any]:
     runs = wr.Runset(
         name=claim.name,
-        filters=[expr.Metric("Group") == claim.name, expr.Metric("JobType") != JOB_TYPE],
+        filters=expr.And(expr.Metric("Group") == claim.name, expr.Metric("JobType") != JOB_TYPE),
         groupby=["JobType", f"config.{SCALE}"],
     )
     return [
