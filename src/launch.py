@@ -27,7 +27,15 @@ from alexnet.cli import friendly
 from alexnet.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
-PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from")  # how keys end whose values are paths
+PATHS = (
+    "root",
+    "dir",
+    "checkpoint",
+    "images",
+    "pack",
+    "init_from",
+    "read",
+)  # how keys end whose values are paths
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
 SWEEPS = re.compile(r"claim=(?!null$).+|dry_run=true", re.S)
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
