@@ -56,7 +56,7 @@ def _rows(suite: str, sizes: Sizes, rounds: int, device: torch.device, root: Pat
 
 
 def as_json(device: str, rows: Sequence[Row]) -> str:
-    """{"device", "date", "torch", "rows": [{"name", "ratio", "low", "high", "baseline", "value", "unit"}]}."""
+    """{"device", "date", "torch", "rows": [{"name", "ratio", "low", "high", "baseline", "value", "unit"}]}"""
     facts = {"device": device, "date": date.today().isoformat(), "torch": torch.__version__}
     return json.dumps(facts | {"rows": [asdict(row) for row in rows]}, indent=1)
 
