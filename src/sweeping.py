@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
@@ -36,7 +35,8 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if cfg.dry_run:
         return []
     launch.honour_sweep_dir(cfg, cfg.hydra)
-    _write_indexes(jobs, cfg, sweeps.settings(overrides))
+    if sweeps.of_claims(overrides):
+        _write_indexes(jobs, cfg, sweeps.settings(overrides))
     returned = _train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
@@ -51,6 +51,8 @@ def _train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> di
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
     if not isinstance(launcher, BasicLauncher):
         found = launcher.launch([job.overrides for job in todo], initial_job_idx=0) if todo else []
+        for job, each in zip(todo, found, strict=True):
+            _tell_failure(job, each)
         return {job.key: each for job, each in zip(todo, found, strict=True)}
     started, returned = time.monotonic(), {}
     for number, job in enumerate(todo):
@@ -80,15 +82,13 @@ def _tell_failure(job: Job, returned: JobReturn) -> None:
     message = explain(error)
     if message is None:
         traceback.print_exception(error)
-    print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}\nthe sweep goes on", flush=True)
+    print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
 
 
 def _write_indexes(jobs: Sequence[Job], cfg: DictConfig, settings: Sequence[str]) -> None:
-    if OmegaConf.select(cfg, "scale.name") is None or not jobs[0].overrides[-2].startswith("variant="):
-        return
-    scale: Any = OmegaConf.to_container(cfg.scale)
     more = sweeps.matter(settings)
-    for name in dict.fromkeys(job.row.partition("/")[0] for job in jobs):
+    scales = {job.row.partition("/")[0]: job.run.config["scale"] for job in jobs if job.run}
+    for name, scale in scales.items():  # a claim may change its scale's words
         own = [job for job in jobs if job.row.startswith(f"{name}/")]
         plan.write_index(Path(cfg.output_dir).expanduser(), name, scale, more, own)
 
