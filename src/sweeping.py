@@ -51,6 +51,8 @@ def _train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> di
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
     if not isinstance(launcher, BasicLauncher):
         found = launcher.launch([job.overrides for job in todo], initial_job_idx=0) if todo else []
+        for job, each in zip(todo, found, strict=True):
+            _tell_failure(job, each)
         return {job.key: each for job, each in zip(todo, found, strict=True)}
     started, returned = time.monotonic(), {}
     for number, job in enumerate(todo):
@@ -80,7 +82,7 @@ def _tell_failure(job: Job, returned: JobReturn) -> None:
     message = explain(error)
     if message is None:
         traceback.print_exception(error)
-    print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}\nthe sweep goes on", flush=True)
+    print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
 
 
 def _write_indexes(jobs: Sequence[Job], finder: sweeps.Finder, output_dir: Path, more: list[str]) -> None:
