@@ -22,13 +22,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alexnet import cli
+from alexnet import cli, progress
 from alexnet.cli import friendly
 from alexnet.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
-PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from")  # how keys end whose values are paths
+PATHS = (
+    "root",
+    "dir",
+    "checkpoint",
+    "images",
+    "pack",
+    "init_from",
+    "read",
+)  # how keys end whose values are paths
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
+SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
+MULTIRUN = ("-m", "--multirun")
+OTHERWISE = ("-c", "-i", "-r", "-s", "-h", "--cfg", "--info", "--run", "--shell", "--help", "--hydra-help")
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
 
@@ -40,15 +51,31 @@ def run(main: Callable[[], object], config_name: str) -> None:
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
-    sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
-    sys.argv[1:] = [quoted(argument, sweep) for argument in sys.argv[1:]]
+    sys.argv[1:] = arranged(sys.argv[1:])
     with _told(config_name):
         main()
 
 
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """As Hydra wants them: --multirun first, which a claim implies; paths in quotes; no claim=null."""
+    rest = [each for each in arguments if each not in (*MULTIRUN, "claim=null", "scale=null")]
+    otherwise = any(each.startswith(OTHERWISE) for each in rest)
+    # a claim's runs are a sweep, and sweeps have plans
+    implied = any(SWEEPS.fullmatch(each) for each in rest) and not otherwise
+    sweep = implied or not set(MULTIRUN).isdisjoint(arguments)
+    return ["--multirun"] * sweep + [quoted(every_claim(each), sweep) for each in rest]
+
+
 @contextmanager
 def task() -> Iterator[None]:
-    """Around what a main function does: the same for errors of the job itself."""
+    """Around what a main function does: the same for errors of the job itself.
+
+    A run of a sweep leaves its errors to the sweep, which may go on.
+    """
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        with progress.of_sweep(f"run {HydraConfig.get().job.num + 1}"):
+            yield
+        return
     with _told():
         yield
 
@@ -62,6 +89,13 @@ def _told(config_name: str = "train") -> Iterator[None]:
             if _full or cli.explain(error):
                 raise
             raise UserError(explain(error, config_name)) from error
+
+
+def every_claim(argument: str) -> str:
+    """claim=all with the names written out, for Hydra, which would look for a file of that name."""
+    if argument not in ("claim=all", "claim=[all]"):
+        return argument
+    return f"claim=[{','.join(sorted(path.stem for path in (CONF / 'claim').glob('*.yaml')))}]"
 
 
 def quoted(argument: str, sweep: bool = False) -> str:
@@ -80,19 +114,12 @@ def quoted(argument: str, sweep: bool = False) -> str:
 
 
 def asked() -> tuple[str, Path | None, list[str]]:
-    """A name (the model's, and what was switched in it), a directory if one was given, the overrides.
-
-    Raises UserError for hydra.run.dir in a sweep.
-    """
+    """A name (the model's, and what was switched in it), a directory if one was given, the overrides."""
     if not HydraConfig.initialized():
         return "run", None, []
     job = HydraConfig.get()
     overrides, given = list(job.overrides.task), _given(job)
     sweep = job.mode == RunMode.MULTIRUN
-    if sweep and "hydra.run.dir" in given:
-        raise UserError(
-            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
-        )
     directory = (
         Path(job.runtime.output_dir)
         if ("hydra.sweep.subdir" if sweep else "hydra.run.dir") in given
@@ -102,12 +129,22 @@ def asked() -> tuple[str, Path | None, list[str]]:
     return "-".join([job.runtime.choices["model"], *switched]), directory, overrides
 
 
-def honour_sweep_dir(cfg: DictConfig) -> None:
-    """Lets the runs of a sweep lie in hydra.sweep.dir, if it was given; caches stay where they are."""
-    if not HydraConfig.initialized():
+def honour_sweep_dir(cfg: DictConfig, job: Any = None) -> None:
+    """Lets the runs of a sweep lie in hydra.sweep.dir, if it was given; caches stay where they are.
+
+    job: Hydra's own config, where it is not the running one. Raises UserError for hydra.run.dir in a sweep.
+    """
+    if job is None:
+        if not HydraConfig.initialized():
+            return
+        job = HydraConfig.get()
+    if job.mode != RunMode.MULTIRUN:
         return
-    job = HydraConfig.get()
-    if job.mode == RunMode.MULTIRUN and "hydra.sweep.dir" in _given(job):
+    if "hydra.run.dir" in _given(job):
+        raise UserError(
+            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
+        )
+    if "hydra.sweep.dir" in _given(job):
         for key in ("cache_dir", "data.root"):
             OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
         cfg.output_dir = job.sweep.dir
@@ -129,6 +166,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{text}\nTo sweep over the values, put -m before the settings."
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         keys = _keys(config_name)
+        if match[1] in keys:
+            return f"{match[1]} is no setting of what was chosen beside it."
         if any(match[1] == each or match[1].startswith(f"{each}.") for each in OPEN):
             return f"A new entry takes a plus: +{match[1].removesuffix('.')}=..., below {', '.join(OPEN)}."
         return f"{match[1]} is no setting.{_near(match[1], keys)}{_siblings(match[1], keys)}"

@@ -3,16 +3,16 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import launch
-from alexnet import results
+import locate
+from alexnet import progress, results
 from alexnet.cli import INTERRUPTED
-from alexnet.errors import check_flag, check_range, check_whole
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -22,45 +22,19 @@ log = logging.getLogger("alexnet")
 
 def train(cfg: DictConfig) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start."""
-    check_flag("rerun", cfg.rerun)
-    check_whole("seed", cfg.seed, 0)
-    check_range("seed", cfg.seed, 0, 2**32)
+    locate.checked(cfg)
+    locate.alone(cfg)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
-    images, digest = found(cfg)
-    settle(cfg, images)
-    start_from = ""
-    if cfg.init_from is not None:
-        from alexnet import transfer
-
-        start_from = transfer.digest(Path(cfg.init_from).expanduser())
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    run = results.Run.of(plain, digest + start_from, *launch.asked())
+    images, digest = locate.images_of(cfg)
+    run = locate.run_of(cfg, images, digest, *launch.asked())
     if cfg.rerun:
         run.clear()
     result = run.finished()
     if result:
         log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
     result = result or start(cfg, run, images, digest)
-    log.info("%s", results.report(result, run.directory, images.note))
+    log.info("%s", results.told(result, run.directory, images.note))
     return result
-
-
-def found(cfg: DictConfig) -> "tuple[ImageSet, str]":
-    """The images and their digest."""
-    from alexnet.data.manifest import find  # NumPy with it: --help does without
-
-    cache_dir = Path(cfg.cache_dir).expanduser()
-    return find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
-
-
-def settle(cfg: DictConfig, images: "ImageSet") -> None:
-    """Fills in what follows from the data; raises UserError where the model can't have its classes."""
-    if cfg.model.num_classes is None:
-        cfg.model.num_classes = len(images.classes)
-    check_whole("model.num_classes", cfg.model.num_classes, len(images.classes))
-    cfg.model.crop_size = cfg.data.crop_size
-    if cfg.trainer.max_epochs is not None:
-        check_whole("trainer.max_epochs", cfg.trainer.max_epochs, -1)
 
 
 def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
@@ -70,11 +44,11 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     cfg.run_dir = str(run.directory)
     training.seed(cfg.seed)
     parts = {name: instantiate(cfg[name]) for name in ("model", "optim", "schedule", "augment")}
-    log.info("%s", images)
+    log.log(progress.verbose(), "%s", images)
     if cfg.init_from is not None:
         training.take_over(parts["model"], Path(cfg.init_from).expanduser())
-    cfg.trainer.precision = training.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)
     module, data = training.build(run.config, images, digest, **parts)
+    cfg.trainer.precision = training.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)
     trainer = instantiate(
         cfg.trainer,
         callbacks=[

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor, nn
 from torchvision.utils import make_grid, save_image
 
+from alexnet import progress
 from alexnet.files import replacing
 
 
@@ -100,6 +101,15 @@ class LastCheckpoint(Checkpoint):
 def _flush(trainer: Trainer) -> None:
     for logger in trainer.loggers:
         logger.save()
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's, with the place in the sweep before the epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        if progress.sweep:
+            self.train_progress_bar.set_description(f"{progress.sweep}, epoch {trainer.current_epoch}")
 
 
 class Speed(Callback):

@@ -1,4 +1,7 @@
-"""Response normalisation in compiled code: by the machine's own C++ compiler, built once, or by Triton."""
+"""What torch does slowly, in compiled code: by the machine's own C++ compiler, built once, or by Triton.
+
+Response normalisation on CPU and GPU, and the pixels of a batch on a CPU.
+"""
 
 import ctypes
 import functools
@@ -18,10 +21,13 @@ from torch import Tensor
 
 log = logging.getLogger("alexnet")
 
-SOURCE = Path(__file__).with_name("lrn.cpp")
 SWITCH = "ALEXNET_NATIVE"  # environment variable: 0 leaves all to torch
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fopenmp", "-fPIC", "-std=c++17")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-std=c++17")
 X86_FLAGS = ("-mrecip=all", "-mprefer-vector-width=512")  # GCC's: rsqrt with a Newton step, wide vectors
+SOURCES = {  # and whether it may round in its own way; pixels have to be torch's to the bit
+    Path(__file__).with_name("lrn.cpp"): True,
+    Path(__file__).with_name("pixels.cpp"): False,
+}
 SECONDS = 120  # for the compiler
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -69,6 +75,33 @@ def lrn(activations: Tensor, gradient: Tensor | None, n: int, k: float, alpha: f
     return made
 
 
+def pixels(crops: Tensor, flips: Tensor, mean: Tensor, shifts: Tensor, divisor: float, made: Tensor) -> bool:
+    """Fills made (N, 3, C, C) float32, contiguous, on a CPU; False, and nothing done, if that can't be.
+
+    crops (N, 3, C, C) uint8, flips (N,) bool, mean (3, C, C) and shifts (N, 3) float32 ->
+    (mirrored crops - mean + shifts) / divisor, in torch's very bits.
+    """
+    found = library()
+    inputs = [each.contiguous() for each in (crops, flips, mean, shifts)]
+    if found is None or not _fit(inputs, made.shape):
+        return False
+    places = [each.data_ptr() for each in (*inputs, made)]
+    found.pixels(*places, *made.shape, divisor, torch.get_num_threads())
+    return True
+
+
+def _fit(inputs: list[Tensor], shape: torch.Size) -> bool:
+    """Whether they are those that pixels() names: compiled code takes any address for what it expects."""
+    images, channels, *sides = shape
+    expected = [
+        (torch.uint8, shape),
+        (torch.bool, (images,)),
+        (torch.float32, (channels, *sides)),
+        (torch.float32, (images, channels)),
+    ]
+    return all(each.is_cpu for each in inputs) and expected == [(each.dtype, each.shape) for each in inputs]
+
+
 @functools.cache
 def gpu() -> ModuleType | None:
     """The Triton kernels; None where torch has no Triton."""
@@ -80,23 +113,24 @@ def gpu() -> ModuleType | None:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled source; None, said once, where it can't be had."""
+    """The compiled sources; None, said once, where they can't be had."""
     if os.environ.get(SWITCH) == "0":
         return None
     try:
         loaded = ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError) as error:
-        log.debug("response normalisation by torch's operations, about ten times slower: %s", error)
+        log.debug("response normalisation and pixels by torch's operations, which are slower: %s", error)
         return None
-    pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+    pointer, whole, real, small = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     loaded.lrn.argtypes = [
         *[pointer] * 3,
         *[whole] * 3,
-        *[ctypes.c_int] * 2,
+        *[small] * 2,
         *[whole] * 2,
         *[real] * 2,
     ]
-    loaded.lrn.restype = None
+    loaded.pixels.argtypes = [*[pointer] * 5, *[whole] * 4, real, small]
+    loaded.lrn.restype = loaded.pixels.restype = None
     return loaded
 
 
@@ -104,7 +138,7 @@ def _built() -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         raise FileNotFoundError("no C++ compiler (g++ or clang++) was found")
-    path = _folder() / f"lrn-{_key(compiler)}.so"
+    path = _folder() / f"native-{_key(compiler)}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _compile(compiler, path)
@@ -117,10 +151,12 @@ def _folder() -> Path:
 
 
 def _key(compiler: str) -> str:
-    """Of all that the code depends on: the source, the compiler, the processor."""
+    """Of all that the code depends on: the sources, the flags, the compiler, the processor."""
     processor = Path("/proc/cpuinfo")
     flags = [line for line in _read(processor).splitlines() if line.startswith(("flags", "Features"))][:1]
-    parts = [SOURCE.read_text("utf-8"), compiler, *_flags(compiler), platform.machine(), *flags]
+    parts = [compiler, platform.machine(), *flags]
+    for source in SOURCES:
+        parts += [source.read_text("utf-8"), *_flags(compiler, source)]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -128,18 +164,23 @@ def _read(path: Path) -> str:
     return path.read_text("utf-8") if path.exists() else ""
 
 
-def _flags(compiler: str) -> list[str]:
+def _flags(compiler: str, source: Path) -> list[str]:
+    if not SOURCES[source]:
+        return [*FLAGS]
     gcc = "clang" not in Path(compiler).name and platform.machine() in ("x86_64", "AMD64")
-    return [*FLAGS, *X86_FLAGS] if gcc else [*FLAGS]
+    return [*FLAGS, "-ffast-math", *(X86_FLAGS if gcc else ())]
 
 
 def _compile(compiler: str, path: Path) -> None:
     """OpenMP's functions are left open: they are those that torch has loaded, and its threads."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        objects, made = Path(folder) / "lrn.o", Path(folder) / path.name
-        for command in (
-            [compiler, *_flags(compiler), "-c", str(SOURCE), "-o", str(objects)],
-            [compiler, "-shared", str(objects), "-o", str(made)],
-        ):
-            subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+        objects = {source: str(Path(folder) / f"{source.stem}.o") for source in SOURCES}
+        made = Path(folder) / path.name
+        for source, compiled in objects.items():
+            _call(compiler, *_flags(compiler, source), "-c", str(source), "-o", compiled)
+        _call(compiler, "-shared", *objects.values(), "-o", str(made))
         made.replace(path)
+
+
+def _call(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from alexnet import progress
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
 
@@ -23,6 +24,7 @@ OWN_FILES = (
     "metrics.csv",
     "hparams.yaml",
     "kernels.png",
+    "predictions.npz",
     "train.log",
     "diagnose.csv",
     "diagnose.png",
@@ -73,6 +75,7 @@ class Run:
     hash: str
     directory: Path
     overrides: list[str] = field(default_factory=list)
+    family: str = ""  # the hash but for the seed
 
     @classmethod
     def of(
@@ -81,9 +84,9 @@ class Run:
         """directory None: where the run lies already, under any name, or output_dir/name-hash."""
         digest = run_hash(config, data_digest)
         output_dir = Path(config["output_dir"]).expanduser()
-        found = sorted(output_dir.glob(f"*-{digest}"))
-        own = found[0] if found else output_dir / f"{config['name'] or name}-{digest}"
-        return cls(config, digest, directory or own, overrides)
+        own = lying(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
+        family = run_hash(config | {"seed": None}, data_digest)
+        return cls(config, digest, directory or own, overrides, family)
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
@@ -115,6 +118,12 @@ class Run:
         """Replaces result.json; NaN and infinity become null, which JSON can say."""
         text = json.dumps(_plain(result), indent=2, allow_nan=False, default=str)
         write_atomically(self.directory / RESULT, (text + "\n").encode())
+
+
+def lying(output_dir: Path, digest: str) -> Path | None:
+    """The directory of the run with this hash, under any name."""
+    found = sorted(output_dir.glob(f"*-{digest}"))
+    return found[0] if found else None
 
 
 def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
@@ -165,6 +174,18 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes else "")
+
+
+def line(result: Result, directory: Path) -> str:
+    """The end of a run of a sweep: one line."""
+    errors = {split: result["metrics"].get(f"{split}/top1_error") for split in ("train", "minival", "val")}
+    shown = ", ".join(f"{split} {value:.1f} %" for split, value in errors.items() if value is not None)
+    return f"{result['status']}: top-1 error {shown or 'none'}; {result['seconds']:.0f} s; {directory}"
+
+
+def told(result: Result, directory: Path, note: str) -> str:
+    """The end of a run: a line in a sweep, else a report."""
+    return line(result, directory) if progress.sweep else report(result, directory, note)
 
 
 def report(result: Result, directory: Path, note: str) -> str:

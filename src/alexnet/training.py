@@ -12,11 +12,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
-from alexnet import speed, summary
-from alexnet.callbacks import AtomicCheckpointIO, Interrupted, Kernels, LastCheckpoint, Speed
+from alexnet import progress, speed, summary
+from alexnet.callbacks import AtomicCheckpointIO, Bar, Interrupted, Kernels, LastCheckpoint, Speed
 from alexnet.classifier import Classifier
 from alexnet.cli import explain
 from alexnet.data.augment import Augment
@@ -24,10 +24,17 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
 from alexnet.loggers import close, forget_from, last_metrics
+from alexnet.predictions import PREDICTIONS, Predictions
 from alexnet.results import BEST, LAST, Result, Run, read
 from alexnet.transfer import load_layers
 
 log = logging.getLogger("alexnet")
+
+IGNORED = (  # warnings of Lightning's
+    "Checkpoint directory .* exists and is not empty",
+    "The number of training batches .* is smaller than the logging interval",
+    ".*treespec, LeafSpec.*",  # 2.6 with newer torch
+)
 
 
 def seed(number: int) -> None:
@@ -47,7 +54,7 @@ def build(
     schedule: Any,
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of the config's plain values and the parts made from it."""
-    log.info("%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
+    log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
     return module, ImageData.of(config, images, digest, augment)
 
@@ -60,7 +67,7 @@ def take_over(network: nn.Module, checkpoint: Path) -> None:
 def fast(network: nn.Module, trainer: Any, memory_format: str, compile: bool) -> str:
     """Puts the network into its memory format; gives the precision for lightning.Trainer, and says why."""
     choice = speed.choose(trainer.precision, memory_format, compile, trainer.accelerator)
-    log.info("%s", choice.why)
+    log.log(progress.verbose(), "%s", choice.why)
     speed.apply(network, choice)
     return choice.precision
 
@@ -71,7 +78,7 @@ def plugins() -> list[AtomicCheckpointIO]:
 
 
 def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = True) -> list[Callback]:
-    """last.ckpt, best.ckpt by minival/top1_error, speed, and the kernels' picture."""
+    """last.ckpt, best.ckpt by minival/top1_error, speed, the kernels' picture, and predictions for val."""
     best = ModelCheckpoint(
         run_dir,
         filename=BEST.removesuffix(".ckpt"),
@@ -80,8 +87,9 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
-    shown: list[Callback] = [TQDMProgressBar(leave=True)] if bar else []
-    return [*shown, best, Speed(), Kernels(run_dir / "kernels.png"), last]
+    shown: list[Callback] = [Bar(leave=True)] if bar else []
+    seen = [Kernels(run_dir / "kernels.png"), Predictions(run_dir / PREDICTIONS)]
+    return [*shown, best, Speed(), *seen, last]
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -106,6 +114,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         "status": "interrupted",
         "seconds": earlier,
         "metrics": {},
+        "earlier_errors": _earlier_errors(run),
     }
     run.write(result)
     try:
@@ -124,7 +133,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result["seconds"] = round(earlier + time.perf_counter() - started, 1)
         result |= _outcome(module, trainer, run.directory)
         run.write(result)
-        close(trainer.loggers, failed=result["status"] == "failed")
+        close(trainer.loggers, result)
     return result
 
 
@@ -133,14 +142,17 @@ def _earlier_seconds(run: Run) -> float:
     return float((read(run.directory) or {}).get("seconds", 0)) if resumed else 0.0
 
 
+def _earlier_errors(run: Run) -> list[str]:
+    """Of tries that failed, oldest first."""
+    before = read(run.directory) or {}
+    return [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
+
+
 def _train_and_measure(
     module: Classifier, data: ImageData, trainer: lightning.Trainer, run_dir: Path
 ) -> None:
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings(
-        "ignore", "The number of training batches .* is smaller than the logging interval"
-    )
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 with newer torch
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message)
     last, resume = run_dir / LAST, None
     if last.exists():
         resume = str(last)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet import native
 from alexnet.data.memory import Memory
 from alexnet.data.statistics import Statistics
 from alexnet.errors import check_choice, check_flag, check_range, check_whole
@@ -106,25 +107,32 @@ class Pixels:
 
     def plain(self, crops: Tensor) -> Tensor:
         if crops.device.type == "cpu":
-            return self._room(len(crops)).copy_(crops).sub_(self.mean)
+            count = len(crops)
+            return self._on_cpu(crops, torch.zeros(count, dtype=torch.bool), torch.zeros(count, 3), 1.0)
         return crops.float() - self.mean.to(crops.device)
 
     def augmented(self, crops: Tensor, flips: Tensor, colours: Tensor, divisor: float) -> Tensor:
         """flips (N,) bool, colours (N, 3) -> mirrored, centred, shifted along the components."""
-        shift = (colours @ self.components.to(crops.device).T)[:, :, None, None]  # (N, 3 channels, 1, 1)
+        shifts = colours @ self.components.to(crops.device).T  # (N, 3 channels)
         if crops.device.type == "cpu":
-            return self._one_by_one(crops, flips, shift, divisor)
+            return self._on_cpu(crops, flips, shifts, divisor)
         mirrored = torch.where(flips[:, None, None, None], crops.flip(-1), crops)
-        return (self.plain(mirrored) + shift) / divisor
+        return (self.plain(mirrored) + shifts[:, :, None, None]) / divisor  # (N, 3, 1, 1) for each pixel
 
-    def _one_by_one(self, crops: Tensor, flips: Tensor, shift: Tensor, divisor: float) -> Tensor:
-        """The same numbers, an image at a time, which stays in the processor's cache."""
+    def _on_cpu(self, crops: Tensor, flips: Tensor, shifts: Tensor, divisor: float) -> Tensor:
+        """shifts (N, 3). Both ways give the same bits."""
         made = self._room(len(crops))
-        for image, crop, flip, colour in zip(made, crops, flips.tolist(), shift, strict=True):
+        if not native.pixels(crops, flips, self.mean, shifts, divisor, made):
+            self._one_by_one(crops, flips, shifts, divisor, made)
+        return made
+
+    def _one_by_one(self, crops: Tensor, flips: Tensor, shifts: Tensor, divisor: float, made: Tensor) -> None:
+        """By torch, an image at a time, which stays in the processor's cache."""
+        colours = shifts[:, :, None, None]  # (N, 3, 1, 1)
+        for image, crop, flip, colour in zip(made, crops, flips.tolist(), colours, strict=True):
             image.copy_(crop.flip(-1) if flip else crop).sub_(self.mean).add_(colour)
             if divisor != 1:
                 image.div_(divisor)
-        return made
 
     def _room(self, count: int) -> Tensor:
         if self.memory is None or self.memory.shape[0] < count:
