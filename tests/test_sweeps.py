@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from commands import TIMEOUT, run
+from sweeps import matter
 from tiny import ROOT, overrides
 
 LRN = ("claim=lrn", "scale=demo")
@@ -268,6 +269,13 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], w
     assert not list(tmp_path.rglob("result.json"))
 
 
+def test_what_makes_other_runs_makes_another_index() -> None:
+    other = ["optim.lr=1", "model=alexnet", "+model.changes.x=1", "data.epochs=3", "init_from=a", "data=demo"]
+    same = ["output_dir=a", "data.root=b", "logger=csv", "logger.csv.x=1", "scale.seeds=1", "rerun=true"]
+    same += ["trainer.enable_progress_bar=true", "checkpoint.minutes=1", "callbacks=none", "variant=x"]
+    assert matter([*same, *other]) == other
+
+
 def test_an_output_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refused(train(tmp_path / "file", *LRN), f"{tmp_path}/file is in the way")
@@ -285,10 +293,11 @@ def test_a_failing_run_ends_no_sweep_and_is_tried_again(outputs: Path) -> None:
     assert plan.returncode == 0
     assert re.search(r"optim\.lr=1000000000\.0 +failed, again", plan.stdout)
     assert "2 runs: 1 failed, again, 1 finished" in plan.stdout
-    again = train(outputs, *arguments)
-    assert (again.returncode, trained(again)) == (1, 0)
+    for _ in range(2):
+        again = train(outputs, *arguments)
+        assert (again.returncode, trained(again)) == (1, 0)
     (failed,) = (each for each in results(outputs).values() if each["status"] == "failed")
-    assert failed["earlier_errors"] == [failed["error"]]
+    assert failed["earlier_errors"] == [failed["error"]] * 2
     assert "not a finite number" in failed["error"]
 
 
