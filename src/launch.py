@@ -172,10 +172,16 @@ def explain(error: Exception, config_name: str) -> str:
             return f"A new entry takes a plus: +{match[1].removesuffix('.')}=..., below {', '.join(OPEN)}."
         return f"{match[1]} is no setting.{_near(match[1], keys)}{_siblings(match[1], keys)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        name = error.missing_cfg_file.rsplit("/", 1)
-        near = _near(name[-1], error.options)
-        return f"{'='.join(name)} is not possible: choose {', '.join(error.options)}.{near}"
+        return _no_choice(error.missing_cfg_file, error.options)
+    if match := re.search(r"Could not load '([\w/.-]+)'", text):  # one of a list
+        return _no_choice(match[1], sorted(path.stem for path in (CONF / match[1]).parent.glob("*.yaml")))
     return text if cause is None or str(cause) in text else f"{text}\n{cause}"
+
+
+def _no_choice(path: str, options: Sequence[str]) -> str:
+    name = path.rsplit("/", 1)
+    near = _near(name[-1], options)
+    return f"{'='.join(name)} is not possible: choose {', '.join(options)}.{near}"
 
 
 def _near(name: str, names: Sequence[str]) -> str:
