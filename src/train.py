@@ -46,8 +46,8 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     log.log(progress.verbose(), "%s", images)
     if cfg.init_from is not None:
         training.take_over(parts["model"], Path(cfg.init_from).expanduser())
-    cfg.trainer.precision = training.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)
     module, data = training.build(run.config, images, digest, **parts)
+    cfg.trainer.precision = training.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)
     trainer = instantiate(
         cfg.trainer,
         callbacks=[

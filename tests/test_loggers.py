@@ -1,22 +1,20 @@
 """metrics.csv that goes on, and Weights & Biases without an account."""
 
 import csv
-import json
 import os
-import struct
-import time
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alexnet import callbacks
 from alexnet.errors import UserError
 from alexnet.loggers import ResumableCSVLogger, forget_from, last_metrics, wandb_logger
 from tiny import config
 from train import train
-
-BLOCK = 32768  # bytes of a LevelDB log's block
+from wandb_log import history, logs, no_account, settings, started, summary
 
 
 def write(folder: Path, steps: range) -> None:
@@ -57,53 +55,90 @@ def test_offline_must_be_one_of_three(tmp_path: Path) -> None:
         wandb_logger(tmp_path, offline="maybe")
 
 
-@pytest.mark.filterwarnings("ignore")  # of wandb's own
-def test_wandb_without_an_account_keeps_config_metrics_and_kernels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no netrc
-    result = train(config(tmp_path, "logger=wandb"))
-    records = _written(next(tmp_path.rglob("run-*.wandb")))
-    logged = {key: value for record in records for key, value in _history(record)}
-    assert logged["val/top1_error"] == result["metrics"]["val/top1_error"]
-    assert logged["kernels/conv1/_type"] == "images/separated"
-    settings = {item.key or item.nested_key[0]: item.value_json for r in records for item in r.config.update}
-    settings |= {item.key: item.value_json for r in records for item in r.run.config.update}
-    assert json.loads(settings["optim"])["lr"] == 0.01
+Logged = tuple[Path, Any, list[list[Any]]]
+OF_WANDB = pytest.mark.filterwarnings("ignore")  # its own
 
 
-def _written(path: Path) -> list[Any]:
-    """All records: wandb's own process writes its file a moment after it has said that it is done."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        records = list(_records(path))
-        if any(record.HasField("exit") for record in records):
-            return records
-        time.sleep(0.05)
-    pytest.fail(f"{path} has no end")
+@pytest.fixture(scope="module")
+def of_a_claim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    """A run of a claim's sweep, without an account."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with no_account(folder):
+        result = train(config(folder, "logger=wandb", "variant=lrn/without", "scale=demo", "seed=3"))
+        yield folder, result, logs(folder)
 
 
-def _records(path: Path) -> Iterator[Any]:
-    """wandb's file is a LevelDB log of protobuf records; wandb 0.31 has no reader of it in Python."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, place, parts = path.read_bytes(), 7, b""  # after the head of the file
-    while place + 7 <= len(content):
-        if BLOCK - place % BLOCK < 7:  # too little left for a record's head
-            place += BLOCK - place % BLOCK
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, place)
-        if place + 7 + length > len(content):  # not yet written whole
-            return
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a whole record, or its last part
-            yield Record.FromString(parts)
-            parts = b""
+def rows(folder: Path) -> list[dict[str, str]]:
+    """Of the metrics.csv of the one run below a folder."""
+    (path,) = folder.glob("*/metrics.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def _history(record: Any) -> Any:
-    for item in record.history.item:
-        yield item.key or "/".join(item.nested_key), json.loads(item.value_json)
+@OF_WANDB
+def test_wandb_sums_up_what_the_result_says(of_a_claim: Logged) -> None:
+    _, result, (records,) = of_a_claim
+    found = summary(records)
+    assert {key: found[key] for key in result["metrics"]} == result["metrics"]
+    assert result["metrics"].keys() >= {"val/top1_error", "val/top5_error", "minival/top1_error"}
+    keys = ("status", "seed", "hash", "steps", "epochs", "seconds")
+    assert {key: found[key] for key in keys} == {key: result[key] for key in keys}
+
+
+@OF_WANDB
+def test_wandb_keeps_each_epoch_and_the_kernels(of_a_claim: Logged) -> None:
+    folder, _, (records,) = of_a_claim
+    epochs = [row for row in rows(folder) if row["train/top1_error"]]
+    steps = [row for row in history(records) if "train/top1_error" in row]
+    assert [row["train/top1_error"] for row in steps] == [float(row["train/top1_error"]) for row in epochs]
+    assert [row["trainer/global_step"] for row in steps] == [int(row["step"]) for row in epochs]
+    assert any(row.get("kernels/conv1/_type") == "images/separated" for row in history(records))
+
+
+@OF_WANDB
+def test_wandb_groups_a_claims_runs_by_variant(of_a_claim: Logged) -> None:
+    folder, result, (records,) = of_a_claim
+    head = started(records)
+    (run_dir,) = folder.glob(f"*-{result['hash']}")
+    assert (head.run_id, head.project, head.run_group, head.job_type) == (
+        run_dir.name,
+        "alexnet",
+        "lrn",
+        "without",
+    )
+    assert sorted(head.tags) == ["demo", "lrn"]  # the scale and the data have one name here
+
+
+@OF_WANDB
+def test_wandb_has_the_whole_config(of_a_claim: Logged) -> None:
+    _, result, (records,) = of_a_claim
+    kept = settings(records)
+    assert (kept["seed"], kept["variant"], kept["scale"]["name"]) == (3, "lrn/without", "demo")
+    assert kept["optim"]["lr"] == 0.01
+    assert {key: kept[key] for key in ("data", "model", "schedule")} == {
+        key: result["config"][key] for key in ("data", "model", "schedule")
+    }
+
+
+@OF_WANDB
+def test_wandb_lets_a_stopped_run_go_on_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: Any, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with no_account(tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.Kernels, "on_train_batch_end", interrupt)
+            assert train(config(tmp_path, "logger=wandb"))["status"] == "interrupted"
+        result = train(config(tmp_path, "logger=wandb"))
+        first, second = logs(tmp_path)
+    (run_dir,) = tmp_path.glob(f"*-{result['hash']}")
+    assert {started(each).run_id for each in (first, second)} == {run_dir.name}
+    assert [started(second).run_group, started(second).job_type] == ["", ""]  # by hand: of no claim
+    seen = [
+        row["trainer/global_step"] for row in history(first) + history(second) if "train/loss_step" in row
+    ]
+    assert seen == [int(row["step"]) for row in rows(tmp_path) if row["train/loss_step"]]
+    assert {0, 7} <= set(seen)
+    found = summary(second)
+    assert {key: found[key] for key in result["metrics"]} == result["metrics"]

@@ -44,6 +44,18 @@ def seed_dropout(number: int, device: torch.device) -> None:
         torch.get_device_module(device).manual_seed(number)
 
 
+def leading(logits: Tensor, count: int = 5) -> Tensor:
+    """(N, min(count, classes)) classes of (N, classes) logits, the highest first; of equal ones the lower."""
+    return logits.argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+def ranked(classes: Tensor, num_classes: int) -> Tensor:
+    """(N, num_classes) scores without ties at the top, which order these classes as leading() gave them."""
+    places = torch.arange(classes.shape[1], 0, -1, device=classes.device).expand_as(classes)
+    scores = torch.zeros(len(classes), num_classes, device=classes.device)
+    return scores.scatter_(1, classes, places.to(scores.dtype))
+
+
 class Classifier(lightning.LightningModule):
     """Trains a network on (images (N, 3, C, C), labels (N,)) by softmax cross entropy.
 
@@ -104,8 +116,13 @@ class Classifier(lightning.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._measure("minival", batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure("val", batch)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Gives the leading classes (N, 5), of which the errors are, so that both agree on ties."""
+        images, labels = batch
+        logits = self(images).float()
+        top = leading(logits)
+        self._count("val", functional.cross_entropy(logits, labels), ranked(top, self.num_classes), labels)
+        return top
 
     def on_validation_epoch_start(self) -> None:
         self._reset("minival")
@@ -147,10 +164,13 @@ class Classifier(lightning.LightningModule):
         images, labels = batch
         logits = self(images).float()  # the loss in float32 at any precision
         loss = functional.cross_entropy(logits, labels)
-        for name in MEASURES:
-            seen = (loss.detach(), len(labels)) if name == "loss" else (logits.detach(), labels)
-            self._measured(split, name).update(*seen)
+        self._count(split, loss, logits, labels)
         return loss
+
+    def _count(self, split: str, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+        for name in MEASURES:
+            seen = (loss.detach(), len(labels)) if name == "loss" else (scores.detach(), labels)
+            self._measured(split, name).update(*seen)
 
     def _log(self, split: str) -> None:
         """Once an epoch: Lightning's log() in each step would take longer than a small network's step."""

@@ -54,9 +54,20 @@ class LocallyConnected2d(nn.Module):
         self.bias = nn.Parameter(_uniform(size**2, 1, maps, fan_in=self.fan_in))
 
     def forward(self, maps: Tensor) -> Tensor:
-        seen = functional.unfold(maps, self.kernel, padding=self.padding)  # (N, C * k * k, positions)
-        made = torch.baddbmm(self.bias, seen.permute(2, 0, 1), self.weight)  # (positions, N, maps)
+        made = torch.baddbmm(self.bias, self._seen(maps), self.weight)  # (positions, N, maps)
         return made.permute(1, 2, 0).reshape(-1, made.shape[2], self.size, self.size)  # (N, maps, size, size)
+
+    def _seen(self, maps: Tensor) -> Tensor:
+        """What each position sees: (size * size, N, C * kernel * kernel).
+
+        Slices with the places outermost are copied in long runs: functional.unfold, whose places are
+        innermost and have to be moved outwards after it, takes the layer twice as long on a CPU.
+        """
+        places = functional.pad(maps, [self.padding] * 4).permute(2, 3, 0, 1).contiguous()  # (H, W, N, C)
+        high, wide = (side - self.kernel + 1 for side in places.shape[:2])
+        window = range(self.kernel)
+        parts = [places[y : y + high, x : x + wide] for y in window for x in window]
+        return torch.stack(parts, dim=-1).flatten(3).flatten(0, 1)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, {self.weight.shape[-1]}, kernel={self.kernel}, size={self.size}"

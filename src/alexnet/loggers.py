@@ -1,17 +1,18 @@
 """Loggers that go on where an interrupted run stopped."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from alexnet.errors import check_choice
+from alexnet.account import wandb_mode
 from alexnet.files import replacing
 
 METRICS = "metrics.csv"
+SUMMARY = ("status", "seed", "hash", "epochs", "steps", "seconds")  # of result.json, beside its metrics
 
 
 class _Writer(ExperimentWriter):
@@ -65,28 +66,35 @@ def last_metrics(run_dir: Path) -> dict[str, float]:
     return {key: values[key] for key in sorted(values) if key not in ("epoch", "step")}
 
 
-def wandb_logger(save_dir: str | Path, project: str = "alexnet", offline: str | bool = "auto") -> WandbLogger:
+def wandb_logger(
+    save_dir: str | Path,
+    project: str = "alexnet",
+    offline: str | bool = "auto",
+    variant: str | None = None,
+    tags: Iterable[str | None] = (),
+) -> WandbLogger:
     """A run named and identified as its directory; "auto" is offline where no account is set up.
+
+    variant: CLAIM/VARIANT, the run's group and job type; a run by hand has neither. tags: names, None for
+    one that is not there; of a class ("alexnet.data.sources.Demo") the last part is kept.
 
     Raises UserError for another value of offline.
     """
-    check_choice("logger.wandb.offline", offline, ("auto", True, False))
-    if offline == "auto":
-        offline = not _has_account()
     name = Path(save_dir).name
-    settings: dict[str, Any] = {"id": name, "name": name, "resume": "allow"}
-    settings["mode"] = "offline" if offline else "online"
+    claim, _, job_type = (variant or "").partition("/")
+    labels = [claim, *(each.rpartition(".")[2].lower() for each in tags if each)]
+    settings: dict[str, Any] = {"id": name, "name": name, "resume": "allow", "mode": wandb_mode(offline)}
+    settings |= {"group": claim or None, "job_type": job_type or None}
+    settings["tags"] = [each for each in dict.fromkeys(labels) if each]
     return WandbLogger(project=project, save_dir=save_dir, **settings)
 
 
-def close(loggers: Iterable[Logger], failed: bool) -> None:
-    """Ends what Lightning leaves open: the next run of a sweep must not write into this one's."""
+def close(loggers: Iterable[Logger], result: Mapping[str, Any]) -> None:
+    """Ends what Lightning leaves open: the next run of a sweep must not write into this one's.
+
+    What W&B sums up is what result.json says, also of a run that went on and logged only its second part.
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(failed))
-
-
-def _has_account() -> bool:
-    import wandb
-
-    return wandb.login(prompt=False)
+            logger.experiment.summary.update({**result["metrics"], **{key: result[key] for key in SUMMARY}})
+            logger.experiment.finish(exit_code=int(result["status"] == "failed"))

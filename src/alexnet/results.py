@@ -24,6 +24,7 @@ OWN_FILES = (
     "metrics.csv",
     "hparams.yaml",
     "kernels.png",
+    "predictions.npz",
     "train.log",
     "diagnose.csv",
     "diagnose.png",

@@ -1,4 +1,4 @@
-"""Precision and memory format: what is fast on a device, and why."""
+"""Precision, memory format and compilation: what is fast on a device, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,15 @@ def choose(precision: str, memory_format: str, compile: bool, accelerator: str) 
         precision = "bf16-mixed" if able else "32-true"
     if memory_format == AUTO:
         memory_format = "channels_last" if str(precision).startswith("bf16") else "contiguous"
-    return Choice(precision, memory_format, compile, f"{precision}, {memory_format}: {why}")
+    why = f"{precision}, {memory_format}: {why}; {_of_compiling(compile, on_gpu)}"
+    return Choice(precision, memory_format, compile, why)
+
+
+def _of_compiling(compile: bool, on_gpu: bool) -> str:
+    """conf/train.yaml has the figures."""
+    if on_gpu:
+        return "compiled, as asked" if compile else "not compiled"
+    return "compiled, which gains nothing on a CPU" if compile else "not compiled: no gain on a CPU"
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -24,10 +24,17 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
 from alexnet.loggers import close, forget_from, last_metrics
+from alexnet.predictions import PREDICTIONS, Predictions
 from alexnet.results import BEST, LAST, Result, Run, read
 from alexnet.transfer import load_layers
 
 log = logging.getLogger("alexnet")
+
+IGNORED = (  # warnings of Lightning's
+    "Checkpoint directory .* exists and is not empty",
+    "The number of training batches .* is smaller than the logging interval",
+    ".*treespec, LeafSpec.*",  # 2.6 with newer torch
+)
 
 
 def seed(number: int) -> None:
@@ -71,7 +78,7 @@ def plugins() -> list[AtomicCheckpointIO]:
 
 
 def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = True) -> list[Callback]:
-    """last.ckpt, best.ckpt by minival/top1_error, speed, and the kernels' picture."""
+    """last.ckpt, best.ckpt by minival/top1_error, speed, the kernels' picture, and predictions for val."""
     best = ModelCheckpoint(
         run_dir,
         filename=BEST.removesuffix(".ckpt"),
@@ -81,7 +88,8 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     shown: list[Callback] = [Bar(leave=True)] if bar else []
-    return [*shown, best, Speed(), Kernels(run_dir / "kernels.png"), last]
+    seen = [Kernels(run_dir / "kernels.png"), Predictions(run_dir / PREDICTIONS)]
+    return [*shown, best, Speed(), *seen, last]
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -125,7 +133,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result["seconds"] = round(earlier + time.perf_counter() - started, 1)
         result |= _outcome(module, trainer, run.directory)
         run.write(result)
-        close(trainer.loggers, failed=result["status"] == "failed")
+        close(trainer.loggers, result)
     return result
 
 
@@ -143,11 +151,8 @@ def _earlier_errors(run: Run) -> list[str]:
 def _train_and_measure(
     module: Classifier, data: ImageData, trainer: lightning.Trainer, run_dir: Path
 ) -> None:
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings(
-        "ignore", "The number of training batches .* is smaller than the logging interval"
-    )
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 with newer torch
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message)
     last, resume = run_dir / LAST, None
     if last.exists():
         resume = str(last)

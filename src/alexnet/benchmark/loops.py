@@ -33,13 +33,7 @@ CLASSES, SIDE = 10, 32
 STD = {"conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "default": 0.1}  # as cuda-convnet's example 80sec
 RATES = {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.004}
 
-IGNORED = (  # as alexnet.training does
-    "Checkpoint directory .* exists and is not empty",
-    "The number of training batches .* is smaller than the logging interval",
-    "The .* does not have many workers",
-    "GPU available but not used",
-    ".*treespec, LeafSpec.*",
-)
+IGNORED = (*training.IGNORED, "GPU available but not used")
 
 
 def network() -> AlexNet:

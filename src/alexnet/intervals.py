@@ -1,0 +1,77 @@
+"""Confidence intervals of means, the region that they are to lie in, and how many values that takes."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE, POWER, MOST = 0.95, 0.8, 1000
+FAR = 100.0  # standard errors from which on an interval is clear of the region's end
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Of a mean, at 95 %."""
+
+    low: float
+    high: float
+
+
+class Region(NamedTuple):
+    """Where an effect is to lie, without its ends; high may be infinite."""
+
+    low: float
+    high: float
+
+    def holds(self, intervals: Sequence[Interval]) -> bool:
+        """All of them; there must be one."""
+        below_high = all(each.high < self.high or self.high == math.inf for each in intervals)
+        return bool(intervals) and below_high and all(each.low > self.low for each in intervals)
+
+    def is_beside(self, intervals: Sequence[Interval]) -> bool:
+        """All of them, on one side."""
+        below, above = (
+            (each.high < self.low for each in intervals),
+            (each.low > self.high for each in intervals),
+        )
+        return bool(intervals) and (all(below) or all(above))
+
+
+def interval(values: Floats) -> Interval | None:
+    """Of the mean of (n,) values, by Student's t: a point where all are the same, None for less than two.
+
+    scipy's ttest_1samp has the same interval, but warns and gives NaN where the spread is 0 or nearly so.
+    """
+    if len(values) < 2:
+        return None
+    mean = float(values.mean())
+    half = stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
+    return Interval(mean - float(half), mean + float(half))
+
+
+def power(n: NDArray[np.int64], region: Region, effect: float, std: float) -> Floats:
+    """Probability that the interval of n normal values is clear of both ends of the region.
+
+    effect, std: of the values. Within a region with two ends it is a lower bound (Bonferroni's): exact values
+    need Owen's Q, which scipy lacks.
+    """
+    edge = stats.t.isf((1 - CONFIDENCE) / 2, n - 1)
+    low, high = (np.clip((effect - end) * np.sqrt(n) / std, -FAR, FAR) for end in region)
+    # no cdf: scipy's gives NaN far out on the other side
+    over_low, under_low = stats.nct.sf(edge, n - 1, low), stats.nct.sf(edge, n - 1, -low)
+    over_high, under_high = stats.nct.sf(edge, n - 1, high), stats.nct.sf(edge, n - 1, -high)
+    within = np.maximum(over_low + under_high - 1, 0)
+    return np.asarray(within + under_low + over_high)
+
+
+def values_needed(region: Region, effect: float, std: float) -> int | None:
+    """The least n, from 2 on, at which power() is 80 %; None beyond 1000 or where nothing varies."""
+    if std == 0:
+        return None
+    n = np.arange(2, MOST + 1)
+    enough = np.flatnonzero(power(n, region, effect, std) >= POWER)
+    return int(n[enough[0]]) if len(enough) else None
