@@ -1,0 +1,48 @@
+"""The report's table as Markdown, short enough for a README."""
+
+import re
+from collections.abc import Sequence
+
+from alexnet.report.collect import Row
+from alexnet.report.words import drawn, interval, number, phrase, scale, sides, summary, unfinished
+
+HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
+
+
+def render(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """What each scale came to, a table with a row for each comparison, and what was left out."""
+    lines = [f"- {_safe(line)}" for line in summary(rows)]
+    lines += ["", _line(HEAD), _line(["---"] * len(HEAD)), *(_line(_cells(row)) for row in rows)]
+    lines += ["", "Mean ± standard deviation (runs). Intervals: over seeds, and over images where so named."]
+    return "\n".join([*lines, *([""] * bool(notes)), *(f"- {_safe(note)}" for note in notes)]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(row: Row) -> list[str]:
+    own = row.judgement
+    more = f", about {own.more_seeds} more seed{'s' * (own.more_seeds > 1)}" if own.more_seeds else ""
+    warnings = "; ".join(each for each in (drawn(row.sweep), unfinished(row)) if each)
+    cells = [row.claim.section, row.claim.name, phrase(row.comparison)]
+    cells += [f"{row.sweep.name}: {scale(row.sweep)}"]
+    cells += [", ".join(f"{name} {spread}" for name, spread in sides(row)), _difference(row)]
+    cells += [_given(row.comparison.paper), _given(row.comparison.source)]
+    return [_safe(each) for each in [*cells, f"{own.verdict}{more}{f' ({warnings})' * bool(warnings)}"]]
+
+
+def _difference(row: Row) -> str:
+    own = row.judgement
+    seeds, images = interval(own.low, own.high), interval(own.image_low, own.image_high)
+    found = [*([seeds] if seeds else []), *([f"images {images}"] if images else [])]
+    return "≥ " * own.bound + number(own.mean) + (f" ({'; '.join(found)})" if found else "")
+
+
+def _given(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _safe(text: str) -> str:
+    """What Markdown would take for its own."""
+    return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))

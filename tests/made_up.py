@@ -1,0 +1,103 @@
+"""Made-up sweeps for tests of the report: nothing here was trained, and no figure means anything."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+SCALES: dict[str, dict[str, Any]] = {
+    "demo": {"name": "demo", "seeds": 3, "about": "drawn images, 67 px, 2 epochs", "papers": False},
+    "paper": {"name": "paper", "seeds": 3, "about": "ILSVRC-2012, 90 epochs", "papers": True},
+}
+CLASSES = 10
+
+
+def claim(folder: Path, name: str, variants: Sequence[str], compare: Sequence[Any], **more: Any) -> None:
+    """A claim file, whose variants switch nothing that exists."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {"section": "P 3.3", "sentence": f"Made-up sentence of {name}.", "cost": "none"}
+    plain |= {"command": f"python src/train.py claim={name}", "base": variants[0], "about": ["model.made_up"]}
+    plain |= {"variants": {each: [f"model.made_up={each}"] for each in variants}, "compare": list(compare)}
+    OmegaConf.save(OmegaConf.create(plain | more), folder / f"{name}.yaml")
+
+
+def index(
+    outputs: Path, name: str, scale: str, runs: Mapping[str, Mapping[int, str]], *settings: str
+) -> None:
+    """As a claim's sweep writes it. runs: variant -> seed -> hash."""
+    (outputs / "claims").mkdir(parents=True, exist_ok=True)
+    plain = {"claim": name, "scale": SCALES[scale], "settings": settings, "runs": runs}
+    (outputs / "claims" / f"{name}-{scale}{len(settings) or ''}.json").write_text(json.dumps(plain))
+
+
+def digest(*parts: object) -> str:
+    """Eight hex digits for a run's name."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=4).hexdigest()
+
+
+def run(
+    outputs: Path,
+    hashed: str,
+    seed: int,
+    error: float,
+    status: str = "completed",
+    drawn: bool = False,
+    epochs: int = 3,
+    images: int = 200,
+    **model: Any,
+) -> Path:
+    """A run's directory: training error falls to half of error, val top-1 error is near to error."""
+    where = outputs / f"made_up-{hashed}"
+    where.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    wrong = rng.permutation(images) < round(error / 100 * images)
+    metrics = {
+        "val/top1_error": 100 * float(wrong.mean()),
+        "val/top5_error": error / 4,
+        "train/top1_error": error / 2,
+    }
+    config = {"seed": seed, "model": {"made_up": 1, **model}, "data": {"epochs": epochs}}
+    result = {"hash": hashed, "seed": seed, "status": status, "metrics": metrics, "config": config}
+    result |= {"data": {"name": "made up", "drawn": drawn, "fingerprint": f"of {drawn}"}}
+    result |= {"steps": 10 * epochs, "epochs": epochs, "seconds": 1.5}
+    (where / "result.json").write_text(json.dumps(result))
+    _curve(where / "metrics.csv", error / 2, epochs)
+    _predictions(where / "predictions.npz", wrong, rng)
+    return where
+
+
+def _curve(path: Path, end: float, epochs: int) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "step", "train/loss_step", "train/top1_error"])
+        for epoch in range(epochs):
+            writer.writerow([epoch, 10 * epoch + 4, 2.0, ""])
+            writer.writerow([epoch, 10 * epoch + 9, "", round(end + (90 - end) * 0.5 ** (epoch + 1), 3)])
+
+
+def _predictions(path: Path, wrong: Any, rng: np.random.Generator) -> None:
+    labels = rng.integers(0, CLASSES, len(wrong)).astype(np.uint16)
+    top5 = (labels[:, None] + np.arange(5) + wrong[:, None]) % CLASSES
+    np.savez_compressed(
+        path, index=np.arange(len(wrong), dtype=np.int32), labels=labels, top5=top5.astype(np.uint16)
+    )
+
+
+def sweep(
+    outputs: Path, name: str, scale: str, errors: Mapping[str, Sequence[float]], *settings: str, **more: Any
+) -> dict[str, dict[int, str]]:
+    """An index and finished runs: a variant's errors are those of seeds 0, 1 ..."""
+    runs = {
+        variant: {seed: digest(name, scale, settings, variant, seed) for seed in range(len(own))}
+        for variant, own in errors.items()
+    }
+    index(outputs, name, scale, runs, *settings)
+    for variant, own in errors.items():
+        for seed, error in enumerate(own):
+            run(outputs, runs[variant][seed], seed, error, drawn=scale == "demo", **({"of": name} | more))
+    return runs

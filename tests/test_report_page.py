@@ -1,0 +1,260 @@
+"""The report's page: sound HTML, nothing from a network, and in Chromium what a person would see and do."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from html import unescape
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+import made_up
+from alexnet.report import write
+from alexnet.report.page import COLUMNS
+from tiny import ROOT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BAD = "<script>document.title = 'taken over'</script>"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+CLAIMS = {"lrn": "P 3.3", "relu": "P 3.1", "headline": "P 10", "untried": "P 4.2"}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outputs, claims = tmp_path_factory.mktemp("outputs"), tmp_path_factory.mktemp("claims")
+    lrn = {"of": "without", "minus": "with", "paper": 1.4, "source": 1.37}
+    compare: dict[str, Any] = {"lrn": [lrn, lrn | {"metric": "val/top5_error", "paper": 1.2}]}
+    compare["relu"] = [{"of": "tanh", "minus": "relu", "kind": "ratio", "metric": "steps_to", "level": 25}]
+    compare["headline"] = [{"of": "net", "kind": "value", "paper": 40.7}]
+    compare["untried"] = [{"of": "off", "minus": "on", "says": f'"it" & {BAD}'}]
+    variants = {
+        "lrn": ["with", "without"],
+        "relu": ["relu", "tanh"],
+        "headline": ["net"],
+        "untried": ["on", "off"],
+    }
+    for name, section in CLAIMS.items():
+        sentence = f"Made-up sentence {BAD}"
+        made_up.claim(claims, name, variants[name], compare[name], section=section, sentence=sentence)
+    made_up.sweep(outputs, "lrn", "demo", {"with": [60.0, 61.0], "without": [61.0, 62.5]}, f"name={BAD}")
+    made_up.sweep(outputs, "lrn", "paper", {"with": [40.0, 41.0, 43.5], "without": [44.0, 45.5, 46.0]})
+    made_up.sweep(outputs, "relu", "paper", {"relu": [30.0, 32.0], "tanh": [45.0, 46.0]}, epochs=8)
+    made_up.sweep(outputs, "headline", "paper", {"net": [40.5, 40.6, 40.8]}, images=1000)
+    made_up.index(outputs, "untried", "paper", {"on": {}, "off": {"0": "0badf00d"}})
+    return write(outputs, outputs / "report", claims).page
+
+
+class _Reader(HTMLParser):
+    """Follows which elements are open, and keeps attributes, texts and ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, *names: str) -> list[str]:
+        return [value for _, name, value in self.attributes if name in names]
+
+
+@pytest.fixture(scope="module")
+def read(page: Path) -> _Reader:
+    reader = _Reader()
+    reader.feed(page.read_text("utf-8"))
+    reader.close()
+    assert not reader.open
+    return reader
+
+
+def test_ids_are_unique_and_links_lead_to_them(read: _Reader) -> None:
+    ids = read.values("id", "aria-labelledby")
+    assert len(set(read.values("id"))) == len(read.values("id"))
+    assert {*read.values("aria-labelledby")} <= {*ids}
+    links = read.values("href")
+    assert {link.removeprefix("#") for link in links} == {f"claim-{name}" for name in CLAIMS}
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Path, read: _Reader) -> None:
+    text = re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", page.read_text("utf-8"))
+    assert not re.search(r"https?:|//\w|url\(|@import|<link|<iframe|fetch\(|XMLHttp", text)
+    sources = read.values("src", "srcset", "data", "poster", "background")
+    assert len(sources) == 1 + 4  # the forest, and curves of each sweep that has runs
+    assert all(each.startswith("data:image/svg+xml;base64,") for each in sources)
+    for each in sources:
+        root = ElementTree.fromstring(base64.b64decode(each.partition(",")[2]))
+        used = [value for node in root.iter() for name, value in node.attrib.items() if name.endswith("href")]
+        assert all(value.startswith("#") for value in used)
+
+
+def test_names_and_sentences_are_escaped(page: Path, read: _Reader) -> None:
+    text = page.read_text("utf-8")
+    assert BAD not in text
+    assert unescape(text).count(BAD) > len(CLAIMS)
+    assert sum(tag == "script" for tag in re.findall(r"<(\w+)", text)) == 1
+
+
+def test_each_row_has_a_cell_and_a_label_for_each_column(page: Path, read: _Reader) -> None:
+    labels = read.values("data-label")
+    assert labels == list(COLUMNS) * 7
+    assert read.values("role").count("columnheader") == len(COLUMNS)
+
+
+def test_verdict_scale_why_and_command_are_told_in_words(page: Path) -> None:
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", page.read_text("utf-8"))).split())
+    for words in (
+        "drawn images, 67 px, 2 epochs, changed by name=",
+        "not the paper's scale",
+        "on drawn images: says nothing about the paper",
+        "not measured",
+        "ILSVRC-2012, 90 epochs",
+        "python src/train.py claim=relu",
+        "0 of 1 run finished, 1 missing",
+        "Asked for: a ratio above 1.",
+    ):
+        assert words in text
+
+
+def test_the_templates_are_part_of_the_package() -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    folder = ROOT / "src" / "alexnet" / "report"
+    kept = {path for pattern in named["alexnet.report"] for path in folder.glob(pattern)}
+    assert kept == {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
+
+
+def _seen(page: Path, script: str, size: int = 1280) -> Any:
+    """What a script finds as it runs in the page, in a frame as wide as given: Chromium's own windows
+    are never narrower than 500 pixels.
+    """
+    frame = page.with_name(f"frame{size}.html")
+    look = f"const page = frame.contentDocument, view = frame.contentWindow; {script}"
+    frame.write_text(
+        f"<iframe id=frame src={page.name} style='width:{size}px;height:900px;border:0'></iframe>"
+        "<pre id=seen></pre>"
+        f"<script>onload = () => {{ const find = () => {{ {look} }};"
+        "seen.textContent = JSON.stringify(find()) }</script>"
+    )
+    call = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    call += [f"--user-data-dir={page.parent / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
+    done = subprocess.run([*call, frame.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r"<pre id=\"seen\">(.*?)</pre>", done.stdout, re.S)
+    assert found, done.stderr
+    return json.loads(unescape(found[1]))
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+SORT = """
+const heads = [...page.querySelectorAll('.sortable th')], states = [];
+const rows = () => [...page.querySelectorAll('.sortable tbody tr')];
+const look = () => states.push({
+  cells: rows().map((row) => [...row.cells].map((cell) => cell.dataset.sort)),
+  sorted: heads.map((head) => head.getAttribute('aria-sort')),
+});
+look();
+heads.forEach((head) => [0, 1].forEach(() => { head.querySelector('button').click(); look(); }));
+return states;
+"""
+
+
+def _ascending(cells: Sequence[str]) -> bool:
+    """Numbers as numbers, words as words, and nothing last."""
+    filled = [cell for cell in cells if cell]
+    try:
+        keys: list[Any] = [float(cell) for cell in filled]
+    except ValueError:
+        keys = filled
+    return all(a <= b for a, b in pairwise(keys)) and not any(cells[len(filled) :])
+
+
+@needs_chromium
+def test_a_click_sorts_and_another_turns_it_round(page: Path) -> None:
+    start, *states = _seen(page, SORT)
+    assert start["sorted"] == [None] * len(COLUMNS)
+    assert any(not _ascending([row[column] for row in start["cells"]]) for column in range(len(COLUMNS)))
+    for number, state in enumerate(states):
+        column, down = divmod(number, 2)
+        cells = [row[column] for row in state["cells"]]
+        filled = [cell for cell in cells if cell]
+        assert sorted(state["cells"]) == sorted(start["cells"])
+        assert _ascending([*filled[::-1], *cells[len(filled) :]] if down else cells), (COLUMNS[column], cells)
+        told = [None] * len(COLUMNS)
+        told[column] = "descending" if down else "ascending"  # type: ignore[call-overload]
+        assert state["sorted"] == told
+
+
+KEYS = """
+const able = [...page.querySelectorAll('a[href], button, [tabindex]')].filter((each) => each.tabIndex >= 0);
+const missed = able.filter((each) => { each.focus(); return page.activeElement !== each; });
+const blank = [...page.images].filter((each) => each.naturalWidth < 100);
+return { buttons: page.querySelectorAll('th button').length, able: able.length, missed: missed.length,
+         title: page.title, blank: blank.length };
+"""
+
+
+@needs_chromium
+def test_keys_reach_all_that_a_mouse_does_and_figures_show(page: Path) -> None:
+    found = _seen(page, KEYS)
+    assert found["buttons"] == len(COLUMNS)
+    assert found["able"] > found["buttons"]
+    assert found["missed"] == found["blank"] == 0
+    assert found["title"] == "AlexNet, its claims rerun"
+
+
+WIDE = """
+const inside = (each) => { for (let up = each; up; up = up.parentElement) {
+  if (['auto', 'scroll'].includes(view.getComputedStyle(up).overflowX)) return true; } return false; };
+const right = page.documentElement.clientWidth;
+const out = [...page.body.querySelectorAll('*')].filter(
+  (each) => each.getBoundingClientRect().right > right + 1 && !inside(each));
+const wide = page.documentElement.scrollWidth;
+return { page: wide, view: view.innerWidth, out: out.map((each) => each.outerHTML) };
+"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("size", [320, 390, 768, 1280])
+def test_the_page_never_scrolls_sideways(page: Path, size: int) -> None:
+    found = _seen(page, WIDE, size)
+    assert (found["view"], found["out"]) == (size, [])
+    assert found["page"] <= size
+
+
+CONTRAST = """
+const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = (rgb) => {
+  const [r, g, b] = rgb.map((v) => linear(v / 255)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const back = (each) => { for (let up = each; up; up = up.parentElement) {
+  const found = parse(view.getComputedStyle(up).backgroundColor); if (found.length < 4) return found; } };
+const words = [...page.querySelectorAll('h1, p, small, a, th, td, .verdict, button, code, figcaption')];
+const ratios = words.map((each) => {
+  const pair = [parse(view.getComputedStyle(each).color), back(each)].map(light);
+  return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05); });
+return { least: Math.min(...ratios), page: back(page.body) };
+"""
+
+
+@needs_chromium
+def test_words_stand_out_from_what_is_behind_them_light_and_dark(page: Path) -> None:
+    text, backs = page.read_text("utf-8"), []
+    for name, query in (("light", "not all"), ("dark", "all")):
+        own = page.with_name(f"{name}.html")
+        own.write_text(text.replace("@media (prefers-color-scheme: dark)", f"@media {query}"), "utf-8")
+        found = _seen(own, CONTRAST)
+        assert found["least"] >= 4.5  # WCAG 2.2, 1.4.3
+        backs.append(sum(found["page"]))
+    assert backs[0] > 700 > 100 > backs[1]
