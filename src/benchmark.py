@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -17,6 +18,8 @@ def benchmark(cfg: DictConfig) -> str:
     from alexnet.benchmark import report
 
     check_choice("format", cfg.format, FORMATS)
+    if cfg.read is not None:
+        return report.markdown(Path(cfg.read).expanduser())
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
         device, rows = report.run(cfg.suite, cfg.rounds, cfg.quick, cfg.device, cfg.data.root)
     return report.as_json(device, rows) if cfg.format == "json" else report.text(device, rows)

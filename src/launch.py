@@ -22,14 +22,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alexnet import cli
+from alexnet import cli, progress
 from alexnet.cli import friendly
 from alexnet.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
-PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from")  # how keys end whose values are paths
+PATHS = (
+    "root",
+    "dir",
+    "checkpoint",
+    "images",
+    "pack",
+    "init_from",
+    "read",
+)  # how keys end whose values are paths
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
-SWEEPS = re.compile(r"claim=(?!null$).+|dry_run=true", re.S)
+SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
+MULTIRUN = ("-m", "--multirun")
+OTHERWISE = ("-c", "-i", "-r", "-s", "-h", "--cfg", "--info", "--run", "--shell", "--help", "--hydra-help")
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
 
@@ -41,12 +51,19 @@ def run(main: Callable[[], object], config_name: str) -> None:
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
-    if any(SWEEPS.fullmatch(argument) for argument in sys.argv[1:]):
-        sys.argv.insert(1, "--multirun")  # a claim's runs are a sweep, and sweeps have plans
-    sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
-    sys.argv[1:] = [quoted(every_claim(argument), sweep) for argument in sys.argv[1:]]
+    sys.argv[1:] = arranged(sys.argv[1:])
     with _told(config_name):
         main()
+
+
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """As Hydra wants them: --multirun first, which a claim implies; paths in quotes; no claim=null."""
+    rest = [each for each in arguments if each not in (*MULTIRUN, "claim=null", "scale=null")]
+    otherwise = any(each.startswith(OTHERWISE) for each in rest)
+    # a claim's runs are a sweep, and sweeps have plans
+    implied = any(SWEEPS.fullmatch(each) for each in rest) and not otherwise
+    sweep = implied or not set(MULTIRUN).isdisjoint(arguments)
+    return ["--multirun"] * sweep + [quoted(every_claim(each), sweep) for each in rest]
 
 
 @contextmanager
@@ -56,7 +73,8 @@ def task() -> Iterator[None]:
     A run of a sweep leaves its errors to the sweep, which may go on.
     """
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        yield
+        with progress.of_sweep(f"run {HydraConfig.get().job.num + 1}"):
+            yield
         return
     with _told():
         yield
@@ -148,6 +166,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{text}\nTo sweep over the values, put -m before the settings."
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         keys = _keys(config_name)
+        if match[1] in keys:
+            return f"{match[1]} is no setting of what was chosen beside it."
         if any(match[1] == each or match[1].startswith(f"{each}.") for each in OPEN):
             return f"A new entry takes a plus: +{match[1].removesuffix('.')}=..., below {', '.join(OPEN)}."
         return f"{match[1]} is no setting.{_near(match[1], keys)}{_siblings(match[1], keys)}"

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet import results
-from alexnet.errors import check_flag, check_range, check_whole
+from alexnet.errors import UserError, check_flag, check_range, check_whole
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -19,6 +19,14 @@ def checked(cfg: DictConfig) -> None:
         check_flag(key, cfg[key])
     check_whole("seed", cfg.seed, 0)
     check_range("seed", cfg.seed, 0, 2**32)
+
+
+def alone(cfg: DictConfig) -> None:
+    """Raises UserError for what is a sweep, in a run: another sweeper than ours knows nothing of it."""
+    claim = cfg.get("claim")  # claim=null leaves no key
+    if claim or cfg.dry_run:
+        asked = "claim=NAME" if claim else "dry_run=true"
+        raise UserError(f"{asked} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
 
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":

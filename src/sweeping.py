@@ -3,10 +3,9 @@
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
@@ -28,7 +27,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     """Plans, trains and tells; raises UserError if runs failed, with what to do."""
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     finder = sweeps.Finder(partial(loader.load_sweep_config, cfg), cfg.dry_run)
-    jobs = [finder.job(*each) for each in sweeps.asked(overrides, cfg)]
+    jobs = [finder.job(*each) for each in sweeps.jobs(overrides, cfg, finder)]
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
     minutes = OmegaConf.select(cfg, "scale.minutes")
@@ -36,7 +35,8 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if cfg.dry_run:
         return []
     launch.honour_sweep_dir(cfg, cfg.hydra)
-    _write_indexes(jobs, cfg, sweeps.settings(overrides))
+    output_dir = Path(cfg.output_dir).expanduser()
+    _write_indexes(jobs, finder, output_dir, sweeps.matter(sweeps.settings(overrides)))
     returned = _train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
@@ -51,6 +51,8 @@ def _train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> di
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
     if not isinstance(launcher, BasicLauncher):
         found = launcher.launch([job.overrides for job in todo], initial_job_idx=0) if todo else []
+        for job, each in zip(todo, found, strict=True):
+            _tell_failure(job, each)
         return {job.key: each for job, each in zip(todo, found, strict=True)}
     started, returned = time.monotonic(), {}
     for number, job in enumerate(todo):
@@ -80,21 +82,40 @@ def _tell_failure(job: Job, returned: JobReturn) -> None:
     message = explain(error)
     if message is None:
         traceback.print_exception(error)
-    print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}\nthe sweep goes on", flush=True)
+    print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
 
 
-def _write_indexes(jobs: Sequence[Job], cfg: DictConfig, settings: Sequence[str]) -> None:
-    if OmegaConf.select(cfg, "scale.name") is None or not jobs[0].overrides[-2].startswith("variant="):
-        return
-    scale: Any = OmegaConf.to_container(cfg.scale)
-    more = sweeps.matter(settings)
-    for name in dict.fromkeys(job.row.partition("/")[0] for job in jobs):
+def _write_indexes(jobs: Sequence[Job], finder: sweeps.Finder, output_dir: Path, more: list[str]) -> None:
+    for name in _claims(jobs):
         own = [job for job in jobs if job.row.startswith(f"{name}/")]
-        plan.write_index(Path(cfg.output_dir).expanduser(), name, scale, more, own)
+        plan.write_index(output_dir, name, finder.scale(own[0].overrides), more, own)
+
+
+def _claims(jobs: Iterable[Job]) -> list[str]:
+    """Whose jobs these are; none if they were asked for by hand."""
+    return list(
+        dict.fromkeys(job.row.partition("/")[0] for job in jobs if f"variant={job.row}" in job.overrides)
+    )
 
 
 def _tell(jobs: Sequence[Job], cfg: DictConfig) -> None:
-    print(f"\n{plan.ends(jobs)}", flush=True)
+    """The report on claims, the table of other sweeps."""
+    names = _claims(jobs)
+    if not names:
+        print(f"\n{plan.ends(jobs)}", flush=True)
+        return
+    from alexnet import report  # late: with scipy and matplotlib
+
+    output_dir = Path(cfg.output_dir).expanduser()
+    written = report.write(output_dir, output_dir / "report", sweeps.CLAIMS, names)
+    print(f"\n{written.text}\n{written.page}", flush=True)
+    if "wandb" in cfg.logger:
+        from alexnet.wandb_claims import log_claim
+
+        for name in names:
+            rows = [row for row in written.rows if row["claim"] == name]
+            where = (output_dir, name, cfg.scale.name, rows, written.page)
+            log_claim(*where, cfg.logger.wandb.offline, cfg.logger.wandb.project)
 
 
 def _refuse_failed(jobs: Sequence[Job], returned: dict[str, JobReturn]) -> None:

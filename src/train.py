@@ -23,6 +23,7 @@ log = logging.getLogger("alexnet")
 def train(cfg: DictConfig) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start."""
     locate.checked(cfg)
+    locate.alone(cfg)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = locate.images_of(cfg)
     run = locate.run_of(cfg, images, digest, *launch.asked())

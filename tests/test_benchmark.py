@@ -84,10 +84,14 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_the_config_has_the_settings_of_the_suites_and_no_others() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("benchmark")
-    assert set(cfg) == {"suite", "rounds", "device", "quick", "format", "data"}
+    assert set(cfg) == {"suite", "rounds", "device", "quick", "read", "format", "data"}
     assert (cfg.suite, cfg.device, cfg.format, cfg.data.root) == ("all", "auto", "text", None)
     assert set(NAMES) == set(report.SUITES)
-    assert {name for name, (kind, _) in report.GOALS.items() if kind == report.AT_MOST} == {"start/help"}
+    assert {name for name, (kind, _) in report.GOALS.items() if kind == report.AT_MOST} == {
+        "start/help",
+        "lrn/floor",
+        "step/lrn_cost",
+    }
     assert set(report.GOALS) <= {f"{suite}/{name}" for suite, names in NAMES.items() for name in names}
 
 
@@ -121,7 +125,7 @@ def test_a_ratio_is_paired_by_round() -> None:
 def test_goals_are_compared_with_the_ratio(ratio: float, told: str) -> None:
     row = timing.fixed("data/pack_uint8_1_thread", ratio, "told", 1.0, "images/s")
     assert report.goal(row) == f"at least 100: {told}"
-    assert report.goal(replace(row, name="lrn/conv1")) == ""
+    assert report.goal(replace(row, name="step/bytes")) == ""
     assert report.goal(replace(row, name="start/help", ratio=ratio / 25)) == (
         f"at most 4: {'yes' if ratio <= 100 else 'no'}"
     )
@@ -133,6 +137,18 @@ def test_the_table_has_a_line_for_each_row() -> None:
     assert lines[0].startswith("a device.")
     assert all(sum(line.startswith(row.name) for line in lines) == 1 for row in rows)
     assert "1,234" in lines[3]
+
+
+def test_kept_json_becomes_a_table_for_the_readme(tmp_path: Path) -> None:
+    row = timing.Row("lrn/floor", 1.9, 1.8, 2.0, "a product", 0.5, "ms")
+    file = tmp_path / "kept.json"
+    file.write_text(report.as_json("a device", [row]))
+    head, _, line = report.markdown(file).splitlines()
+    assert head.startswith("| a device, torch ")
+    assert line == "| `lrn/floor` | 1.9 (1.8 to 2) | at most 5: yes | 0.5 ms | a product |"
+    file.write_text("[]")
+    with pytest.raises(UserError, match="no JSON of this benchmark"):
+        report.markdown(file)
 
 
 def test_one_core_is_given_back() -> None:

@@ -210,6 +210,11 @@ def test_runs_that_never_arrive_give_a_lower_bound(tmp_path: Path, epochs: list[
     assert "at least" in found.why
 
 
+def test_the_other_side_may_arrive_in_its_first_epoch(tmp_path: Path) -> None:
+    found = judge(RATIO, paced(tmp_path / "tanh", [60, 66, 54]), paced(tmp_path / "relu", [1, 1, 1]))
+    assert (found.verdict, found.bound, found.high) == ("reproduced", True, math.inf)
+
+
 def test_no_ratio_without_its_lower_side(tmp_path: Path) -> None:
     late = paced(tmp_path / "late", [20, 20, 20], level_reached=False)
     fine = paced(tmp_path / "fine", [60, 66, 54])
@@ -268,6 +273,14 @@ def test_sampling_error_of_a_value_is_the_binomial_one(tmp_path: Path) -> None:
     found = judge(VALUE, predicted(tmp_path, [0.4, 0.4, 0.4]), {})
     half = 1.96 * 100 * (0.4 * 0.6 / 400) ** 0.5
     assert (found.image_low, found.image_high) == pytest.approx((40 - half, 40 + half), abs=0.05)
+
+
+def test_predictions_are_those_of_the_end(tmp_path: Path) -> None:
+    made = predicted(tmp_path, [0.5, 0.6])
+    for each in made.values():
+        run(each.directory, [80, 70])
+    early = Comparison("a", kind="value", paper=50.5, metric="minival/top1_error", epoch=1)
+    assert judge(early, made, {}).images is None
 
 
 def test_other_images_are_no_pairs(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ ALL = "all"
 WORDS = {str: "text", int: "a whole number", float: "a number"}
 
 
+class Refused(UserError):  # noqa: N818 - it is said of a claim
+    """The claim makes no sense at this scale; the message says why."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A figure of two variants, "of" against "minus", in runs with the same seed.
@@ -75,10 +79,10 @@ class Claim:
     needs: str | None = None
 
     def overrides(self, variant: str, scale: str | None) -> list[str]:
-        """Of a variant at a scale; raises UserError where the claim makes no sense."""
+        """Of a variant at a scale; raises Refused where the claim makes no sense."""
         more = (self.scales or {}).get(scale or "", ())
         if isinstance(more, str):
-            raise UserError(f"claim={self.name} is not possible with scale={scale}: {more}")
+            raise Refused(f"claim={self.name} is not possible with scale={scale}: {more}")
         return [*self.common, *more, *self.variants[variant]]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.results import LAST, Result, Run, lying, read
 
@@ -27,6 +28,7 @@ class Job:
     run: Run | None = None
     error: str = ""
     again: bool = False  # rerun=true
+    settings: str = ""  # a hash of the config, which tells jobs apart that have no run yet
     result: Result | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -37,7 +39,11 @@ class Job:
         if self.run:
             output_dir = Path(self.run.config["output_dir"]).expanduser()
             self.run.directory = lying(output_dir, self.run.hash) or self.run.directory
-            self.result = read(self.run.directory)
+            self.result, self.error = None, ""
+            try:
+                self.result = read(self.run.directory)
+            except UserError as error:
+                self.error = "" if self.again else str(error)
 
     @property
     def status(self) -> str:
@@ -60,19 +66,26 @@ class Job:
     @property
     def key(self) -> str:
         """The same for jobs that are the same run."""
-        return self.run.hash if self.run else " ".join(sorted(self.overrides))
+        return self.run.hash if self.run else self.settings or " ".join(sorted(self.overrides))
 
 
 def to_train(jobs: Iterable[Job]) -> list[Job]:
     """Each run once, in the order of the plan, without those that are finished or impossible."""
-    return list({job.key: job for job in jobs if job.state not in (FINISHED, IMPOSSIBLE)}.values())
+    return _once(job for job in jobs if job.state not in (FINISHED, IMPOSSIBLE))
+
+
+def _once(jobs: Iterable[Job]) -> list[Job]:
+    found: dict[str, Job] = {}
+    for job in jobs:
+        found.setdefault(job.key, job)
+    return list(found.values())
 
 
 def seconds_left(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None) -> float | None:
     """By finished runs of the same row, else by all finished ones, else by the scale's minutes a run."""
     own: dict[str, list[float]] = {}
     for job in jobs:
-        if job.result and job.status == "completed":
+        if job.result and job.status == "completed" and "seconds" in job.result:
             own.setdefault(job.row, []).append(float(job.result["seconds"]))
     every = [seconds for group in own.values() for seconds in group]
     usual = statistics.fmean(every) if every else None if minutes is None else 60 * minutes
@@ -82,7 +95,7 @@ def seconds_left(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None
 
 
 def _left(job: Job, whole: float) -> float:
-    spent = float(job.result["seconds"]) if job.result and job.state == RESUME else 0.0
+    spent = float(job.result.get("seconds", 0)) if job.result and job.state == RESUME else 0.0
     return max(0.0, whole - spent)
 
 
@@ -114,11 +127,11 @@ def _line(name: str, cells: Iterable[str], wide: int) -> str:
 
 
 def _sum(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None) -> str:
-    states = [job.state for job in {job.key: job for job in jobs}.values()]
+    states = [job.state for job in _once(jobs)]
     counted = ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
     shared = f" ({len(jobs) - len(states)} more are shared)" if len(jobs) > len(states) else ""
     time = f"; about {duration(seconds_left(jobs, todo, minutes))}" if todo else ""
-    return f"{len(states)} runs{shared}: {counted}{time}"
+    return f"{len(states)} run{'s' * (len(states) != 1)}{shared}: {counted}{time}"
 
 
 def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:
@@ -127,7 +140,8 @@ def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:
     wide = max(len(row) for row in [*rows, "run"])
     lines = [f"  {'run':<{wide}}  {metric + ', %':>18}   n"]
     for row in rows:
-        found = [job.result["metrics"].get(metric) for job in jobs if job.row == row and job.result]
+        own = _once(job for job in jobs if job.row == row and job.status == "completed")
+        found = [job.result.get("metrics", {}).get(metric) for job in own if job.result]
         values = [float(value) for value in found if value is not None]
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
         shown = f"{statistics.fmean(values):.1f}{spread}" if values else "none"
@@ -143,7 +157,7 @@ def write_index(
     Seeds of an earlier sweep stay as long as their variant still is what it was then.
     """
     path = _index_path(output_dir, claim, scale["name"], settings)
-    old = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    old = _earlier(path)
     runs: dict[str, dict[str, str]] = {}
     variants: dict[str, str] = {}
     for job in jobs:
@@ -151,13 +165,22 @@ def write_index(
         if job.run:
             variants[name] = job.run.family
             runs.setdefault(name, {})[str(job.seed)] = job.run.hash
-    for name, earlier in old.get("runs", {}).items():
+    for name, earlier in old["runs"].items():
         if name in runs and old["variants"].get(name) == variants[name]:
             runs[name] = earlier | runs[name]
     found = {"claim": claim, "scale": scale, "settings": list(settings), "runs": runs, "variants": variants}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     return path
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """What the index says; nothing if it is not there or damaged: it is made anew from the runs."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {key: dict(found[key]) for key in ("runs", "variants")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"runs": {}, "variants": {}}
 
 
 def _index_path(output_dir: Path, claim: str, scale: str, settings: Sequence[str]) -> Path:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from textwrap import wrap
@@ -12,7 +13,7 @@ import torch
 from alexnet.benchmark.device import choose, name
 from alexnet.benchmark.sizes import FULL, QUICK, Sizes
 from alexnet.benchmark.timing import Row
-from alexnet.errors import check_choice, check_flag, check_whole
+from alexnet.errors import UserError, check_choice, check_flag, check_whole
 
 SUITES = {"data": "inputs", "lrn": "norms", "step": "steps", "loop": "loops", "start": "starts"}  # modules
 AT_LEAST, AT_MOST = "at least", "at most"
@@ -21,6 +22,11 @@ GOALS = {
     "data/pack_float32_1_thread": (AT_LEAST, 40.0),
     "data/pack_uint8_2_threads": (AT_LEAST, 80.0),
     "data/jpeg_uint8": (AT_LEAST, 2.0),
+    "lrn/conv1": (AT_LEAST, 3.0),
+    "lrn/conv2": (AT_LEAST, 3.0),
+    "lrn/floor": (AT_MOST, 5.0),
+    "step/alexnet_lrn": (AT_LEAST, 2.6),  # 1.5 without bfloat16
+    "step/lrn_cost": (AT_MOST, 1.25),
     "loop/lightning": (AT_LEAST, 0.95),
     "start/help": (AT_MOST, 4.0),
 }
@@ -50,8 +56,26 @@ def _rows(suite: str, sizes: Sizes, rounds: int, device: torch.device, root: Pat
 
 
 def as_json(device: str, rows: Sequence[Row]) -> str:
-    """{"device": NAME, "rows": [{"name", "ratio", "low", "high", "baseline", "value", "unit"}]}."""
-    return json.dumps({"device": device, "rows": [asdict(row) for row in rows]}, indent=1)
+    """{"device", "date", "torch", "rows": [{"name", "ratio", "low", "high", "baseline", "value", "unit"}]}"""
+    facts = {"device": device, "date": date.today().isoformat(), "torch": torch.__version__}
+    return json.dumps(facts | {"rows": [asdict(row) for row in rows]}, indent=1)
+
+
+def markdown(path: Path) -> str:
+    """The table of a run whose JSON was kept; raises UserError if path holds none."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        rows = [Row(**each) for each in kept["rows"]]
+        head = f"{kept['device']}, torch {kept['torch']}, {kept['date']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"read={path} is no JSON of this benchmark: make one with format=json.") from error
+    lines = [f"| {head} | ratio (quartiles) | goal | ours | against |", "|---|---|---|---|---|"]
+    return "\n".join([*lines, *(_cells(row) for row in rows)])
+
+
+def _cells(row: Row) -> str:
+    spread = f"{number(row.ratio)} ({number(row.low)} to {number(row.high)})"
+    return f"| `{row.name}` | {spread} | {goal(row)} | {number(row.value)} {row.unit} | {row.baseline} |"
 
 
 def text(device: str, rows: Sequence[Row]) -> str:
