@@ -61,7 +61,7 @@ def run(
         "val/top5_error": error / 4,
         "train/top1_error": error / 2,
     }
-    config = {"seed": seed, "model": {"made_up": 1, **model}, "data": {"epochs": epochs}}
+    config = {"seed": seed, "model": {"made_up": 1, **model}, "trainer": {"max_epochs": epochs}}
     result = {"hash": hashed, "seed": seed, "status": status, "metrics": metrics, "config": config}
     result |= {"data": {"name": "made up", "drawn": drawn, "fingerprint": f"of {drawn}"}}
     result |= {"steps": 10 * epochs, "epochs": epochs, "seconds": 1.5}

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
 from alexnet import finding, summary
+from launch import every_claim
 from tiny import DEMO, ROOT, TINY
 
 README = (ROOT / "README.md").read_text()
@@ -44,7 +45,7 @@ def arguments(command: str) -> list[str]:
 def test_each_command_names_a_script_and_settings_that_exist(command: str) -> None:
     script, *settings = arguments(command)
     assert (ROOT / script).exists()
-    settings = [item for item in settings if not item.startswith("-")]
+    settings = [every_claim(item) for item in settings if not item.startswith("-")]
     parser = OverridesParser.create()
     single = [f"{item.split('=')[0]}={_first(parser, item)}" for item in settings]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,22 @@ def test_rows_for_programs_are_plain_and_only_of_the_claims_asked_for(made: Any)
     assert "lrn" not in written.text
     assert "claim-lrn" in written.page.read_text()  # the page holds all
     assert (made[0] / "report" / "report.md").read_text().count("| lrn |") == 4
+
+
+def test_a_level_that_was_never_reached_gives_a_bound(made: Any) -> None:
+    made_up.sweep(made[0], "relu", "paper", {"relu": [30.0, 32.0], "tanh": [70.0, 71.0]}, epochs=8)
+    (row,) = write(made[0], made[0] / "report", made[1], ["relu"]).rows
+    assert (row["high"], row["n"]) == (None, 2)
+    json.dumps(row, allow_nan=False)
+    (line,) = (line for line in _text(*made).splitlines() if "| relu |" in line)
+    assert re.search(r"\| ≥ [\d.]+ \([\d.]+ or more\) \|", line)
+
+
+def test_of_two_directories_of_a_run_the_finished_one_counts(made: Any) -> None:
+    (place, *_) = sorted(made[0].glob("made_up-*"))
+    for name in ("a", "z"):
+        (made[0] / f"{name}-{place.name.rpartition('-')[2]}").mkdir()
+    assert all(set(row.states) == {"completed"} for row in collect(*made).rows)
 
 
 def test_the_same_runs_give_the_same_files(made: Any) -> None:

@@ -130,6 +130,7 @@ def test_runs_that_differ_in_more_than_the_rate_are_not_joined(made: Made) -> No
     _runs(*made, "one", {"one": {"dropout": half, "width": 1.0}})
     _runs(*made, "two", {"two": {"dropout": {**half, "rate": 0.2}, "width": 0.5}})
     _runs(*made, "three", {"three": {"dropout": {**half, "_target_": "torch.nn.Dropout"}, "width": 1.0}})
+    _runs(*made, "four", {"four": {"dropout": {**half, "rate": 0.3}, "width": 1.0, "epochs": 9}})
     assert charts.by_dropout_rate(collect(*made).sweeps) is None
 
 
@@ -162,4 +163,5 @@ def test_a_figure_is_the_same_each_time_and_reads_as_xml(made: Made) -> None:
         charts.svg(figure) for figure in (charts.forest(found.rows), charts.forest(found.rows)) if figure
     )
     assert one == two
+    assert "<dc:date>" not in one
     assert ElementTree.fromstring(one).tag.endswith("svg")

@@ -32,7 +32,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outputs, claims = tmp_path_factory.mktemp("outputs"), tmp_path_factory.mktemp("claims")
     lrn = {"of": "without", "minus": "with", "paper": 1.4, "source": 1.37}
     compare: dict[str, Any] = {"lrn": [lrn, lrn | {"metric": "val/top5_error", "paper": 1.2}]}
-    compare["relu"] = [{"of": "tanh", "minus": "relu", "kind": "ratio", "metric": "steps_to", "level": 25}]
+    compare["relu"] = [
+        {"of": "tanh", "minus": "relu", "kind": "ratio", "metric": "steps_to", "level": 25, "paper": 6}
+    ]
     compare["headline"] = [{"of": "net", "kind": "value", "paper": 40.7}]
     compare["untried"] = [{"of": "off", "minus": "on", "says": f'"it" & {BAD}'}]
     variants = {
