@@ -18,6 +18,7 @@ from alexnet.charts import layers_over_steps
 from alexnet.errors import check_whole
 from alexnet.files import write_atomically
 from alexnet.init import weighted
+from alexnet.network import ACTIVATIONS
 
 log = logging.getLogger("alexnet")
 
@@ -185,11 +186,11 @@ def shown(network: nn.Module) -> dict[str, nn.Module]:
     activation function behind it, wherever it stands, or the layer itself."""
     found: dict[str, nn.Module] = {}
     last = ""
-    names = dict(weighted(network))
+    names, activations = dict(weighted(network)), tuple(ACTIVATIONS.values())
     for name, module in network.named_modules():
         if name in names:
             last, found[name] = name, module
-        elif last and isinstance(module, nn.ReLU | nn.LeakyReLU | nn.Tanh | nn.Sigmoid):
+        elif last and isinstance(module, activations):
             found[last] = module
     return found
 

@@ -42,7 +42,12 @@ PUBLISHED = (  # P 3.5, figure 2; norm P 3.3, pool P 3.4, dropout P 4.2
     Layer("fc8", CLASSES, then=()),
 )
 TOWERS = (1, 2)
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu")
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "leaky_relu": nn.LeakyReLU,
+}
 
 Factory = Callable[..., nn.Module]
 
@@ -230,7 +235,7 @@ def activation_maker(name: str, slope: float | None) -> Factory:
         raise UserError(
             f"model.activation_slope={slope} changes nothing with model.activation={name}: choose leaky_relu."
         )
-    return {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[name]
+    return ACTIVATIONS[name]
 
 
 def averaging(pooling: Factory | None) -> Factory | None:
