@@ -13,9 +13,7 @@ import pytest
 import commands
 from tiny import DEMO, ROOT, TINY
 
-PAGE = (
-    (ROOT / "README-ablation.md").read_text().partition("## Add your own ablation")[2].partition("\n## ")[0]
-)
+PAGE = (ROOT / "README.md").read_text().partition("## Add your own ablation")[2].partition("\n## ")[0]
 
 
 def _block(language: str) -> str:
