@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +104,8 @@ class Run:
 
     def facts(self) -> Result:
         """What result.json says of the run before it has run."""
+        from importlib.metadata import version  # late: --help does without
+
         return {
             "hash": self.hash,
             "seed": self.config["seed"],
