@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
@@ -52,8 +53,15 @@ def run(main: Callable[[], object], config_name: str) -> None:
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
     sys.argv[1:] = arranged(sys.argv[1:])
+    setattr(ConfigStore, "__deepcopy__", _itself)  # noqa: B010 - the class declares no such method
     with _told(config_name):
         main()
+
+
+def _itself(store: ConfigStore, memo: object) -> ConfigStore:
+    """Hydra copies its store, of which there is one and which it only reads, for each group and config: 40 %
+    of the time of --help, and of a plan's."""
+    return store
 
 
 def arranged(arguments: Sequence[str]) -> list[str]:

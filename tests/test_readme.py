@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
 from alexnet import finding, summary
+from alexnet.benchmark import report
 from launch import every_claim
 from tiny import DEMO, ROOT, TINY
 
@@ -83,6 +84,11 @@ def test_there_are_figures_to_check() -> None:
 @pytest.mark.parametrize("line", FINDINGS)
 def test_each_row_of_the_finding_is_that_of_its_runs(line: str) -> None:
     assert line in finding.table(finding.load(ROOT / "results/dropout/runs.csv")).splitlines()
+
+
+@pytest.mark.parametrize("line", report.markdown(ROOT / "results/benchmark/cpu.json").splitlines())
+def test_each_row_of_the_benchmark_is_that_of_its_json(line: str) -> None:
+    assert line in README.splitlines()
 
 
 @pytest.mark.parametrize(("name", "count"), MODELS)
