@@ -47,7 +47,7 @@ def arguments(command: str) -> list[str]:
 def test_each_command_names_a_script_and_settings_that_exist(command: str) -> None:
     script, *settings = arguments(command)
     assert (ROOT / script).exists()
-    settings = [every_claim(item) for item in settings if not item.startswith("-")]
+    settings = [every_claim(item) for item in settings if not item.startswith(("-", "hydra"))]
     parser = OverridesParser.create()
     single = [f"{item.split('=')[0]}={_first(parser, item)}" for item in settings]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -56,11 +56,11 @@ def test_each_command_names_a_script_and_settings_that_exist(command: str) -> No
 
 def _first(parser: OverridesParser, item: str) -> str:
     override = parser.parse_override(item)
-    return (
-        next(iter(override.sweep_string_iterator()))
-        if override.is_sweep_override()
-        else item.split("=", 1)[1]
-    )
+    if override.is_interval_sweep():
+        return str(override.value().start)  # type: ignore[union-attr]
+    if override.is_sweep_override():
+        return next(iter(override.sweep_string_iterator()))
+    return item.split("=", 1)[1]
 
 
 def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
