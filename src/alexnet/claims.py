@@ -184,6 +184,10 @@ def _check_sense(where: str, made: Comparison, plain: Mapping[str, Any]) -> None
         raise UserError(f"{where}: minus_metric={made.minus_metric} is of no use without minus.")
     if made.of == made.minus and made.minus_metric in (None, made.metric):
         raise UserError(f"{where}: of and minus are both {made.of}: give another minus, or minus_metric.")
+    if made.kind == "ratio" and made.threshold <= 0:
+        raise UserError(
+            f"{where}: at_least={made.at_least} is not possible with kind=ratio: give one above 0."
+        )
     for key, kinds in LIMITS.items():
         if key in plain and made.kind not in kinds:
             raise UserError(f"{where}: kind={made.kind} has no {key}; {' and '.join(kinds)} have.")
