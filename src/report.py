@@ -9,12 +9,18 @@ import hydra
 from omegaconf import DictConfig
 
 import launch
+from alexnet.errors import check_flag
 
 
 def report(cfg: DictConfig) -> str:
     """The table, and where the files are; raises UserError if nothing was run."""
-    from alexnet.report import RUNS, TEXT, write
+    from alexnet import claims
+    from alexnet.report import RUNS, TEXT, markdown, write
 
+    check_flag("list", cfg.list)
+    if cfg.list:
+        folder = launch.CONF / "claim"
+        return markdown.listing([claims.load(folder, name) for name in claims.names(folder)])
     output_dir, out = (Path(each).expanduser() for each in (cfg.output_dir, cfg.out))
     written = write(output_dir, out, launch.CONF / "claim")
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"

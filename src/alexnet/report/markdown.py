@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from alexnet.report.collect import Row
+from alexnet.claims import Claim
+from alexnet.report.collect import Row, section_key
 from alexnet.report.words import drawn, interval, number, phrase, scale, sides, summary, unfinished
 
 HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
@@ -15,6 +16,21 @@ def render(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     lines += ["", _line(HEAD), _line(["---"] * len(HEAD)), *(_line(_cells(row)) for row in rows)]
     lines += ["", "Mean ± standard deviation (runs). Intervals: over seeds, and over images where so named."]
     return "\n".join([*lines, *([""] * bool(notes)), *(f"- {_safe(note)}" for note in notes)]) + "\n"
+
+
+def listing(claims: Sequence[Claim]) -> str:
+    """All claims with the figures that P and the authors' log give, before anything is run."""
+    head = ("`claim=`", "section", "what is claimed", "P", "log")
+    rows = [
+        [f"`{claim.name}`", claim.section, claim.sentence, _all(claim, "paper"), _all(claim, "source")]
+        for claim in sorted(claims, key=lambda claim: section_key(claim.section))
+    ]
+    return "\n".join(_line(cells) for cells in [head, ["---"] * len(head), *rows])
+
+
+def _all(claim: Claim, whose: str) -> str:
+    figures = (_given(getattr(each, whose)) for each in claim.compare)
+    return ", ".join(dict.fromkeys(each for each in figures if each))
 
 
 def _line(cells: Sequence[str]) -> str:
