@@ -22,6 +22,7 @@ from hydra.errors import (
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from alexnet import cli, progress
 from alexnet.cli import friendly
@@ -93,6 +94,8 @@ def _told(config_name: str = "train") -> Iterator[None]:
     with friendly(_full):
         try:
             yield
+        except YAMLError as error:
+            raise UserError(f"a file of settings is no YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException) as error:
             if _full or cli.explain(error):
                 raise
@@ -208,7 +211,8 @@ def _keys(config_name: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         plain = OmegaConf.to_container(compose(config_name))
     assert isinstance(plain, dict)
-    return sorted(_flat(plain))
+    unchosen = ("claim", "scale") if config_name == "train" else ()  # groups that are empty by themselves
+    return sorted([*_flat(plain), *unchosen])
 
 
 def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

@@ -25,12 +25,14 @@ def prepare(cfg: DictConfig) -> Path:
     print(images)
     cache_dir = Path(cfg.cache_dir).expanduser()
     digest = fingerprint(images, cache_dir)
-    from alexnet.data.prepare import folder_of, make_pack, refuse_broken
+    from alexnet.data.prepare import folder_of, make_pack, refuse_broken, tell_broken
 
     folder = manifest.place(cfg.data.pack) or folder_of(cache_dir, digest, cfg.data.image_size, cfg.form)
     made = make_pack(images, cfg.data.image_size, folder, digest, cfg.form, cfg.data.threads)
     if not cfg.data.skip_broken:
         refuse_broken(images, made.broken, cache_dir / "broken.txt")
+    for line in tell_broken(images, made.broken):
+        print(f"left out: {line}")
     return folder
 
 
@@ -41,7 +43,7 @@ def main(cfg: DictConfig) -> None:
         started = time.perf_counter()
         folder = prepare(cfg)
         size = sum(manifest.opened(folder).sizes.values()) / 1e9
-        print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it: data.pack={folder}")
+        print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Paths survive Hydra's grammar, and its errors name what is near."""
 
+import io
 import os
 
 import pytest
@@ -8,8 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from launch import CONF, explain, quoted
+from launch import CONF, explain, quoted, run
 
 PLACES = [
     "/a b",
@@ -93,3 +95,29 @@ def test_what_is_below_no_such_setting_is_no_setting() -> None:
 @pytest.mark.parametrize("key", ["model.changess", "model.dropout_ratesx.fc6"])
 def test_what_only_begins_like_such_a_setting_is_none(key: str) -> None:
     assert f"{key} is no setting" in _said(f"{key}=1")
+
+
+def test_a_file_that_is_no_yaml_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    with pytest.raises(SystemExit):
+        run(lambda: OmegaConf.load(io.StringIO("base\nsentence: b")), "train")
+    said = capsys.readouterr().err
+    assert "is no YAML" in said
+    assert "line 2" in said
+
+
+def test_reading_no_further_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.argv", ["report.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with pytest.raises(SystemExit) as ended:
+        run(main, "report")
+    assert ended.value.code == 0

@@ -83,7 +83,7 @@ def test_settings_changed_by_the_user_stand_in_the_row(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "trainer.max_epochs=1")
     text = write(made[0], made[0] / "report", made[1]).text
     assert (
-        text.count("changed by trainer.max\\_epochs=1: not exactly the paper's scale") == 3
+        text.count("changed by trainer.max_epochs=1: not exactly the paper's scale") == 3
     )  # summary, 2 rows
 
 

@@ -15,6 +15,9 @@ def friendly(full: bool = False) -> Iterator[None]:
     """Ends the program with one message where the user can help; full: shows the traceback instead."""
     try:
         yield
+    except BrokenPipeError:  # whoever read the output has seen enough: head, less
+        sys.stderr.close()
+        sys.exit(0)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)

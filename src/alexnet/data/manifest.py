@@ -186,6 +186,7 @@ def _checked(found: Manifest, images: ImageSet, cache_dir: Path) -> ImageSet:
     if fingerprint(images, cache_dir) != found.plan.fingerprint:
         raise UserError(
             f"data.pack={found.folder} was not made from what is in {images.train.root.parent} now: files"
-            " differ. Make the pack anew by src/prepare.py, or give data.root=null to use it as it is."
+            " differ. Remove the pack and make it anew by src/prepare.py, or give data.root=null to use it as"
+            " it is."
         )
     return replace(images, note=found.note)

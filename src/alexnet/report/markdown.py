@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from alexnet.claims import Claim
 from alexnet.report.collect import Row, section_key
 from alexnet.report.words import drawn, interval, number, phrase, scale, sides, summary, unfinished
+from alexnet.verdict import NOT_MEASURED
 
 HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
 
@@ -40,7 +41,8 @@ def _line(cells: Sequence[str]) -> str:
 def _cells(row: Row) -> list[str]:
     own = row.judgement
     more = f", about {own.more_seeds} more seed{'s' * (own.more_seeds > 1)}" if own.more_seeds else ""
-    warnings = "; ".join(each for each in (drawn(row.sweep), unfinished(row)) if each)
+    reason = own.why.rstrip(".") if own.verdict == NOT_MEASURED else ""
+    warnings = "; ".join(each for each in (reason, drawn(row.sweep), unfinished(row)) if each)
     cells = [row.claim.section, row.claim.name, phrase(row.comparison)]
     cells += [f"{row.sweep.name}: {scale(row.sweep)}"]
     cells += [", ".join(f"{name} {spread}" for name, spread in sides(row)), _difference(row)]
@@ -61,4 +63,4 @@ def _given(value: float | None) -> str:
 
 def _safe(text: str) -> str:
     """What Markdown would take for its own."""
-    return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([|\\`*<>\[\]])", r"\\\1", " ".join(text.split()))
