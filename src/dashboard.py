@@ -20,10 +20,10 @@ def dashboard(cfg: DictConfig) -> str:
     """Addresses or paths, for people; raises UserError where wandb-workspaces is not installed."""
     from alexnet import dashboard as board
     from alexnet.account import has_account
-    from alexnet.claims import load, names
+    from alexnet.claims import every
 
     folder = Path(cfg.output_dir).expanduser() / "dashboard"
-    claims = [load(launch.CONF / "claim", name) for name in names(launch.CONF / "claim")]
+    claims = every(launch.CLAIMS)
     if not has_account():
         paths = board.write(board.build(claims, cfg.project, cfg.entity or ""), folder)
         return "\n".join([*map(str, paths), "", UPLOAD.format(output_dir=cfg.output_dir)])

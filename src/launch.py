@@ -24,11 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from alexnet import cli, progress
+from alexnet import claims, cli, progress
 from alexnet.cli import friendly
 from alexnet.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
+CLAIMS, SCALES = CONF / "claim", CONF / "scale"
 PATHS = (
     "root",
     "dir",
@@ -106,7 +107,7 @@ def every_claim(argument: str) -> str:
     """claim=all with the names written out, for Hydra, which would look for a file of that name."""
     if argument not in ("claim=all", "claim=[all]"):
         return argument
-    return f"claim=[{','.join(sorted(path.stem for path in (CONF / 'claim').glob('*.yaml')))}]"
+    return f"claim=[{','.join(claims.names(CLAIMS))}]"
 
 
 def quoted(argument: str, sweep: bool = False) -> str:

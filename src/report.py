@@ -19,10 +19,9 @@ def report(cfg: DictConfig) -> str:
 
     check_flag("list", cfg.list)
     if cfg.list:
-        folder = launch.CONF / "claim"
-        return markdown.listing([claims.load(folder, name) for name in claims.names(folder)])
+        return markdown.listing(claims.every(launch.CLAIMS))
     output_dir, out = (Path(each).expanduser() for each in (cfg.output_dir, cfg.out))
-    written = write(output_dir, out, launch.CONF / "claim")
+    written = write(output_dir, out, launch.CLAIMS)
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
 
 

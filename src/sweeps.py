@@ -16,7 +16,7 @@ from alexnet.errors import UserError
 from alexnet.plan import Job
 from alexnet.results import NOT_HASHED, Run, run_hash
 
-CLAIMS = launch.CONF / "claim"
+CLAIMS = launch.CLAIMS
 Compose = Callable[[list[str]], DictConfig]
 Asked = tuple[str, int, list[str]]  # row of the plan, seed, overrides
 OWN = ("claim", "seed")  # settings that are no run's
@@ -29,7 +29,7 @@ def jobs(overrides: Sequence[Override], cfg: DictConfig, finder: "Finder") -> li
     names = _names(next(each for each in reversed(overrides) if each.key_or_group == "claim"))
     scale = OmegaConf.select(cfg, "scale.name")
     if scale is None:
-        scales = ", ".join(sorted(path.stem for path in (launch.CONF / "scale").glob("*.yaml")))
+        scales = ", ".join(claims.names(launch.SCALES))
         raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     _refuse_other_sweeps(overrides)
     found = []

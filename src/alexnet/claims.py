@@ -99,8 +99,13 @@ def load(folder: Path, name: str) -> Claim:
     return claim
 
 
+def every(folder: Path) -> list[Claim]:
+    """All claims, by name."""
+    return [load(folder, name) for name in names(folder)]
+
+
 def names(folder: Path) -> list[str]:
-    """Of all claims."""
+    """Of the files in it: claims, or scales."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from alexnet.account import wandb_mode
 from alexnet.files import replacing
+from alexnet.results import METRICS
 
-METRICS = "metrics.csv"
 SUMMARY = ("status", "seed", "hash", "epochs", "steps", "seconds")  # of result.json, beside its metrics
 
 

@@ -65,16 +65,20 @@ inline float window_sum(const float *first, int64_t step, int64_t window) {
 
 // A tile: `channels` rows of `width` numbers; row c of the input begins at input + c * stride.
 // squares and carried have before + channels + after rows; the rows at the ends are 0.
+template <typename T>
+void put_squares(const T *in, float *squares, int64_t channels, int64_t width, int64_t stride) {
+    for (int64_t c = 0; c < channels; ++c)
+        for (int64_t p = 0; p < width; ++p) {
+            const float a = wide(in[c * stride + p]);
+            squares[c * width + p] = a * a;
+        }
+}
+
 template <typename T, int64_t W>
 void forward_tile(const T *in, T *out, float *squares, int64_t channels, int64_t width, int64_t stride,
                   const Norm &norm) {
     const int64_t window = norm.before + norm.after + 1;
-    float *own = squares + norm.before * width;
-    for (int64_t c = 0; c < channels; ++c)
-        for (int64_t p = 0; p < width; ++p) {
-            const float a = wide(in[c * stride + p]);
-            own[c * width + p] = a * a;
-        }
+    put_squares(in, squares + norm.before * width, channels, width, stride);
     for (int64_t c = 0; c < channels; ++c) {
         const float *first = squares + c * width;
         for (int64_t p = 0; p < width; ++p) {
@@ -90,12 +94,8 @@ template <typename T, int64_t W>
 void backward_tile(const T *in, const T *gradient, T *out, float *squares, float *carried, float *scales,
                    int64_t channels, int64_t width, int64_t stride, const Norm &norm) {
     const int64_t window = norm.before + norm.after + 1;
-    float *own = squares + norm.before * width, *mine = carried + norm.after * width;
-    for (int64_t c = 0; c < channels; ++c)
-        for (int64_t p = 0; p < width; ++p) {
-            const float a = wide(in[c * stride + p]);
-            own[c * width + p] = a * a;
-        }
+    float *mine = carried + norm.after * width;
+    put_squares(in, squares + norm.before * width, channels, width, stride);
     for (int64_t c = 0; c < channels; ++c) {
         const float *first = squares + c * width;
         for (int64_t p = 0; p < width; ++p) {

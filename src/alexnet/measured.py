@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
+from alexnet.results import METRICS, PREDICTIONS
 
-METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
 STEPS_TO, CURVE = "steps_to", "train/top1_error"
 AT_LEAST, AT_MOST = "at least", "at most"
 RANKS = {"val/top1_error": 1, "val/top5_error": 5}  # how many of the predicted classes count

@@ -12,8 +12,6 @@ from torch import Tensor
 from alexnet.data.datamodule import ImageData
 from alexnet.files import replacing
 
-PREDICTIONS = "predictions.npz"
-
 
 class Predictions(Callback):
     """Writes what test_step gives, once val is measured.

@@ -16,14 +16,15 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
+METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
 OWN_FILES = (
     RESULT,
     LAST,
     BEST,
-    "metrics.csv",
+    METRICS,
     "hparams.yaml",
     "kernels.png",
-    "predictions.npz",
+    PREDICTIONS,
     "train.log",
     "diagnose.csv",
     "diagnose.png",

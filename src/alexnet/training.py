@@ -24,8 +24,8 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
 from alexnet.loggers import close, forget_from, last_metrics
-from alexnet.predictions import PREDICTIONS, Predictions
-from alexnet.results import BEST, LAST, Result, Run, read
+from alexnet.predictions import Predictions
+from alexnet.results import BEST, LAST, PREDICTIONS, Result, Run, read
 from alexnet.transfer import load_layers
 
 log = logging.getLogger("alexnet")

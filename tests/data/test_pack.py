@@ -42,25 +42,6 @@ def _each(images: ImageSet) -> list[tuple[str, int, Path]]:
     return [(name, i, split.path(i)) for name, split in images.splits.items() for i in range(len(split))]
 
 
-@pytest.fixture
-def small_steps(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 2)
-    monkeypatch.setattr(module, "SAVE", 1)
-
-
-@pytest.fixture
-def decoded(monkeypatch: MonkeyPatch) -> list[Path]:
-    """The files that were decoded."""
-    found: list[Path] = []
-
-    def noting(path: Path, image_size: int) -> NDArray[np.uint8]:
-        found.append(path)
-        return decode(path, image_size)
-
-    monkeypatch.setattr(module, "decode", noting)
-    return found
-
-
 def test_pixels_are_those_of_the_files_image_by_image(image_set: ImageSet, tmp_path: Path) -> None:
     reads = _pack(image_set, tmp_path / "p").reads
     for name, index, path in _each(image_set):

@@ -37,25 +37,6 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture
-def small_steps(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 2)
-    monkeypatch.setattr(module, "SAVE", 1)
-
-
-@pytest.fixture
-def decoded(monkeypatch: MonkeyPatch) -> list[Path]:
-    """The files that were decoded."""
-    found: list[Path] = []
-
-    def noting(path: Path, image_size: int) -> NDArray[np.uint8]:
-        found.append(path)
-        return decode(path, image_size)
-
-    monkeypatch.setattr(module, "decode", noting)
-    return found
-
-
 STOPS = {"train": "train/cat/cat_3.png", "val": "val/bee/bee_1.png"}
 
 

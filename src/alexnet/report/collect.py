@@ -14,8 +14,8 @@ from alexnet import claims, results
 from alexnet.claims import Claim, Comparison
 from alexnet.errors import UserError
 from alexnet.judge import VERDICTS, Judgement, Measured, judge
+from alexnet.plan import CLAIMS
 
-INDEXES = "claims"  # the folder in OUTPUT with an index of each claim's sweep
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
 
 
@@ -93,10 +93,10 @@ class Collected:
 
 def collect(output_dir: Path, claims_dir: Path) -> Collected:
     """All that OUTPUT/claims/*.json name; raises UserError where there is no index."""
-    paths = sorted((output_dir / INDEXES).glob("*.json"))
+    paths = sorted((output_dir / CLAIMS).glob("*.json"))
     if not paths:
         raise UserError(
-            f"{output_dir / INDEXES} has no index of a claim's runs:"
+            f"{output_dir / CLAIMS} has no index of a claim's runs:"
             " train them first, python src/train.py claim=lrn scale=demo"
         )
     directories = _directories(output_dir)
