@@ -125,7 +125,7 @@ def test_what_is_no_checkpoint_is_refused_with_what_to_do(kind: str, said: str, 
     path = _damaged(kind, tmp_path / "last.ckpt")
     with pytest.raises(UserError) as caught:
         load_layers(_network(1), path)
-    assert str(caught.value) == f"init_from={path} is {said}: give last.ckpt or best.ckpt of another run."
+    assert str(caught.value) == f"init_from={path} is {said}: give last.ckpt or best.ckpt of a run."
 
 
 def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:

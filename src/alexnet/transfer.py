@@ -2,22 +2,20 @@
 
 import hashlib
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from alexnet import checkpoint as checkpoints
 from alexnet.errors import UserError
 from alexnet.init import weighted
 
 KEY = "init_from"
-GIVE = "give last.ckpt or best.ckpt of another run."
 
 
 def digest(checkpoint: Path) -> str:
     """Hex digest of a checkpoint's contents; raises UserError if there is no such file."""
     if not checkpoint.is_file():
-        raise UserError(f"{KEY}={checkpoint} is no file: {GIVE}")
+        raise UserError(f"{KEY}={checkpoint} is no file: {checkpoints.GIVE}")
     with checkpoint.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -27,7 +25,7 @@ def load_layers(network: nn.Module, checkpoint: Path) -> list[str]:
 
     Raises UserError for a damaged checkpoint, and for layers that it lacks or has in another shape.
     """
-    saved = _layers_of(checkpoint)
+    saved = checkpoints.weights(checkpoint, KEY)
     head = list(dict(weighted(network)))[-1]
     own = network.state_dict()
     wanted = {name: value for name, value in own.items() if not name.startswith(f"{head}.")}
@@ -42,15 +40,3 @@ def load_layers(network: nn.Module, checkpoint: Path) -> list[str]:
             )
     network.load_state_dict({name: saved[name] for name in wanted}, strict=False)
     return sorted({name.rpartition(".")[0] for name in wanted})
-
-
-def _layers_of(checkpoint: Path) -> dict[str, Tensor]:
-    try:
-        whole = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{KEY}={checkpoint} is damaged: {GIVE}") from error
-    saved = whole.get("state_dict") if isinstance(whole, dict) else None
-    if not isinstance(saved, dict):
-        raise UserError(f"{KEY}={checkpoint} is no checkpoint of a run: {GIVE}")
-    prefix = "network."
-    return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}

@@ -19,7 +19,7 @@ from alexnet.data.pack import Read
 from alexnet.data.prepare import Prepared, folder_of, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import ImageSet
 from alexnet.data.statistics import Statistics
-from alexnet.errors import UserError, check_flag, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 
 SETTINGS = (
     *("image_size", "crop_size", "batch_size", "minival_fraction"),
@@ -126,7 +126,8 @@ class ImageData(lightning.LightningDataModule):
         """What prediction needs of the training data."""
         assert self.pixels is not None
         pixels = {"mean": self.pixels.mean, "components": self.pixels.components}
-        return pixels | {"classes": self.images.classes, "fingerprint": self.fingerprint}
+        names = {"classes": self.images.classes, "titles": self.images.titles}
+        return pixels | names | {"fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises UserError if the checkpoint was made on other data, or other crops of it."""
@@ -155,6 +156,30 @@ class ImageData(lightning.LightningDataModule):
             wanted = min(len(members) - 1, max(1, round(self.minival_fraction * len(members))))
             mask[members[np.argsort(ranks[members])[:wanted]]] = True
         return mask
+
+    def members(self, split: str) -> NDArray[np.int64]:
+        """(N,) places of the usable images of train (without minival), minival or val.
+
+        Those of minival are places in train, of which it is a part. Raises UserError for another split.
+        """
+        check_choice("split", split, ("train", "minival", "val"))
+        if split == "val":
+            return np.flatnonzero(self.usable("val"))
+        wanted = self.minival_mask() if split == "minival" else ~self.minival_mask()
+        return np.flatnonzero(wanted & self.usable("train"))
+
+    def whole(self, split: str, batch_size: int | None = None, pinned: bool = False) -> Batches:
+        """Whole images (N, 3, image_size, image_size) uint8 with labels, in the order of members(split)."""
+        part = "val" if split == "val" else "train"
+        return Batches(
+            self.reads[part],
+            self.images.splits[part].labels,
+            self.members(split),
+            batch_size or self.batch_size,
+            (self.sizes[0], self.sizes[0]),
+            threads=self.threads or os.cpu_count() or 1,
+            pinned=pinned,
+        )
 
     def usable(self, split: str) -> NDArray[np.bool_]:
         """(N,) False for broken images."""

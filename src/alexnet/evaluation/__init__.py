@@ -1,0 +1,1 @@
+"""What a trained network does on a split: its views of an image, its softmax, its errors."""

@@ -1,0 +1,99 @@
+"""From a checkpoint back to its network, ready to be used, and to its images."""
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+
+import launch
+from alexnet.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from alexnet.checkpoint import Checkpoint
+    from alexnet.data.datamodule import ImageData
+    from alexnet.evaluation.forward import Forward
+
+
+def network(checkpoint: "Checkpoint") -> "nn.Module":
+    """The network with its weights, on the CPU; raises UserError where they don't fit each other."""
+    model = checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
+    _check(checkpoint.path, model)
+    made: nn.Module = instantiate(model, _convert_="all")
+    try:
+        made.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{checkpoint.path} does not fit its own settings of the model (an earlier version's?): {error}"
+        ) from error
+    return made
+
+
+def forward(checkpoint: "Checkpoint", accelerator: str = "auto", precision: str | None = None) -> "Forward":
+    """The network on a device, at the precision of its run unless another one is given."""
+    from alexnet.evaluation.forward import Forward
+
+    config = checkpoint.config
+    own = precision or config["trainer"]["precision"]
+    return Forward(network(checkpoint), checkpoint.mean, own, config["memory_format"], accelerator)
+
+
+def images(
+    checkpoint: "Checkpoint", root: str | None = None, pack: str | None = None, cache_dir: str | None = None
+) -> "ImageData":
+    """The images that it was trained on, prepared in the same way.
+
+    root, pack, cache_dir: where they are now, if not where the run found them. Raises UserError where they
+    are other ones.
+    """
+    from alexnet.data import manifest
+    from alexnet.data.augment import Augment
+    from alexnet.data.datamodule import ImageData
+
+    config = _moved(checkpoint.config, root, pack, cache_dir)
+    _check(checkpoint.path, config["data"])
+    settings = config["data"]
+    where = (settings["pack"], settings["image_size"], Path(config["cache_dir"]).expanduser())
+    found, digest = manifest.find(instantiate(settings["source"]), *where)
+    checkpoint.check_images(found.classes, digest)
+    data = ImageData.of(config, found, digest, Augment())
+    data.prepare()
+    return data
+
+
+def _moved(
+    config: Mapping[str, Any], root: str | None, pack: str | None, cache_dir: str | None
+) -> dict[str, Any]:
+    moved = deepcopy(dict(config))
+    if root is not None:
+        moved["data"]["root"] = moved["data"]["source"]["root"] = root
+    if pack is not None:
+        moved["data"]["pack"] = pack
+    moved["cache_dir"] = cache_dir or moved["cache_dir"]
+    return moved
+
+
+def _check(path: Path, config: Any) -> None:
+    """A checkpoint is data, and may come from anywhere: nothing is called for it that conf/ does not name."""
+    for target in _targets(config):
+        if target not in _known():
+            raise UserError(f"{path} names {target}, which nothing in conf/ does: don't use that file.")
+
+
+@cache
+def _known() -> frozenset[str]:
+    texts = (path.read_text("utf-8") for path in launch.CONF.rglob("*.yaml"))
+    return frozenset(name for text in texts for name in re.findall(r"_target_: *([\w.]+)", text))
+
+
+def _targets(config: Any) -> Iterator[str]:
+    if isinstance(config, Mapping):
+        yield from (str(value) for key, value in config.items() if key == "_target_")
+    inner = config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ()
+    for each in inner:
+        yield from _targets(each)
