@@ -34,13 +34,26 @@ def network(checkpoint: "Checkpoint") -> "nn.Module":
     return made
 
 
-def forward(checkpoint: "Checkpoint", accelerator: str = "auto", precision: str | None = None) -> "Forward":
-    """The network on a device, at the precision of its run unless another one is given."""
+def untrained(checkpoint: "Checkpoint", seed: int = 0) -> "nn.Module":
+    """The network as its run would have started from this seed: a control for what training brings."""
+    import torch
+
+    _check(checkpoint.path, checkpoint.config["model"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: nn.Module = instantiate(checkpoint.config["model"], _convert_="all")
+    return made
+
+
+def forward(
+    checkpoint: "Checkpoint", accelerator: str = "auto", made: "nn.Module | None" = None
+) -> "Forward":
+    """The network on a device, at the precision of its run; made: another network in its place."""
     from alexnet.evaluation.forward import Forward
 
     config = checkpoint.config
-    own = precision or config["trainer"]["precision"]
-    return Forward(network(checkpoint), checkpoint.mean, own, config["memory_format"], accelerator)
+    precision, layout = config["trainer"]["precision"], config["memory_format"]
+    return Forward(made or network(checkpoint), checkpoint.mean, precision, layout, accelerator)
 
 
 def images(

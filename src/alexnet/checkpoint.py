@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet.errors import UserError
+from alexnet.results import EVALUATION
 
 GIVE = "give last.ckpt or best.ckpt of a run."
 CONFIG, DATA, PREFIX = "hyper_parameters", "ImageData", "network."  # as Lightning names them
@@ -53,6 +54,10 @@ class Checkpoint:
             found.update(name.encode())
             found.update(value.contiguous().numpy().tobytes())
         return found.hexdigest()
+
+    def kept(self, name: str) -> Path:
+        """Where what is computed from it is kept: beside it, under a name that follows from its contents."""
+        return self.path.parent / EVALUATION / f"{self.path.stem}-{self.digest}-{name}"
 
     def check_images(self, classes: Sequence[str], fingerprint: str) -> None:
         """Raises UserError unless these are the images that it was trained on."""

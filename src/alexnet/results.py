@@ -17,6 +17,7 @@ from alexnet.files import write_atomically
 
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
 METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
+EVALUATION, WANDB = "evaluation", "wandb"  # folders: what was made of a checkpoint afterwards, and W&B's own
 OWN_FILES = (
     RESULT,
     LAST,
@@ -101,7 +102,8 @@ class Run:
         """Removes what an earlier run wrote here, and nothing else."""
         for name in OWN_FILES:
             (self.directory / name).unlink(missing_ok=True)
-        shutil.rmtree(self.directory / "wandb", ignore_errors=True)
+        for name in (EVALUATION, WANDB):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def facts(self) -> Result:
         """What result.json says of the run before it has run."""
