@@ -11,7 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet import later
 from alexnet.errors import UserError
+from alexnet.later import Together
 from alexnet.results import METRICS, PREDICTIONS
 
 STEPS_TO, CURVE = "steps_to", "train/top1_error"
@@ -21,10 +23,11 @@ RANKS = {"val/top1_error": 1, "val/top5_error": 5}  # how many of the predicted 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: its directory, and its result.json."""
+    """A finished run: its directory, its result.json, and what is known of all of its variant together."""
 
     directory: Path
     result: Mapping[str, Any]
+    together: Together | None = None
 
 
 class Point(NamedTuple):
@@ -61,7 +64,8 @@ def figure(run: Measured, metric: str, epoch: int | None = None, level: float | 
     if metric == STEPS_TO:
         return None if level is None else steps_to(run, level)
     if epoch is None:
-        final = run.result["metrics"].get(metric)
+        shared = run.together.metrics if run.together else {}
+        final = run.result["metrics"].get(metric, shared.get(metric))
         return None if final is None else Figure(float(final))
     return next((Figure(point.value) for point in curve(run, metric) if point.epoch == epoch), None)
 
@@ -95,12 +99,14 @@ def steps_to(run: Measured, level: float) -> Figure | None:
 
 
 def errors_by_image(run: Measured, metric: str) -> Mistakes | None:
-    """Of val/top1_error or val/top5_error at the end; None for other metrics or without predictions.npz.
+    """Of val/top1_error or val/top5_error at the end, and of what was measured later; None for other metrics.
 
     Raises UserError for a file that can't be read.
     """
     path = run.directory / PREDICTIONS
-    if metric not in RANKS or not path.exists():
+    if metric not in RANKS:
+        return _later(run, metric)
+    if not path.exists():
         return None
     try:
         with path.open("rb") as file, np.load(file) as stored:  # closed even where it is no archive
@@ -109,3 +115,10 @@ def errors_by_image(run: Measured, metric: str) -> Mistakes | None:
         raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
     hit = (guesses[:, : RANKS[metric]] == labels[:, None]).any(axis=1)
     return Mistakes(index, (~hit).astype(np.float64))
+
+
+def _later(run: Measured, metric: str) -> Mistakes | None:
+    shared = run.together is not None and metric in run.together.metrics
+    path = run.together.mistakes if shared and run.together else later.mistakes_of(run.directory)
+    found = later.wrong(path, metric)
+    return None if found is None else Mistakes(found[0], found[1].astype(np.float64))

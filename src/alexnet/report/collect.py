@@ -14,6 +14,7 @@ from alexnet import claims, results
 from alexnet.claims import Claim, Comparison
 from alexnet.errors import UserError
 from alexnet.judge import VERDICTS, Judgement, Measured, judge
+from alexnet.later import together
 from alexnet.plan import CLAIMS
 
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
@@ -31,12 +32,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml."""
+    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml.
+
+    folder: for what was found out about its runs later.
+    """
 
     claim: Claim
     scale: Mapping[str, Any]
     settings: Sequence[str]
     runs: Mapping[str, Mapping[int, Found]]
+    folder: Path
 
     def all(self) -> Iterator[tuple[str, int, Found]]:
         """Variant, seed and run."""
@@ -47,7 +52,10 @@ class Sweep:
     def measured(self, variant: str | None) -> dict[int, Measured]:
         """Finished runs of a variant, by seed."""
         finished = {s: f for s, f in self.runs.get(variant or "", {}).items() if f.state == COMPLETED}
-        return {s: Measured(f.directory, f.result) for s, f in finished.items() if f.directory}
+        shared = together(self.folder, variant or "")
+        if shared and set(shared.seeds) != set(finished):
+            shared = None  # of other networks than these
+        return {s: Measured(f.directory, f.result, shared) for s, f in finished.items() if f.directory}
 
     def states(self, *variants: str | None) -> Counter[str]:
         """How many runs of these variants (none given: of all) are in which state."""
@@ -103,7 +111,7 @@ def collect(output_dir: Path, claims_dir: Path) -> Collected:
     sweeps, notes = [], []
     for path in paths:
         try:
-            sweeps.append(_sweep(path, claims_dir, directories))
+            sweeps.append(opened(path, claims_dir, directories))
         except UserError as error:
             notes.append(f"{path} is left out: {error}")
     sweeps.sort(key=order)
@@ -146,7 +154,9 @@ def _directories(output_dir: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _sweep(path: Path, claims_dir: Path, directories: Mapping[str, Collection[Path]]) -> Sweep:
+def opened(path: Path, claims_dir: Path, directories: Mapping[str, Collection[Path]] | None = None) -> Sweep:
+    """The sweep of an index, OUTPUT/claims/NAME.json; raises UserError if it is none."""
+    directories = _directories(path.parents[1]) if directories is None else directories
     try:
         index = json.loads(path.read_text("utf-8"))
         name, scale, settings = index["claim"], index["scale"] or {}, index.get("settings") or []
@@ -156,7 +166,8 @@ def _sweep(path: Path, claims_dir: Path, directories: Mapping[str, Collection[Pa
             }
             for variant, seeds in index["runs"].items()
         }
-        return Sweep(claims.load(claims_dir, name), dict(scale), [str(each) for each in settings], runs)
+        facts = (claims.load(claims_dir, name), dict(scale), [str(each) for each in settings], runs)
+        return Sweep(*facts, path.with_suffix(""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from alexnet.claims import Claim
 from alexnet.report import charts, words
 from alexnet.report.collect import Collected, Row, Sweep
+from alexnet.report.looks import Look, kept
 
 COLUMNS = ("Section", "Claim", "Scale", "Variants", "Difference", "Paper", "Verdict", "More seeds")
 ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each variant, in the details
@@ -36,12 +38,16 @@ class Details:
 
 @dataclass(frozen=True)
 class Part:
-    """A claim at one scale. variants: name, overrides, runs, and a cell for each of ERRORS."""
+    """A claim at one scale. variants: name, overrides, runs, and a cell for each of ERRORS.
+
+    looks: what its networks have learned, each with its picture, if it has one.
+    """
 
     sweep: Sweep
     rows: Sequence[Row]
     variants: Sequence[tuple[str, str, str, Sequence[str]]]
     curves: Drawing | None
+    looks: Sequence[tuple[Look, Drawing | None]]
 
 
 def render(found: Collected) -> str:
@@ -84,8 +90,17 @@ CURVES = "Training error by epoch: the mean of each variant, and a band over all
 
 
 def _drawing(title: str, about: str, figure: Figure) -> Drawing:
-    encoded = base64.b64encode(charts.svg(figure).encode()).decode()
-    return Drawing(title, about, f"data:image/svg+xml;base64,{encoded}")
+    return Drawing(title, about, _uri("svg+xml", charts.svg(figure).encode()))
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _look(folder: Path, look: Look) -> tuple[Look, Drawing | None]:
+    if not look.picture:
+        return look, None
+    return look, Drawing(look.title, look.about, _uri("png", (folder / look.picture).read_bytes()))
 
 
 def _details(found: Collected) -> Iterator[Details]:
@@ -98,7 +113,8 @@ def _part(sweep: Sweep, rows: Sequence[Row]) -> Part:
     curves = charts.training_curves(sweep)
     drawing = _drawing(f"{sweep.claim.name}, {sweep.name}", CURVES, curves) if curves else None
     variants = [_variant(sweep, name) for name in sweep.runs]
-    return Part(sweep, [row for row in rows if row.sweep is sweep], variants, drawing)
+    looks = [_look(sweep.folder, each) for each in kept(sweep.folder)]
+    return Part(sweep, [row for row in rows if row.sweep is sweep], variants, drawing, looks)
 
 
 def _variant(sweep: Sweep, name: str) -> tuple[str, str, str, list[str]]:

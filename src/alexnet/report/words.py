@@ -60,6 +60,13 @@ def number(value: float | None, places: int = 2) -> str:
     return text.replace("-", MINUS) if float(text.replace(",", "")) else text.replace("-", "")
 
 
+def cell(value: str | float | None) -> str:
+    """Of a table: whole numbers as they are, others with two places."""
+    if value is None or isinstance(value, str):
+        return value or NONE
+    return f"{value:,}" if isinstance(value, int) else number(value)
+
+
 def interval(low: float | None, high: float | None) -> str:
     """ "0.31 to 2.05", "1.20 or more"; empty for none."""
     if low is None or high is None:

@@ -1,0 +1,37 @@
+"""What a claim's networks have learned: figures and tables in the sweep's folder, shown by the report."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from alexnet.files import write_atomically
+
+LOOKS = "looks.json"
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A figure, a table, or both, with words. picture: a PNG in the sweep's folder, "" for none."""
+
+    title: str
+    about: str
+    picture: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Cell]] = ()
+
+
+def keep(folder: Path, looks: Sequence[Look]) -> None:
+    """In a sweep's folder, in place of earlier ones."""
+    text = json.dumps([asdict(each) for each in looks], indent=1)
+    write_atomically(folder / LOOKS, (text + "\n").encode())
+
+
+def kept(folder: Path) -> list[Look]:
+    """Those of a sweep whose pictures are there; none if nothing was looked at, or the file is damaged."""
+    try:
+        found = [Look(**each) for each in json.loads((folder / LOOKS).read_text("utf-8"))]
+        return [each for each in found if not each.picture or (folder / each.picture).is_file()]
+    except (OSError, ValueError, TypeError):
+        return []
