@@ -31,6 +31,7 @@ NAMES = {
     "lrn": ["conv1", "conv2", "floor", "roofline"],
     "step": ["alexnet_lrn", "memory", "lrn_cost", "roofline"],
     "loop": ["lightning"],
+    "eval": ["ten_crop", "ten_crop_float32"],
     "start": ["help"],
 }
 
@@ -44,7 +45,7 @@ def _checked(suite: str, rows: list[Row]) -> None:
         assert row.low <= row.ratio <= row.high
 
 
-@pytest.mark.parametrize("suite", ["data", "loop", "start", "step"])
+@pytest.mark.parametrize("suite", ["data", "eval", "loop", "start", "step"])
 def test_each_suite_gives_its_rows_with_finite_positive_numbers(suite: str) -> None:
     _checked(suite, report.run(suite, 1, True, "cpu", None)[1])
 

@@ -15,7 +15,14 @@ from alexnet.benchmark.sizes import FULL, QUICK, Sizes
 from alexnet.benchmark.timing import Row
 from alexnet.errors import UserError, check_choice, check_flag, check_whole
 
-SUITES = {"data": "inputs", "lrn": "norms", "step": "steps", "loop": "loops", "start": "starts"}  # modules
+SUITES = {
+    "data": "inputs",
+    "lrn": "norms",
+    "step": "steps",
+    "loop": "loops",
+    "eval": "evals",
+    "start": "starts",
+}  # modules
 AT_LEAST, AT_MOST = "at least", "at most"
 GOALS = {
     "data/pack_uint8_1_thread": (AT_LEAST, 100.0),
@@ -28,6 +35,7 @@ GOALS = {
     "step/alexnet_lrn": (AT_LEAST, 2.6),  # 1.5 without bfloat16
     "step/lrn_cost": (AT_MOST, 1.25),
     "loop/lightning": (AT_LEAST, 0.95),
+    "eval/ten_crop": (AT_LEAST, 1.5),
     "start/help": (AT_MOST, 4.0),
 }
 WIDTH = 64  # characters of a baseline in a line
@@ -50,7 +58,7 @@ def run(suite: str, rounds: int, quick: bool, device: str, root: str | None) -> 
 def _rows(suite: str, sizes: Sizes, rounds: int, device: torch.device, root: Path | None) -> list[Row]:
     """Imported when asked for: Lightning alone takes seconds."""
     module = import_module(f"alexnet.benchmark.{SUITES[suite]}")
-    arguments = {"data": (sizes, rounds, device, root), "start": (rounds,)}
+    arguments = dict.fromkeys(("data", "eval"), (sizes, rounds, device, root)) | {"start": (rounds,)}
     rows: list[Row] = module.rows(*arguments.get(suite, (sizes, rounds, device)))
     return rows
 

@@ -1,6 +1,6 @@
 """How much work the rows do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,6 +25,14 @@ class Sizes:
     loop_images: int
     loop_batch: int
     matmul: tuple[int, int]  # side of the matrices that show what a processor reaches, and a GPU
+    eval_images: int  # of which ten crops are taken
+    eval_pixels: tuple[int, int]  # image_size, crop_size of the network there
+
+    @property
+    def for_eval(self) -> "Sizes":
+        """The same with as many images, and of that size, as an evaluation gets."""
+        count = self.eval_images
+        return replace(self, files=count, packed=count, pixels=self.eval_pixels, batch=min(count, 16))
 
 
 FULL = Sizes(
@@ -44,6 +52,8 @@ FULL = Sizes(
     loop_images=3840,
     loop_batch=128,
     matmul=(3072, 8192),
+    eval_images=64,
+    eval_pixels=(256, 224),
 )
 QUICK = Sizes(
     files=8,
@@ -62,6 +72,8 @@ QUICK = Sizes(
     loop_images=64,
     loop_batch=16,
     matmul=(64, 64),
+    eval_images=4,
+    eval_pixels=(80, 67),
 )
 
 

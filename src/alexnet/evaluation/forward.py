@@ -1,5 +1,6 @@
 """A trained network on a device."""
 
+import logging
 from collections.abc import Iterable
 
 import torch
@@ -28,6 +29,7 @@ class Forward:
     ) -> None:
         choice = speed.choose(precision, memory_format, False, accelerator)
         self.why = choice.why
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells of itself
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=choice.precision)  # type: ignore[arg-type]
         self.network = network.eval()
         self._module = self.fabric.setup_module(speed.apply(self.network, choice))
