@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,3 +110,30 @@ def _targets(config: Any) -> Iterator[str]:
     inner = config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ()
     for each in inner:
         yield from _targets(each)
+
+
+class Trained:
+    """A checkpoint, and what is made of it when it is asked for.
+
+    accelerator: lightning's; None: the run's own. Raises UserError for a checkpoint that can't be used.
+    """
+
+    def __init__(self, path: Path, accelerator: str | None = None) -> None:
+        from alexnet import checkpoint
+
+        self.checkpoint = checkpoint.load(path)
+        self.accelerator = accelerator or str(self.checkpoint.config["trainer"]["accelerator"])
+
+    @cached_property
+    def forward(self) -> "Forward":
+        return forward(self.checkpoint, self.accelerator)
+
+    @cached_property
+    def untrained(self) -> "Forward":
+        """The control: as the run started."""
+        made = untrained(self.checkpoint, self.checkpoint.config["seed"])
+        return forward(self.checkpoint, self.accelerator, made)
+
+    @cached_property
+    def images(self) -> "ImageData":
+        return images(self.checkpoint)

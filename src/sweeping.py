@@ -36,10 +36,11 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         return []
     launch.honour_sweep_dir(cfg, cfg.hydra)
     output_dir = Path(cfg.output_dir).expanduser()
-    _write_indexes(jobs, finder, output_dir, sweeps.matter(sweeps.settings(overrides)))
+    indexes = _write_indexes(jobs, finder, output_dir, sweeps.matter(sweeps.settings(overrides)))
     returned = _train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
+    _measure(indexes)
     _tell(jobs, cfg)
     _refuse_failed(jobs, returned)
     return list(returned.values())
@@ -85,10 +86,23 @@ def _tell_failure(job: Job, returned: JobReturn) -> None:
     print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
 
 
-def _write_indexes(jobs: Sequence[Job], finder: sweeps.Finder, output_dir: Path, more: list[str]) -> None:
+def _write_indexes(
+    jobs: Sequence[Job], finder: sweeps.Finder, output_dir: Path, more: list[str]
+) -> list[Path]:
+    written = []
     for name in _claims(jobs):
         own = [job for job in jobs if job.row.startswith(f"{name}/")]
-        plan.write_index(output_dir, name, finder.scale(own[0].overrides), more, own)
+        written.append(plan.write_index(output_dir, name, finder.scale(own[0].overrides), more, own))
+    return written
+
+
+def _measure(indexes: Iterable[Path]) -> None:
+    """What the claims ask of their runs beside training."""
+    import measuring  # late: with the report
+
+    for index in indexes:
+        for message in measuring.measure(index):
+            print(f"error: {message}", flush=True)
 
 
 def _claims(jobs: Iterable[Job]) -> list[str]:

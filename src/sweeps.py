@@ -57,8 +57,6 @@ def _possible(names: Iterable[str], scale: str) -> list[claims.Claim]:
         raise UserError("\n".join(refused))
     for each in refused:
         print(f"left out: {each}")
-    if later := [claim.name for claim in found if claim.needs]:
-        print(f"trained, but not measured, as there is no evaluation for them yet: {', '.join(later)}")
     return found
 
 
