@@ -41,7 +41,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     for job in jobs:
         job.look()
     _measure(indexes)
-    _tell(jobs, cfg)
+    _tell(jobs, cfg, indexes)
     _refuse_failed(jobs, returned)
     return list(returned.values())
 
@@ -112,7 +112,7 @@ def _claims(jobs: Iterable[Job]) -> list[str]:
     )
 
 
-def _tell(jobs: Sequence[Job], cfg: DictConfig) -> None:
+def _tell(jobs: Sequence[Job], cfg: DictConfig, indexes: Sequence[Path]) -> None:
     """The report on claims, the table of other sweeps."""
     names = _claims(jobs)
     if not names:
@@ -126,10 +126,11 @@ def _tell(jobs: Sequence[Job], cfg: DictConfig) -> None:
     if "wandb" in cfg.logger:
         from alexnet.wandb_claims import log_claim
 
-        for name in names:
+        for name, index in zip(names, indexes, strict=True):
             rows = [row for row in written.rows if row["claim"] == name]
             where = (output_dir, name, cfg.scale.name, rows, written.page)
-            log_claim(*where, cfg.logger.wandb.offline, cfg.logger.wandb.project)
+            account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
+            log_claim(*where, *account, plan.folder_of(index))
 
 
 def _refuse_failed(jobs: Sequence[Job], returned: dict[str, JobReturn]) -> None:

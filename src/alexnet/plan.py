@@ -174,6 +174,11 @@ def write_index(
     return path
 
 
+def folder_of(index: Path) -> Path:
+    """For what is found out about the runs of an index later."""
+    return index.with_suffix("")
+
+
 def _earlier(path: Path) -> dict[str, Any]:
     """What the index says; nothing if it is not there or damaged: it is made anew from the runs."""
     try:

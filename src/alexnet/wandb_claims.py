@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.account import wandb_mode
+from alexnet.report import looks
 
 COLUMNS = (
     *("claim", "section", "scale", "comparison"),
@@ -23,10 +24,11 @@ def log_claim(
     page: Path | None = None,
     offline: str | bool = "auto",
     project: str = "alexnet",
+    looked: Path | None = None,
 ) -> str:
     """Logs a row of COLUMNS per comparison, and the page as an artifact; gives the run's id.
 
-    The id follows from claim and scale: a sweep that went on replaces the table. Raises UserError for another
+    looked: the sweep's folder, whose figures and tables are logged too. The id follows from claim and scale: a sweep that went on replaces the table. Raises UserError for another
     value of offline than auto, true, false.
     """
     import wandb
@@ -39,11 +41,28 @@ def log_claim(
     settings |= {"config": {"claim": claim_name, "scale": {"name": scale_name}}}
     with wandb.init(project=project, dir=folder, **settings) as run:
         run.log({TABLE: wandb.Table(columns=list(COLUMNS), data=[_cells(row) for row in rows])})
+        run.log(_looks(looked) if looked else {})
         if page is not None:
             artifact = wandb.Artifact(f"report-{claim_name}-{scale_name}", type="report")
             artifact.add_file(str(page), name=page.name)
             run.log_artifact(artifact)
     return name
+
+
+def _looks(folder: Path) -> dict[str, Any]:
+    """By their titles: "looks/Kernels", and "looks/Kernels, table" for what stands below a picture."""
+    import wandb
+
+    found: dict[str, Any] = {}
+    for each in looks.kept(folder):
+        if each.picture:
+            found[f"looks/{each.title}"] = wandb.Image(str(folder / each.picture), caption=each.about)
+        if each.rows:
+            rows = [list(row) for row in each.rows]
+            found[f"looks/{each.title}{', table' * bool(each.picture)}"] = wandb.Table(
+                list(each.columns), rows
+            )
+    return found
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:

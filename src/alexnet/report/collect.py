@@ -15,7 +15,7 @@ from alexnet.claims import Claim, Comparison
 from alexnet.errors import UserError
 from alexnet.judge import VERDICTS, Judgement, Measured, judge
 from alexnet.later import together
-from alexnet.plan import CLAIMS
+from alexnet.plan import CLAIMS, folder_of
 
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
 
@@ -167,7 +167,7 @@ def opened(path: Path, claims_dir: Path, directories: Mapping[str, Collection[Pa
             for variant, seeds in index["runs"].items()
         }
         facts = (claims.load(claims_dir, name), dict(scale), [str(each) for each in settings], runs)
-        return Sweep(*facts, path.with_suffix(""))
+        return Sweep(*facts, folder_of(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

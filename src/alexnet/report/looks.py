@@ -22,16 +22,24 @@ class Look:
     rows: Sequence[Sequence[Cell]] = ()
 
 
-def keep(folder: Path, looks: Sequence[Look]) -> None:
-    """In a sweep's folder, in place of earlier ones."""
-    text = json.dumps([asdict(each) for each in looks], indent=1)
-    write_atomically(folder / LOOKS, (text + "\n").encode())
+def keep(folder: Path, runs: Sequence[str], looks: Sequence[Look]) -> None:
+    """In a sweep's folder, in place of earlier ones. runs: hashes of those that were looked at."""
+    found = {"runs": sorted(runs), "looks": [asdict(each) for each in looks]}
+    write_atomically(folder / LOOKS, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def are_of(folder: Path, runs: Sequence[str]) -> bool:
+    """Whether what is kept is of these runs."""
+    try:
+        return bool(json.loads((folder / LOOKS).read_text("utf-8"))["runs"] == sorted(runs))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def kept(folder: Path) -> list[Look]:
     """Those of a sweep whose pictures are there; none if nothing was looked at, or the file is damaged."""
     try:
-        found = [Look(**each) for each in json.loads((folder / LOOKS).read_text("utf-8"))]
+        found = [Look(**each) for each in json.loads((folder / LOOKS).read_text("utf-8"))["looks"]]
         return [each for each in found if not each.picture or (folder / each.picture).is_file()]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
