@@ -28,8 +28,9 @@ def log_claim(
 ) -> str:
     """Logs a row of COLUMNS per comparison, and the page as an artifact; gives the run's id.
 
-    looked: the sweep's folder, whose figures and tables are logged too. The id follows from claim and scale: a sweep that went on replaces the table. Raises UserError for another
-    value of offline than auto, true, false.
+    looked: the sweep's folder, whose figures and tables are logged too. The id follows from claim and scale:
+    a sweep that went on replaces the table. Raises UserError for another value of offline than auto, true,
+    false.
     """
     import wandb
 
