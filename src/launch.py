@@ -42,7 +42,7 @@ PATHS = (
 )  # how keys end whose values are paths
 LISTS = ("checkpoint",)  # and of those that take several in brackets
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
-ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list of paths
+ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list
 SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
 MULTIRUN = ("-m", "--multirun")
 OTHERWISE = ("-c", "-i", "-r", "-s", "-h", "--cfg", "--info", "--run", "--shell", "--help", "--hydra-help")

@@ -58,7 +58,7 @@ LISTED = [
     ("[/a/b.ckpt,/c d/e.ckpt]", ["/a/b.ckpt", "/c d/e.ckpt"]),
     ("[/a=b, /it's/c]", ["/a=b", "/it's/c"]),
     ("['/a,b',/c]", ["/a,b", "/c"]),
-    ('["/a=1,b=2/l.ckpt", \'/c [d]\' ]', ["/a=1,b=2/l.ckpt", "/c [d]"]),
+    ("[\"/a=1,b=2/l.ckpt\", '/c [d]' ]", ["/a=1,b=2/l.ckpt", "/c [d]"]),
     ("[/a/(1),/b/{x}]", ["/a/(1)", "/b/{x}"]),
     ("[~/a,/b]", [os.path.expanduser("~/a"), "/b"]),  # noqa: PTH111
     ("[]", []),
