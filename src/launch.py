@@ -38,8 +38,11 @@ PATHS = (
     "pack",
     "init_from",
     "read",
+    "runs",
 )  # how keys end whose values are paths
+LISTS = ("checkpoint",)  # and of those that take several in brackets
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
+ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list
 SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
 MULTIRUN = ("-m", "--multirun")
 OTHERWISE = ("-c", "-i", "-r", "-s", "-h", "--cfg", "--info", "--run", "--shell", "--help", "--hydra-help")
@@ -118,11 +121,18 @@ def quoted(argument: str, sweep: bool = False) -> str:
     match = re.fullmatch(r"(\+{0,2}[\w./]*?(\w+))=(.+)", argument, re.S)
     if not match or not match[2].endswith(PATHS) or not re.search(r"[^A-Za-z0-9_./-]", match[3]):
         return argument
-    value = os.path.expanduser(match[3])  # noqa: PTH111 - pathlib's fails for a folder called ~x
-    if "${" in value or value[0] in "'\"" or (sweep and "," in value):
-        return argument
+    if match[2].endswith(LISTS) and not sweep and (several := re.fullmatch(r"\[(.*)\]", match[3], re.S)):
+        return f"{match[1]}=[{','.join(map(_in_quotes, ITEM.findall(several[1])))}]"
+    return argument if sweep and "," in match[3] else f"{match[1]}={_in_quotes(match[3])}"
+
+
+def _in_quotes(path: str) -> str:
+    """With ~ replaced; what is in quotes, or left to Hydra, stays."""
+    value = os.path.expanduser(path)  # noqa: PTH111 - pathlib's fails for a folder called ~x
+    if "${" in value or value[0] in "'\"":
+        return path
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    return f"{match[1]}='{escaped}'"
+    return f"'{escaped}'"
 
 
 def asked() -> tuple[str, Path | None, list[str]]:

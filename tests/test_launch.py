@@ -36,7 +36,7 @@ def value(argument: str) -> object:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("key", ["data.root", "output_dir", "hydra.run.dir", "+data.root"])
+@pytest.mark.parametrize("key", ["data.root", "output_dir", "hydra.run.dir", "+data.root", "runs"])
 def test_paths_come_through_as_typed(key: str, place: str) -> None:
     assert value(f"{key}={place}") == os.path.expanduser(place)  # noqa: PTH111
 
@@ -46,6 +46,39 @@ def test_paths_come_through_as_typed(key: str, place: str) -> None:
 def test_any_path_comes_through(name: str) -> None:
     place = f"/data/{name}/x"
     assert value(f"data.root={place}") == place
+
+
+@pytest.mark.parametrize("pattern", ["out/*", "out/a[0-9]?", "/a b/lrn-*", "~/out/{a,b}-*"])
+def test_a_pattern_comes_through_as_typed(pattern: str) -> None:
+    assert value(f"runs={pattern}") == os.path.expanduser(pattern)  # noqa: PTH111
+
+
+LISTED = [
+    ("[/a/b.ckpt]", ["/a/b.ckpt"]),
+    ("[/a/b.ckpt,/c d/e.ckpt]", ["/a/b.ckpt", "/c d/e.ckpt"]),
+    ("[/a=b, /it's/c]", ["/a=b", "/it's/c"]),
+    ("['/a,b',/c]", ["/a,b", "/c"]),
+    ("[\"/a=1,b=2/l.ckpt\", '/c [d]' ]", ["/a=1,b=2/l.ckpt", "/c [d]"]),
+    ("[/a/(1),/b/{x}]", ["/a/(1)", "/b/{x}"]),
+    ("[~/a,/b]", [os.path.expanduser("~/a"), "/b"]),  # noqa: PTH111
+    ("[]", []),
+]
+
+
+@pytest.mark.parametrize(("typed", "paths"), LISTED)
+def test_a_list_of_paths_comes_through_as_typed(typed: str, paths: list[str]) -> None:
+    assert value(f"checkpoint={typed}") == paths
+
+
+@given(st.lists(st.text(st.sampled_from("ab =(){}*:;~#图"), min_size=1), min_size=1))
+def test_any_list_of_paths_comes_through(names: list[str]) -> None:
+    paths = [f"/data/{name}/x" for name in names]
+    assert value(f"checkpoint=[{','.join(paths)}]") == paths
+
+
+def test_a_path_in_brackets_is_a_list_only_where_there_can_be_several() -> None:
+    assert value("data.root=[x]") == "[x]"
+    assert value("checkpoint=/a [1]/b.ckpt") == "/a [1]/b.ckpt"
 
 
 def test_a_sweep_over_paths_keeps_its_commas() -> None:

@@ -1,0 +1,62 @@
+"""Top-1 and top-5 error of scores, with the intervals that so many images leave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from alexnet.errors import UserError
+from alexnet.intervals import CONFIDENCE, Interval
+
+CHUNK = 2**26  # bytes of scores that are looked at in one go
+
+
+@dataclass(frozen=True)
+class Errors:
+    """In percent of so many images; intervals at 95 % (Wilson's)."""
+
+    images: int
+    top1_error: float
+    top5_error: float
+    top1_interval: Interval
+    top5_interval: Interval
+
+
+def errors(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Errors:
+    """scores (N, classes), in a file perhaps; labels (N,).
+
+    N is at least 1. Raises UserError for scores that are not finite.
+    """
+    found = places(scores, labels)
+    images, first, five = len(found), *(int(np.count_nonzero(found >= k)) for k in (1, 5))
+    rates = (100 * first / images, 100 * five / images)
+    return Errors(images, *rates, _interval(first, images), _interval(five, images))
+
+
+def places(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) how many classes come before the image's own: 0 where the first one is right."""
+    return np.concatenate([before(scores[part], labels[part]) for part in chunks(*scores.shape)])
+
+
+def before(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(..., N) how many of (..., N, classes) come before the image's own (N,); of equal ones the lower does,
+    as classifier.leading() has it. Raises UserError for scores that are not finite."""
+    own = np.take_along_axis(scores, np.broadcast_to(labels[:, None], (*scores.shape[:-1], 1)), axis=-1)
+    if not np.isfinite(own).all():  # softmax spreads one such logit over the whole row
+        raise UserError("the network gives no finite numbers (its training went astray): give another one.")
+    lower = np.arange(scores.shape[-1]) < labels[:, None]
+    counted: NDArray[np.int64] = np.count_nonzero((scores > own) | ((scores == own) & lower), axis=-1)
+    return counted
+
+
+def chunks(images: int, classes: int, copies: int = 1) -> Iterator[slice]:
+    """Parts of a split, so that memory does not grow with it; copies: of a part that are held at a time."""
+    step = max(1, CHUNK // (4 * classes * copies))
+    return (slice(start, min(start + step, images)) for start in range(0, images, step))
+
+
+def _interval(wrong: int, images: int) -> Interval:
+    found = binomtest(wrong, images).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(100 * float(found.low), 100 * float(found.high))

@@ -1,0 +1,126 @@
+"""Errors of trained networks: python src/evaluate.py checkpoint=PATH [crops=10] [split=val] [format=json].
+
+Of several, by runs='outputs/alexnet_lrn-*' or checkpoint=[PATH,PATH], also those of their averaged softmax.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+import launch
+import restore
+from alexnet.errors import UserError, check_choice, check_whole
+
+if TYPE_CHECKING:
+    from alexnet.checkpoint import Checkpoint
+    from alexnet.data.datamodule import ImageData
+    from alexnet.evaluation.evaluation import Evaluation
+    from alexnet.evaluation.scores import Scores
+
+FORMATS, SPLITS, ACCELERATORS = ("text", "json"), ("val", "minival", "train"), ("auto", "cpu", "gpu")
+
+
+def evaluate(cfg: DictConfig) -> str:
+    """The table, or JSON; raises UserError for settings that can't be."""
+    checked(cfg)
+    from alexnet.evaluation import evaluation, wandb_tables
+
+    with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
+        found = evaluated(cfg)
+        wandb_tables.add(found)
+    return evaluation.as_json(found) if cfg.format == "json" else evaluation.text(found)
+
+
+def checked(cfg: DictConfig) -> None:
+    """Raises UserError for settings that can't be."""
+    from alexnet.evaluation.views import CROPS
+
+    allowed = {"split": SPLITS, "crops": CROPS, "format": FORMATS, "accelerator": ACCELERATORS}
+    for key, values in allowed.items():
+        check_choice(key, cfg[key], values)
+    check_whole("worst", cfg.worst, 1)
+
+
+def evaluated(cfg: DictConfig) -> "Evaluation":
+    """Computes what is not kept yet, and writes the files."""
+    from alexnet.evaluation import evaluation, nets
+
+    found = chosen(cfg)
+    data = images(cfg, found)
+    nets.check_split(found, data, cfg.split)
+    kept = {
+        evaluation.score_path(net, cfg.split, cfg.crops): scores(cfg, net, own, f"net {number}/{len(found)}")
+        for number, (net, own) in enumerate(zip(found, data, strict=True), 1)
+    }
+    nets.check_classes(found, list(kept.values()))
+    files = evaluation.places(stem(cfg, found), len(found) > 1)
+    return evaluation.evaluated(found, kept, data[0], cfg.split, cfg.crops, cfg.worst, files)
+
+
+def chosen(cfg: DictConfig) -> "list[Checkpoint]":
+    """The networks that were asked for."""
+    from alexnet.evaluation import nets
+
+    asked = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(asked, dict)
+    paths, unfinished = nets.chosen(asked["checkpoint"], asked["runs"])
+    if unfinished:
+        print("left out, as not finished:", *unfinished)
+    return nets.loaded(paths, "checkpoint" if asked["runs"] is None else "runs")
+
+
+def images(cfg: DictConfig, found: "Sequence[Checkpoint]") -> "list[ImageData]":
+    """Of each network; the same object where their settings of the data are the same."""
+    made: dict[str, ImageData] = {}
+    asked: list[str] = []
+    for net in found:
+        key = json.dumps([net.config["data"], net.config["cache_dir"]], sort_keys=True, default=str)
+        if key not in made:
+            made[key] = restore.images(net, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+        asked.append(key)
+    return [made[key] for key in asked]
+
+
+def scores(cfg: DictConfig, net: "Checkpoint", data: "ImageData", bar: str) -> "Scores":
+    """The softmax of a network, computed or as it was kept."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from alexnet.evaluation import evaluation
+    from alexnet.evaluation.scores import scores
+
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # what it says of itself for each network
+    try:
+        forward = restore.forward(net, cfg.accelerator)
+    except MisconfigurationException as error:
+        raise UserError(f"accelerator={cfg.accelerator} is not possible here: {error}") from error
+    return scores(forward, data, cfg.split, cfg.crops, evaluation.score_path(net, cfg.split, cfg.crops), bar)
+
+
+def stem(cfg: DictConfig, found: "Sequence[Checkpoint]") -> Path:
+    """How the paths of the files begin."""
+    from alexnet.evaluation import evaluation, nets
+
+    name = evaluation.stem(cfg.split, cfg.crops)
+    if cfg.out is not None:
+        return Path(cfg.out).expanduser() / name
+    if len(found) == 1:
+        return found[0].kept(name)
+    return nets.folder_of(found, Path(cfg.output_dir).expanduser()) / name
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Entry; --help lists the settings."""
+    with launch.task():
+        print(evaluate(cfg))
+
+
+if __name__ == "__main__":
+    launch.run(main, "evaluate")
