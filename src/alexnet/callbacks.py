@@ -13,11 +13,12 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
-from torch import Tensor, nn
-from torchvision.utils import make_grid, save_image
+from torch import Tensor
 
 from alexnet import progress
 from alexnet.files import replacing
+from alexnet.kernel_figures import figure
+from alexnet.kernels import first_kernels
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -148,23 +149,16 @@ class Speed(Callback):
 
 
 class Kernels(Callback):
-    """Draws the first layer's kernels at the end of training, each scaled alone (fig. 3 of P)."""
+    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        picture = kernel_picture(pl_module)
-        with replacing(self.path) as temporary:
-            save_image(picture, temporary, format="png")
+        found = first_kernels(pl_module.network.state_dict())  # type: ignore[union-attr]
+        if found is None:
+            return
+        figure(found, getattr(pl_module.network, "towers", 1), self.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("kernels/conv1", [str(self.path)])
-
-
-def kernel_picture(module: nn.Module) -> Tensor:
-    """RGB (3, H, W) in 0..1: the kernels of the first convolution, 16 a row, enlarged 4 times."""
-    weights = next(m.weight for m in module.modules() if isinstance(m, nn.Conv2d)).detach().float().cpu()
-    enlarged = weights.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    picture: Tensor = make_grid(enlarged, nrow=16, padding=4, normalize=True, scale_each=True, pad_value=1.0)
-    return picture
