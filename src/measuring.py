@@ -135,9 +135,9 @@ def _averaged(runs: list[Measured]) -> Later:
 
 def ten_crop_scores(trained: Trained) -> "Scores":
     """(N, classes) of val, kept beside the checkpoint."""
-    from alexnet.evaluation import scores
+    from alexnet.evaluation import evaluation, scores
 
-    path = trained.checkpoint.kept(f"{SPLIT}-10.npy")
+    path = evaluation.score_path(trained.checkpoint, SPLIT, 10)
     return scores.scores(trained.forward, trained.images, SPLIT, 10, path)
 
 

@@ -98,10 +98,11 @@ def _write_indexes(
 
 def _measure(indexes: Iterable[Path]) -> None:
     """What the claims ask of their runs beside training."""
-    import measuring  # late: with the report
+    import looking  # late: with the report
+    import measuring
 
     for index in indexes:
-        for message in measuring.measure(index):
+        for message in [*measuring.measure(index), *looking.look(index)]:
             print(f"error: {message}", flush=True)
 
 

@@ -7,7 +7,7 @@ reproduce the claim, intervals beside it contradict it. Ratios are computed by t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +91,17 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Judgement:
         return Judgement(NOT_MEASURED if _nobody_arrived(figures) else INCONCLUSIVE, why, seeds)
     values = [np.array([each.value for each in side]) for side in figures]
     case = Case(comparison, values, _by_image(comparison, seeds, sides), _is_bound(comparison, figures))
-    return _judged(seeds, case)
+    return _without_spread(_judged(seeds, case), sides)
+
+
+def _without_spread(found: Judgement, sides: Sequence[Side]) -> Judgement:
+    """A figure that all runs have together is one figure: no spread is known of it."""
+    shared = [
+        any(each.together and side.metric in each.together.metrics for each in side.runs.values())
+        for side in sides
+    ]
+    names = ("of_std", "minus_std")
+    return replace(found, **{name: None for name, one in zip(names, shared, strict=False) if one})
 
 
 def _figures(comparison: Comparison, side: Side) -> dict[int, Figure]:

@@ -1,0 +1,127 @@
+"""What there is to see of a claim's networks: figures and tables for the report, made of all its seeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import launch
+import measuring
+from alexnet.cli import explain
+from alexnet.errors import UserError
+from alexnet.report import looks
+from alexnet.report.collect import Sweep, opened
+from alexnet.report.looks import Look
+from alexnet.results import LAST
+from restore import Trained
+
+if TYPE_CHECKING:
+    from alexnet.evaluation.averaging import BySize
+    from alexnet.evaluation.errors import Errors
+    from alexnet.evaluation.evaluation import Evaluation
+
+Nets = Mapping[int, Trained]  # by seed
+Show = Callable[[Path, str, Nets], list[Look]]
+WORST = 10  # classes in a table
+INTERVALS = "In percent, with the 95 % interval that so many images leave."
+SIZES = (
+    "The mean softmax over networks and ten crops (P 6, table 2). Of each number of networks all subsets, or"
+    " 200 drawn ones; mean, lowest and highest error in percent."
+)
+CONFUSED = (
+    "Rows are the true classes, columns what the averaged networks took them for; the worst ones below."
+)
+KERNELS = "Each kernel scaled alone, in its place (P, figure 3); a row for each seed."
+COLOURS = "Share of each kernel's energy that is colour and not brightness: 0 is grey. A dot for each kernel."
+
+
+def look(index: Path) -> list[str]:
+    """Makes what the report shows of this index's networks; gives what went wrong."""
+    sweep = opened(index, launch.CLAIMS)
+    try:
+        _look(sweep)
+    except (UserError, OSError) as error:
+        return [f"{sweep.claim.name} has no new figures: {explain(error) or error}"]
+    return []
+
+
+def _look(sweep: Sweep) -> None:
+    """Unless it is there, of these very runs."""
+    runs = {variant: sweep.measured(variant) for variant in sweep.runs}
+    hashes = [run.result["hash"] for own in runs.values() for run in own.values()]
+    if not hashes or sweep.claim.needs is None or looks.are_of(sweep.folder, hashes):
+        return
+    asked, made = measuring.wanted(sweep), list[Look]()
+    for variant, own in runs.items():
+        nets = {seed: Trained(run.directory / LAST) for seed, run in own.items()}
+        shown = [show for meter, show in SHOWS.items() if nets and asked & set(meter.metrics)]
+        made += [each for show in shown for each in show(sweep.folder, variant, nets)]
+    looks.keep(sweep.folder, hashes, made)
+
+
+def errors(folder: Path, variant: str, nets: Nets) -> list[Look]:
+    """Of ten crops: each network's, those of averages of several, and which classes are taken for which."""
+    from alexnet.evaluation import evaluation
+
+    checkpoints = [each.checkpoint for each in nets.values()]
+    kept = [evaluation.score_path(each, measuring.SPLIT, 10) for each in checkpoints]
+    scores = dict(zip(kept, map(measuring.ten_crop_scores, nets.values()), strict=True))
+    files = evaluation.places(folder / f"{variant}-{evaluation.stem(measuring.SPLIT, 10)}", len(nets) > 1)
+    images = next(iter(nets.values())).images
+    found = evaluation.evaluated(checkpoints, scores, images, measuring.SPLIT, 10, WORST, files)
+    return [*_errors(variant, list(nets), found), _confusion(variant, found)]
+
+
+def _errors(variant: str, seeds: Sequence[int], found: "Evaluation") -> list[Look]:
+    rows = [_row(f"seed {seed}", net.errors) for seed, net in zip(seeds, found.nets, strict=True)]
+    columns = ("network", "top-1 error", "95 %", "top-5 error", "95 %")
+    alone = Look(f"{variant}: errors over ten crops", INTERVALS, columns=columns, rows=rows)
+    if len(seeds) < 2:
+        return [alone]
+    sizes = ("networks", "subsets", "top-1 error", "lowest to highest", "top-5 error", "lowest to highest")
+    means = [_size(each) for each in found.by_size]
+    return [alone, Look(f"{variant}: averaged networks", SIZES, columns=sizes, rows=means)]
+
+
+def _row(name: str, found: "Errors") -> list[Any]:
+    pairs = ((found.top1_error, found.top1_interval), (found.top5_error, found.top5_interval))
+    return [name, *(cell for error, ends in pairs for cell in (error, _between(*ends)))]
+
+
+def _size(found: "BySize") -> list[Any]:
+    pairs = [(each.mean, _between(each.low, each.high)) for each in (found.top1_error, found.top5_error)]
+    return [str(found.size), found.subsets, *(cell for pair in pairs for cell in pair)]
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.2f} to {high:.2f}"
+
+
+def _confusion(variant: str, found: "Evaluation") -> Look:
+    columns = ("class", "images", "top-1 error", "most often taken for", "times")
+    rows = [[each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in found.worst]
+    picture = found.files["confusion_png"].name
+    return Look(f"{variant}: what is taken for what", CONFUSED, picture, columns, rows)
+
+
+def kernels(folder: Path, variant: str, nets: Nets) -> list[Look]:
+    """The kernels of all seeds by tower, their colours, and whether towers differ in them."""
+    from alexnet import kernel_figures, kernel_report
+    from alexnet.kernels import difference, table, verdict
+
+    weights, towers = kernel_report.gathered([each.checkpoint for each in nets.values()])
+    pictures = [folder / f"{variant}-{name}.png" for name in ("kernels", "colours")]
+    kernel_figures.figure_of_runs(weights, towers, pictures[0])
+    kernel_figures.figure_of_colours(weights, towers, pictures[1])
+    told = verdict([difference(each, seed) for seed, each in weights.items()], towers)
+    columns = ("seed", "tower", "kernels", "mean colour", "median", "share of coloured kernels")
+    rows: list[list[Any]] = [[str(row["seed"]), *list(row.values())[1:]] for row in table(weights, towers)]
+    return [
+        Look(f"{variant}: kernels of conv1", KERNELS, pictures[0].name),
+        Look(f"{variant}: colour of the kernels", f"{told} {COLOURS}", pictures[1].name, columns, rows),
+    ]
+
+
+SHOWS: Mapping[measuring.Meter, Show] = {
+    measuring.METERS[0]: errors,
+    measuring.METERS[1]: kernels,
+}
