@@ -39,6 +39,7 @@ PATHS = (
     "init_from",
     "read",
 )  # how keys end whose values are paths
+FILES = ("weights", "mean", "classes", "out")  # whole keys whose values are
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
 SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
 MULTIRUN = ("-m", "--multirun")
@@ -116,7 +117,11 @@ def quoted(argument: str, sweep: bool = False) -> str:
     sweep: commas stand between paths, and such an argument is left as it is.
     """
     match = re.fullmatch(r"(\+{0,2}[\w./]*?(\w+))=(.+)", argument, re.S)
-    if not match or not match[2].endswith(PATHS) or not re.search(r"[^A-Za-z0-9_./-]", match[3]):
+    if (
+        not match
+        or not (match[2].endswith(PATHS) or match[1] in FILES)
+        or not re.search(r"[^A-Za-z0-9_./-]", match[3])
+    ):
         return argument
     value = os.path.expanduser(match[3])  # noqa: PTH111 - pathlib's fails for a folder called ~x
     if "${" in value or value[0] in "'\"" or (sweep and "," in value):
