@@ -92,8 +92,9 @@ def told(made: "Checkpoint") -> str:
     """What was written, and what it is for."""
     parameters = sum(value.numel() for value in made.weights.values())
     red, green, blue = made.mean.mean(dim=(1, 2)).tolist()
+    few = ", ".join(made.titles[:3]) + ", ..." * (len(made.titles) > 3)
     lines = [
-        f"{len(made.classes)} classes ({', '.join(made.titles[:3])}, ...), {parameters:,} parameters,"
+        f"{len(made.classes)} classes ({few}), {parameters:,} parameters,"
         f" mean red {red:.1f}, green {green:.1f}, blue {blue:.1f}",
         *_of_order(made),
         str(made.path),
@@ -102,7 +103,7 @@ def told(made: "Checkpoint") -> str:
 
 
 def _of_order(made: "Checkpoint") -> list[str]:
-    if made.classes == sorted(made.classes) or made.classes[0] == "class 0":
+    if made.classes == sorted(made.classes):
         return []
     return [
         "note: folders count in the order of their names, and these classes are in another: name them so."

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
 import caffe_files
 import restore
 from alexnet import checkpoint
-from alexnet.foreign import caffe
-from convert import convert
-from tiny import ROOT
+from foreign_files import converted
 
 cv2: Any = pytest.importorskip(
     "cv2", reason="OpenCV reads Caffe's files: pip install 'opencv-python-headless<5'"
@@ -24,13 +21,6 @@ cv2: Any = pytest.importorskip(
 WITHIN = 1e-4  # of an activation's largest
 NARROW = 1 / 16
 Activations = dict[str, NDArray[np.float32]]
-
-
-def _converted(model: str, weights: Path, out: Path, *more: str) -> checkpoint.Checkpoint:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("convert", [f"model={model}", f"weights='{weights}'", f"out='{out}'", *more])
-    convert(cfg, model)
-    return checkpoint.load(out)
 
 
 def _images(count: int) -> NDArray[np.uint8]:
@@ -73,7 +63,7 @@ def _compared(model: str, width: float, old: bool, folder: Path) -> list[str]:
     weights = caffe_files.caffemodel(folder / "it.caffemodel", net, caffe_files.weights(net), old)
     caffe_files.binaryproto(folder / "mean.binaryproto", _mean())
     more = [f"model.width={width}", f"mean='{folder}/mean.binaryproto'"]
-    made = _converted(model, weights, folder / "it.ckpt", *more)
+    made = converted(model, weights, folder / "it.ckpt", *more)
     images = _images(2)
     names = [row.name for row in net]
     theirs = _theirs(caffe_files.prototxt(net, 2), weights, names, images)
@@ -121,37 +111,3 @@ def test_opencvs_pools_count_with_a_ceiling_and_its_norm_divides_by_n() -> None:
     expected = values / (1 + 2 / 5 * (values**2).sum(axis=0)) ** 0.75
     np.testing.assert_allclose(norm[0], expected, rtol=1e-5)
     assert pool.shape == (1, 3, 3, 3)
-
-
-def test_kernels_are_turned_in_colour_and_nothing_else(tmp_path: Path) -> None:
-    net = caffe_files.rows("caffenet", NARROW, classes=7)
-    blobs = caffe_files.weights(net)
-    weights = caffe_files.caffemodel(tmp_path / "it.caffemodel", net, blobs, old=True)
-    made = _converted("caffenet", weights, tmp_path / "it.ckpt", f"model.width={NARROW}")
-    assert list(made.weights) == [f"{name}.{part}" for name in blobs for part in ("weight", "bias")]
-    for name, (kernels, biases) in blobs.items():
-        expected = kernels[:, ::-1] if name == "conv1" else kernels
-        np.testing.assert_array_equal(made.weights[f"{name}.weight"].numpy(), expected)
-        np.testing.assert_array_equal(made.weights[f"{name}.bias"].numpy(), biases)
-    assert made.classes == made.titles == [f"class {number}" for number in range(7)]
-
-
-@pytest.mark.parametrize("old", [True, False])
-def test_numbers_kept_in_double_precision_are_read(old: bool, tmp_path: Path) -> None:
-    net = caffe_files.rows("caffe_alexnet", NARROW, classes=7)
-    blobs = caffe_files.weights(net)
-    wide = {name: [each.astype(np.float64) for each in pair] for name, pair in blobs.items()}
-    path = caffe_files.caffemodel(tmp_path / "it.caffemodel", net, wide, old)
-    np.testing.assert_array_equal(caffe.CaffeWeights(path).state["fc6.weight"].squeeze(), blobs["fc6"][0])
-
-
-def test_a_fine_tuned_nets_last_layer_has_another_name_and_number(tmp_path: Path) -> None:
-    net = caffe_files.rows("caffenet", NARROW, classes=20)
-    blobs = caffe_files.weights(net)
-    last = caffe_files.Row("fc8_flickr", "InnerProduct", {})
-    net = [last if row.name == "fc8" else row for row in net]
-    blobs["fc8_flickr"] = blobs.pop("fc8")
-    weights = caffe_files.caffemodel(tmp_path / "it.caffemodel", net, blobs)
-    made = _converted("caffenet", weights, tmp_path / "it.ckpt", f"model.width={NARROW}")
-    np.testing.assert_array_equal(made.weights["fc8.weight"].numpy(), blobs["fc8_flickr"][0])
-    assert made.config["model"]["num_classes"] == len(made.classes) == 20

@@ -18,7 +18,8 @@ def names(count: int, path: Path | None = None) -> tuple[list[str], list[str]]:
     if path is not None:
         return _read(path, count)
     if count != ILSVRC:
-        classes = [f"class {number}" for number in range(count)]
+        digits = len(str(count - 1))  # so that they sort as they count
+        classes = [f"class {number:0{digits}d}" for number in range(count)]
         return classes, list(classes)
     from torchvision.models import AlexNet_Weights
 

@@ -13,7 +13,9 @@ OTHERS = {  # how it begins -> what it is, and what to do
     rb"\x1f\x8b|7z|BZh|\xfd7zXZ": "is compressed: unpack it first.",
     rb"\x89HDF": "is HDF5: have Caffe write it without snapshot_format: HDF5.",
 }
-TORCH = {rb"PK\x03\x04|\x80": "is a file of torch: choose model=torchvision_alexnet, if it is that net's."}
+TORCH = {
+    rb"PK\x03\x04|\x80[\x02-\x05]": "is a file of torch: choose model=torchvision_alexnet, if it is that."
+}
 PROTOTXT = rb"^\s*(layers?|solver_mode|base_lr|net|train_net|input_shape)\s*[:{]|^\s*name\s*:\s*\""
 
 
