@@ -41,6 +41,7 @@ PATHS = (
     "runs",
 )  # how keys end whose values are paths
 LISTS = ("checkpoint",)  # and of those that take several in brackets
+FILES = ("weights", "mean", "classes", "out")  # whole keys whose values are
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
 ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list
 SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
@@ -119,7 +120,11 @@ def quoted(argument: str, sweep: bool = False) -> str:
     sweep: commas stand between paths, and such an argument is left as it is.
     """
     match = re.fullmatch(r"(\+{0,2}[\w./]*?(\w+))=(.+)", argument, re.S)
-    if not match or not match[2].endswith(PATHS) or not re.search(r"[^A-Za-z0-9_./-]", match[3]):
+    if (
+        not match
+        or not (match[2].endswith(PATHS) or match[1] in FILES)
+        or not re.search(r"[^A-Za-z0-9_./-]", match[3])
+    ):
         return argument
     if match[2].endswith(LISTS) and not sweep and (several := re.fullmatch(r"\[(.*)\]", match[3], re.S)):
         return f"{match[1]}=[{','.join(map(_in_quotes, ITEM.findall(several[1])))}]"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import launch
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from alexnet.evaluation.averaging import BySize
     from alexnet.evaluation.errors import Errors
     from alexnet.evaluation.evaluation import Evaluation
+    from alexnet.neighbour_report import Found
 
 Nets = Mapping[int, Trained]  # by seed
 Show = Callable[[Path, str, Nets], list[Look]]
-WORST = 10  # classes in a table
+WORST, QUERIES = 10, 8  # classes in a table, images whose neighbours are shown
 INTERVALS = "In percent, with the 95 % interval that so many images leave."
 SIZES = (
     "The mean softmax over networks and ten crops (P 6, table 2). Of each number of networks all subsets, or"
@@ -32,6 +34,14 @@ CONFUSED = (
 )
 KERNELS = "Each kernel scaled alone, in its place (P, figure 3); a row for each seed."
 COLOURS = "Share of each kernel's energy that is colour and not brightness: 0 is grey. A dot for each kernel."
+
+NEAREST = (
+    "An image of val, and the training images nearest to it (P, figure 4); the network of seed {}. A tick and a"
+    " green frame: of the same class."
+)
+PRECISION = (
+    "Share of the nearest training images that are of the class of the image, in percent: mean ± std (runs)."
+)
 
 
 def look(index: Path) -> list[str]:
@@ -121,7 +131,59 @@ def kernels(folder: Path, variant: str, nets: Nets) -> list[Look]:
     ]
 
 
+def neighbours(folder: Path, variant: str, nets: Nets) -> list[Look]:
+    """Nearest training images of some of val, of the first seed; how often they are of the same class."""
+    from alexnet import neighbour_figure, neighbour_report
+
+    found = {seed: _neighbours(each) for seed, each in nets.items()}
+    shown = next(iter(found.values()))
+    made = [_precision(variant, list(found.values()))]
+    for name in neighbour_report.DRAWN:
+        path, words = folder / f"{variant}-nearest-{name}.png", neighbour_report.NAMES[name]
+        drawn = (shown.data, shown.split, shown.queries, shown.nearest[name], words, path)
+        neighbour_figure.draw(*drawn)
+        made.append(Look(f"{variant}: nearest by {words}", NEAREST.format(next(iter(nets))), path.name))
+    return made
+
+
+def _neighbours(trained: Trained) -> "Found":
+    from alexnet import neighbour_figure, neighbour_report
+    from alexnet.neighbours import UNTRAINED, hidden_space, pixel_space
+
+    data, kept = trained.images, trained.checkpoint
+    hidden = (
+        hidden_space(trained.forward, data, kept),
+        hidden_space(trained.untrained, data, kept, UNTRAINED),
+    )
+    queries = neighbour_figure.chosen(data, measuring.SPLIT, QUERIES)
+    return neighbour_report.find([*hidden, pixel_space(data, kept)], data, kept, measuring.SPLIT, queries)
+
+
+def _precision(variant: str, found: "Sequence[Found]") -> Look:
+    """Mean and standard deviation over seeds."""
+    from alexnet.neighbour_report import NAMES
+    from alexnet.report.words import spread
+
+    shares: dict[str, dict[int, list[float]]] = {}
+    for each in (one for own in found for one in own.precisions):
+        shares.setdefault(each.by, {}).setdefault(each.at, []).append(100 * each.share)
+    places = list(next(iter(shares.values())))
+    rows = [
+        [
+            NAMES[by],
+            *(
+                spread(fmean(own[at]), stdev(own[at]) if len(own[at]) > 1 else None, len(own[at]), 1)
+                for at in places
+            ),
+        ]
+        for by, own in shares.items()
+    ]
+    columns = ["nearest by", *(f"of {at} nearest" for at in places)]
+    return Look(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)
+
+
 SHOWS: Mapping[measuring.Meter, Show] = {
     measuring.METERS[0]: errors,
     measuring.METERS[1]: kernels,
+    measuring.METERS[2]: neighbours,
 }

@@ -49,9 +49,10 @@ def kernels(trained: Trained) -> Later:
 
 def neighbours(trained: Trained) -> Later:
     """How often the nearest training image is of another class (P 6.1, figure 4)."""
-    from alexnet.neighbours import mistakes
+    from alexnet.neighbours import wrong_neighbours
 
-    found = {f"val/neighbour_error_{name}": wrong for name, wrong in mistakes(trained).items()}
+    by = wrong_neighbours(trained.forward, trained.images, trained.checkpoint, SPLIT)
+    found = {f"{SPLIT}/neighbour_error_{name}": wrong for name, wrong in by.items()}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in found.items()}
     return Later(metrics, trained.images.members(SPLIT), found)
 

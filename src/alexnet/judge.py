@@ -96,12 +96,9 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Judgement:
 
 def _without_spread(found: Judgement, sides: Sequence[Side]) -> Judgement:
     """A figure that all runs have together is one figure: no spread is known of it."""
-    shared = [
-        any(each.together and side.metric in each.together.metrics for each in side.runs.values())
-        for side in sides
-    ]
-    names = ("of_std", "minus_std")
-    return replace(found, **{name: None for name, one in zip(names, shared, strict=False) if one})
+    alone = [not any(each.has_together(side.metric) for each in side.runs.values()) for side in sides]
+    of_std = found.of_std if alone[0] else None
+    return replace(found, of_std=of_std, minus_std=found.minus_std if alone[-1] else None)
 
 
 def _figures(comparison: Comparison, side: Side) -> dict[int, Figure]:

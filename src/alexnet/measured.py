@@ -29,6 +29,10 @@ class Measured:
     result: Mapping[str, Any]
     together: Together | None = None
 
+    def has_together(self, metric: str) -> bool:
+        """Whether the figure is of all runs of the variant, and not of this one."""
+        return self.together is not None and metric in self.together.metrics
+
 
 class Point(NamedTuple):
     """A figure at the end of an epoch (1 = first), after so many optimiser steps."""
@@ -118,7 +122,7 @@ def errors_by_image(run: Measured, metric: str) -> Mistakes | None:
 
 
 def _later(run: Measured, metric: str) -> Mistakes | None:
-    shared = run.together is not None and metric in run.together.metrics
-    path = run.together.mistakes if shared and run.together else later.mistakes_of(run.directory)
+    shared = run.together if run.has_together(metric) else None
+    path = shared.mistakes if shared else later.mistakes_of(run.directory)
     found = later.wrong(path, metric)
     return None if found is None else Mistakes(found[0], found[1].astype(np.float64))
