@@ -9,7 +9,7 @@ import launch
 import measuring
 from alexnet.cli import explain
 from alexnet.errors import UserError
-from alexnet.report import looks
+from alexnet.report import looks, words
 from alexnet.report.collect import Sweep, opened
 from alexnet.report.looks import Look
 from alexnet.results import LAST
@@ -36,8 +36,8 @@ KERNELS = "Each kernel scaled alone, in its place (P, figure 3); a row for each 
 COLOURS = "Share of each kernel's energy that is colour and not brightness: 0 is grey. A dot for each kernel."
 
 NEAREST = (
-    "An image of val, and the training images nearest to it (P, figure 4); the network of seed {}. A tick and a"
-    " green frame: of the same class."
+    "An image of val, and the training images nearest to it (P, figure 4); the network of seed {}. A tick and"
+    " a green frame: of the same class."
 )
 PRECISION = (
     "Share of the nearest training images that are of the class of the image, in percent: mean ± std (runs)."
@@ -139,10 +139,10 @@ def neighbours(folder: Path, variant: str, nets: Nets) -> list[Look]:
     shown = next(iter(found.values()))
     made = [_precision(variant, list(found.values()))]
     for name in neighbour_report.DRAWN:
-        path, words = folder / f"{variant}-nearest-{name}.png", neighbour_report.NAMES[name]
-        drawn = (shown.data, shown.split, shown.queries, shown.nearest[name], words, path)
+        path, by = folder / f"{variant}-nearest-{name}.png", neighbour_report.NAMES[name]
+        drawn = (shown.data, shown.split, shown.queries, shown.nearest[name], by, path)
         neighbour_figure.draw(*drawn)
-        made.append(Look(f"{variant}: nearest by {words}", NEAREST.format(next(iter(nets))), path.name))
+        made.append(Look(f"{variant}: nearest by {by}", NEAREST.format(next(iter(nets))), path.name))
     return made
 
 
@@ -162,24 +162,17 @@ def _neighbours(trained: Trained) -> "Found":
 def _precision(variant: str, found: "Sequence[Found]") -> Look:
     """Mean and standard deviation over seeds."""
     from alexnet.neighbour_report import NAMES
-    from alexnet.report.words import spread
 
     shares: dict[str, dict[int, list[float]]] = {}
     for each in (one for own in found for one in own.precisions):
         shares.setdefault(each.by, {}).setdefault(each.at, []).append(100 * each.share)
-    places = list(next(iter(shares.values())))
-    rows = [
-        [
-            NAMES[by],
-            *(
-                spread(fmean(own[at]), stdev(own[at]) if len(own[at]) > 1 else None, len(own[at]), 1)
-                for at in places
-            ),
-        ]
-        for by, own in shares.items()
-    ]
-    columns = ["nearest by", *(f"of {at} nearest" for at in places)]
+    rows = [[NAMES[by], *map(_spread, own.values())] for by, own in shares.items()]
+    columns = ["nearest by", *(f"of {at} nearest" for at in next(iter(shares.values())))]
     return Look(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return words.spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values), 1)
 
 
 SHOWS: Mapping[measuring.Meter, Show] = {
