@@ -46,6 +46,16 @@ def checked(cfg: DictConfig) -> None:
     for key, values in allowed.items():
         check_choice(key, cfg[key], values)
     check_whole("worst", cfg.worst, 1)
+    if cfg.accelerator == "gpu":
+        refuse_no_gpu()
+
+
+def refuse_no_gpu() -> None:
+    """Raises UserError where torch finds none."""
+    from lightning.fabric.accelerators import CUDAAccelerator, MPSAccelerator
+
+    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
+        raise UserError("accelerator=gpu is not possible: torch finds none here. Choose auto or cpu.")
 
 
 def evaluated(cfg: DictConfig) -> "Evaluation":
@@ -90,16 +100,11 @@ def images(cfg: DictConfig, found: "Sequence[Checkpoint]") -> "list[ImageData]":
 
 def scores(cfg: DictConfig, net: "Checkpoint", data: "ImageData", bar: str) -> "Scores":
     """The softmax of a network, computed or as it was kept."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     from alexnet.evaluation import evaluation
     from alexnet.evaluation.scores import scores
 
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # what it says of itself for each network
-    try:
-        forward = restore.forward(net, cfg.accelerator)
-    except MisconfigurationException as error:
-        raise UserError(f"accelerator={cfg.accelerator} is not possible here: {error}") from error
+    forward = restore.forward(net, cfg.accelerator)
     return scores(forward, data, cfg.split, cfg.crops, evaluation.score_path(net, cfg.split, cfg.crops), bar)
 
 
