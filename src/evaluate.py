@@ -52,7 +52,8 @@ def checked(cfg: DictConfig) -> None:
 
 def refuse_no_gpu() -> None:
     """Raises UserError where torch finds none."""
-    from lightning.fabric.accelerators import CUDAAccelerator, MPSAccelerator
+    from lightning.fabric.accelerators.cuda import CUDAAccelerator
+    from lightning.fabric.accelerators.mps import MPSAccelerator
 
     if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
         raise UserError("accelerator=gpu is not possible: torch finds none here. Choose auto or cpu.")
