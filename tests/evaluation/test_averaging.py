@@ -26,7 +26,7 @@ def nets(count: int) -> tuple[list[Scores], NDArray[np.int64]]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("chunk", [5000, 2**26])
+@pytest.mark.parametrize("chunk", [5000, 2**24])
 def test_each_size_is_what_its_subsets_have(count: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "CHUNK", chunk)
     scores, labels = nets(count)

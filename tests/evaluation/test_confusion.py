@@ -18,7 +18,7 @@ from alexnet.evaluation.confusion import Worst, confusion, save, worst
 COUNTS = np.array([[2, 1, 7], [0, 0, 0], [0, 0, 4]])
 
 
-@pytest.mark.parametrize("chunk", [300, 2**26])
+@pytest.mark.parametrize("chunk", [300, 2**24])
 def test_it_is_scikit_learns(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "CHUNK", chunk)
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from alexnet.evaluation import errors, parquet
 
 
 @pytest.mark.parametrize("classes", [3, 8])
-@pytest.mark.parametrize("chunk", [1000, 2**26])
+@pytest.mark.parametrize("chunk", [1000, 2**24])
 def test_each_image_has_its_row(
     classes: int, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

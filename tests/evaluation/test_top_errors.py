@@ -33,7 +33,7 @@ def wilson(rate: float, images: int) -> list[float]:
 
 
 @pytest.mark.parametrize(("images", "classes"), [(500, 20), (1, 20), (301, 6)])
-@pytest.mark.parametrize("chunk", [1, 999, 2**26])
+@pytest.mark.parametrize("chunk", [1, 999, 2**24])
 def test_errors_are_scikit_learns(
     images: int, classes: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
