@@ -104,7 +104,8 @@ def scores(cfg: DictConfig, net: "Checkpoint", data: "ImageData", bar: str) -> "
     from alexnet.evaluation import evaluation
     from alexnet.evaluation.scores import scores
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # what it says of itself for each network
+    for name in ("lightning.pytorch", "lightning.fabric"):  # what they say of themselves for each network
+        logging.getLogger(name).setLevel(logging.WARNING)
     forward = restore.forward(net, cfg.accelerator)
     return scores(forward, data, cfg.split, cfg.crops, evaluation.score_path(net, cfg.split, cfg.crops), bar)
 
