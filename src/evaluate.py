@@ -95,6 +95,7 @@ def images(cfg: DictConfig, found: "Sequence[Checkpoint]") -> "list[ImageData]":
         key = json.dumps([net.config["data"], net.config["cache_dir"]], sort_keys=True, default=str)
         if key not in made:
             made[key] = restore.images(net, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+        net.check_images(made[key].images.classes, made[key].fingerprint)
         asked.append(key)
     return [made[key] for key in asked]
 

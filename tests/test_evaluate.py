@@ -281,6 +281,14 @@ def test_images_that_are_elsewhere_are_told_of(outputs: Path, own_folder: Path, 
         evaluated(f"checkpoint='{path}'", f"data.root='{moved}'")
 
 
+def test_a_network_that_went_astray_is_named(outputs: Path, tmp_path: Path) -> None:
+    saved = torch.load(nets(outputs)[0], weights_only=True)
+    saved["state_dict"]["network.fc8.bias"][3] = torch.nan
+    torch.save(saved, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/last\.ckpt: the network gives no finite numbers"):
+        evaluated(f"checkpoint={tmp_path}/last.ckpt")
+
+
 def test_a_network_given_twice_is_told_of(outputs: Path, tmp_path: Path) -> None:
     first, second, _ = nets(outputs)
     copy = shutil.copy(first, tmp_path / "copy.ckpt")
