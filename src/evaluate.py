@@ -46,6 +46,17 @@ def checked(cfg: DictConfig) -> None:
     for key, values in allowed.items():
         check_choice(key, cfg[key], values)
     check_whole("worst", cfg.worst, 1)
+    if cfg.accelerator == "gpu":
+        refuse_no_gpu()
+
+
+def refuse_no_gpu() -> None:
+    """Raises UserError where torch finds none."""
+    from lightning.fabric.accelerators.cuda import CUDAAccelerator
+    from lightning.fabric.accelerators.mps import MPSAccelerator
+
+    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
+        raise UserError("accelerator=gpu is not possible: torch finds none here. Choose auto or cpu.")
 
 
 def evaluated(cfg: DictConfig) -> "Evaluation":
@@ -84,22 +95,19 @@ def images(cfg: DictConfig, found: "Sequence[Checkpoint]") -> "list[ImageData]":
         key = json.dumps([net.config["data"], net.config["cache_dir"]], sort_keys=True, default=str)
         if key not in made:
             made[key] = restore.images(net, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+        net.check_images(made[key].images.classes, made[key].fingerprint)
         asked.append(key)
     return [made[key] for key in asked]
 
 
 def scores(cfg: DictConfig, net: "Checkpoint", data: "ImageData", bar: str) -> "Scores":
     """The softmax of a network, computed or as it was kept."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     from alexnet.evaluation import evaluation
     from alexnet.evaluation.scores import scores
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # what it says of itself for each network
-    try:
-        forward = restore.forward(net, cfg.accelerator)
-    except MisconfigurationException as error:
-        raise UserError(f"accelerator={cfg.accelerator} is not possible here: {error}") from error
+    for name in ("lightning.pytorch", "lightning.fabric"):  # what they say of themselves for each network
+        logging.getLogger(name).setLevel(logging.WARNING)
+    forward = restore.forward(net, cfg.accelerator)
     return scores(forward, data, cfg.split, cfg.crops, evaluation.score_path(net, cfg.split, cfg.crops), bar)
 
 

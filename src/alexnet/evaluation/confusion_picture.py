@@ -24,7 +24,7 @@ def draw(counts: Counts, titles: Sequence[str], head: str, path: Path) -> None:
     """Rows are the true classes, columns what they were taken for, in percent of the row. Writes a PNG."""
     shares, rows, columns = _shown(counts, short(titles))
     side = 3.4 + 0.42 * len(columns) if len(rows) <= NUMBERS else 3.2 + 0.26 * len(columns)
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    figure = Figure(figsize=(side + 1.2, side), dpi=130, layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     # a dollar in a name begins no formula
@@ -39,7 +39,7 @@ def draw(counts: Counts, titles: Sequence[str], head: str, path: Path) -> None:
         _numbers(axes, shares)
     figure.colorbar(picture, ax=axes, label="images of the class, %", shrink=0.7)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+        figure.savefig(temporary, format="png")
 
 
 def short(titles: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from alexnet.errors import UserError
 from alexnet.intervals import CONFIDENCE, Interval
 
-CHUNK = 2**26  # bytes of scores that are looked at in one go
+CHUNK = 2**24  # bytes that are looked at in one go: few enough for the caches, enough for NumPy
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from alexnet.checkpoint import Checkpoint
 from alexnet.data.datamodule import ImageData
+from alexnet.errors import UserError
 from alexnet.evaluation import confusion, confusion_picture, parquet
 from alexnet.evaluation.averaging import BySize, averaged, save_mean
 from alexnet.evaluation.confusion import Worst
@@ -65,22 +66,33 @@ def evaluated(
 
     Raises UserError for a network that gives no finite numbers.
     """
-    labels, titles = _labels(data, split), _titles(data, next(iter(scores.values())).shape[1])
-    kept = list(scores.values())
-    single = [Net(*each) for each in zip(nets, scores, (errors(each, labels) for each in kept), strict=True)]
+    kept, part = list(scores.values()), data.images.splits["val" if split == "val" else "train"]
+    labels, titles = part.labels[data.members(split)], _titles(data, kept[0].shape[1])
+    single = [_measured(net, path, labels, scores[path]) for net, path in zip(nets, scores, strict=True)]
     by_size = averaged(kept, labels)
     shown = save_mean(kept, files[MEAN]) if len(nets) > 1 else kept[0]
     counts = confusion.confusion(shown, labels)
+    parquet.write(files["predictions"], shown, labels, data.members(split), part.files, titles)
     found = Evaluation(
         *(data, split, crops, errors(shown, labels), single, by_size),
         *(confusion.worst(counts, titles, worst), dict(files)),
     )
-    confusion.save(counts, titles, files["confusion_npy"], files["confusion_csv"])
-    confusion_picture.draw(counts, titles, f"{head(found)}\n{data.images.note}", files["confusion_png"])
-    part = data.images.splits["val" if split == "val" else "train"]
-    parquet.write(files["predictions"], shown, labels, data.members(split), part.files, titles)
-    write_atomically(files["json"], (as_json(found) + "\n").encode("utf-8", "backslashreplace"))
+    _write(found, counts, titles)
     return found
+
+
+def _measured(net: Checkpoint, path: Path, labels: NDArray[np.int64], scores: Scores) -> Net:
+    try:
+        return Net(net, path, errors(scores, labels))
+    except UserError as error:
+        raise UserError(f"{net.path}: {error}") from error
+
+
+def _write(found: Evaluation, counts: confusion.Counts, titles: list[str]) -> None:
+    files, note = found.files, found.data.images.note
+    confusion.save(counts, titles, files["confusion_npy"], files["confusion_csv"])
+    confusion_picture.draw(counts, titles, f"{head(found)}\n{note}", files["confusion_png"])
+    write_atomically(files["json"], (as_json(found) + "\n").encode())
 
 
 def places(stem: Path, several: bool) -> dict[str, Path]:
@@ -183,11 +195,6 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def _labels(data: ImageData, split: str) -> NDArray[np.int64]:
-    part = data.images.splits["val" if split == "val" else "train"]
-    return part.labels[data.members(split)]
 
 
 def _titles(data: ImageData, classes: int) -> list[str]:
