@@ -116,8 +116,8 @@ def test_runs_are_combined_by_fishers_method() -> None:
 
 
 def test_p_is_rarely_small_where_nothing_differs() -> None:
-    small = [difference(_noise(96, seed), seed).p < 0.05 for seed in range(60)]
-    assert sum(small) <= 8  # 3 expected; more than 8 in one of 300 such tests
+    small = [difference(_noise(96, seed), seed).p < 0.05 for seed in range(25)]
+    assert sum(small) <= 5  # more in one of 800 such tests
 
 
 TOWERS = [torch.cat([_grey(48, seed), _opponent(48, seed)]) for seed in range(3)]

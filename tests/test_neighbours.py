@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -127,10 +128,12 @@ def test_precision_of_few_or_equal_neighbours() -> None:
     assert precision("fc7", np.zeros((4, 6), dtype=bool))[1].interval == (0, 0)
 
 
-def test_chance_is_what_random_training_images_give(trained: Trained) -> None:
-    own, theirs = trained.labels("val"), trained.labels("train")
-    expected = np.mean([np.mean(theirs == each) for each in own])
-    assert [each.share for each in chance(trained.data)] == pytest.approx([expected] * 3)
+def test_chance_is_what_random_training_images_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"train": np.array([0] * 6 + [1] * 2), "val": np.array([0, 1, 1])}
+    monkeypatch.setattr("alexnet.neighbours.labels", lambda data, split: own[split])
+    data: Any = SimpleNamespace(images=SimpleNamespace(classes=["ant", "bee"]))
+    expected = np.mean([np.mean(own["train"] == each) for each in own["val"]])
+    assert [(each.at, each.share) for each in chance(data)] == [(1, expected), (5, expected)]
 
 
 def _settings(*overrides: str) -> Any:
