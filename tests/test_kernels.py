@@ -242,6 +242,9 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
 def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
     told = kernels(_settings(f"runs='{outputs}/two-*'", f"out='{tmp_path}'"))
     assert "n 2" in told
+    weights = [load(each / "last.ckpt").weights["conv1.weight"] for each in sorted(outputs.glob("two-*"))]
+    for each in weights:
+        assert f": {colour_gap(each):.3f} (p = " in told
     with (tmp_path / "kernels.csv").open(newline="") as file:
         rows = [(row["seed"], row["tower"]) for row in csv.DictReader(file)]
     assert rows == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]

@@ -27,11 +27,12 @@ def test_random_queries_are_spread_over_classes(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize("split", ["val", "minival"])
-def test_queries_are_found_by_their_files(trained: Trained, split: str) -> None:
+def test_queries_are_found_by_their_files(trained: Trained, split: str, tmp_path: Path) -> None:
     part = trained.data.images.splits["val" if split == "val" else "train"]
-    members = trained.data.members(split)
-    files = [part.files[members[2]], str(part.path(members[4]))]
-    assert list(neighbour_figure.chosen(trained.data, split, files)) == [2, 4]
+    names = [part.files[index] for index in trained.data.members(split)]
+    (tmp_path / "link").symlink_to(part.root)
+    files = [names[2], str(part.root / names[4]), str(tmp_path / "link" / names[3])]
+    assert list(neighbour_figure.chosen(trained.data, split, files)) == [2, 4, 3]
     assert list(neighbour_figure.chosen(trained.data, split, files[0])) == [2]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from alexnet import finding, kernel_figures, wandb_more
 from alexnet.checkpoint import Checkpoint
 from alexnet.errors import UserError
-from alexnet.kernels import colour_gap, difference, first_kernels, table, verdict
+from alexnet.kernels import COLOURED, NOISE, colour_gap, difference, first_kernels, table, verdict
 
 
 def gathered(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor], int]:
@@ -46,7 +46,7 @@ def save(weights_by_seed: Mapping[int, Tensor], towers: int, path: Path) -> None
 
 
 def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
-    """The table in Markdown, and the verdict under it."""
+    """The table in Markdown, what its words mean, and the verdict."""
     rows = table(weights_by_seed, towers)
     head = ["| seed | tower | kernels | mean colour | median | coloured |", "|---|---|---|---|---|---|"]
     lines = [
@@ -55,7 +55,10 @@ def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
         for row in rows
     ]
     differences = [difference(each, seed) for seed, each in weights_by_seed.items()]
-    return "\n".join([*head, *lines, "", verdict(differences, towers)])
+    note = (
+        f"coloured: a score above {COLOURED}; white noise, which kernels start as, has {NOISE:.2f} on average"
+    )
+    return "\n".join([*head, *lines, note, "", verdict(differences, towers)])
 
 
 def _kernels(checkpoint: Checkpoint) -> Tensor:
