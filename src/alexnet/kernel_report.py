@@ -54,11 +54,11 @@ def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
         f" | {row['coloured']:.0%} |"
         for row in rows
     ]
-    differences = [difference(each, seed) for seed, each in weights_by_seed.items()]
-    note = (
-        f"coloured: a score above {COLOURED}; white noise, which kernels start as, has {NOISE:.2f} on average"
-    )
-    return "\n".join([*head, *lines, note, "", verdict(differences, towers)])
+    found = {seed: difference(each, seed) for seed, each in weights_by_seed.items()}
+    gaps = [f"seed {seed}: {each.gap:.3f} (p = {each.p:.2g})" for seed, each in found.items()]
+    note = f"coloured: a score above {COLOURED}; white noise, as kernels start, has {NOISE:.2f} on average"
+    halves = f"difference of the halves' means: {', '.join(gaps)}"
+    return "\n".join([*head, *lines, note, halves, "", verdict(list(found.values()), towers)])
 
 
 def _kernels(checkpoint: Checkpoint) -> Tensor:
