@@ -184,6 +184,20 @@ def test_pictures_of_runs_are_written_for_any_number_of_seeds(tmp_path: Path) ->
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
 
 
+def test_the_second_tower_stands_beside_the_first_in_the_row_of_its_seed(tmp_path: Path) -> None:
+    weights = {seed: _noise(96, seed) for seed in (4, 7)}
+    kernel_figures.figure_of_runs(weights, 2, tmp_path / "a.png")
+    shown = _pixels(tmp_path / "a.png")
+    middle = kernel_figures.LEFT + (shown.shape[1] - kernel_figures.LEFT) // 2
+    for row, each in enumerate(weights.values()):
+        top = row * shown.shape[0] // 2 + kernel_figures.LINE + kernel_figures.GAP
+        for left, kernel in ((kernel_figures.LEFT, each[0]), (middle, each[48])):
+            left += kernel_figures.GAP
+            part = shown[top : top + 33 : 3, left : left + 33 : 3] / 255
+            expected = kernel_figures.scaled(kernel[None])[0].permute(1, 2, 0).numpy()
+            assert np.abs(part - expected).max() < 0.51 / 255
+
+
 def _pixels(path: Path) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         return np.asarray(image)

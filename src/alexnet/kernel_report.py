@@ -34,7 +34,7 @@ def of_one(checkpoint: Checkpoint) -> list[Path]:
     rows = table(weights, towers)
     shown = wandb_more.Table(list(rows[0]), [list(row.values()) for row in rows])
     metrics = {"kernels/colour_gap": colour_gap(_kernels(checkpoint))}
-    pictures = {"kernels/towers": paths[0], "kernels/colours": paths[1]}
+    pictures = {"kernels/conv1": paths[0], "kernels/colours": paths[1]}
     wandb_more.add(checkpoint.path.parent, metrics, pictures, {"kernels/table": shown})
     return paths
 
