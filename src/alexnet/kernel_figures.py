@@ -43,7 +43,7 @@ def figure_of_runs(weights_by_seed: Mapping[int, Tensor], towers: int, path: Pat
         [kernel_picture(block, columns, SMALL) for block in weights.chunk(towers)]
         for weights in weights_by_seed.values()
     ]
-    width, height = (rows[0][0].width + LINE, rows[0][0].height + LINE)
+    width, height = rows[0][0].width + LINE, rows[0][0].height + LINE + 2 * GAP
     sheet = Image.new("RGB", (LEFT + towers * width, height * len(rows)), "white")
     for number, (seed, row) in enumerate(zip(weights_by_seed, rows, strict=True)):
         scores = np.array_split(colour_scores(weights_by_seed[seed]), towers)

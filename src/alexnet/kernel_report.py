@@ -8,7 +8,7 @@ from torch import Tensor
 from alexnet import finding, kernel_figures, wandb_more
 from alexnet.checkpoint import Checkpoint
 from alexnet.errors import UserError
-from alexnet.kernels import colour_gap, difference, first_kernels, table, verdict
+from alexnet.kernels import COLOURED, NOISE, colour_gap, difference, first_kernels, table, verdict
 
 
 def gathered(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor], int]:
@@ -34,7 +34,7 @@ def of_one(checkpoint: Checkpoint) -> list[Path]:
     rows = table(weights, towers)
     shown = wandb_more.Table(list(rows[0]), [list(row.values()) for row in rows])
     metrics = {"kernels/colour_gap": colour_gap(_kernels(checkpoint))}
-    pictures = {"kernels/towers": paths[0], "kernels/colours": paths[1]}
+    pictures = {"kernels/conv1": paths[0], "kernels/colours": paths[1]}
     wandb_more.add(checkpoint.path.parent, metrics, pictures, {"kernels/table": shown})
     return paths
 
@@ -46,7 +46,7 @@ def save(weights_by_seed: Mapping[int, Tensor], towers: int, path: Path) -> None
 
 
 def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
-    """The table in Markdown, and the verdict under it."""
+    """The table in Markdown, what its words mean, and the verdict."""
     rows = table(weights_by_seed, towers)
     head = ["| seed | tower | kernels | mean colour | median | coloured |", "|---|---|---|---|---|---|"]
     lines = [
@@ -54,8 +54,11 @@ def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
         f" | {row['coloured']:.0%} |"
         for row in rows
     ]
-    differences = [difference(each, seed) for seed, each in weights_by_seed.items()]
-    return "\n".join([*head, *lines, "", verdict(differences, towers)])
+    found = {seed: difference(each, seed) for seed, each in weights_by_seed.items()}
+    gaps = [f"seed {seed}: {each.gap:.3f} (p = {each.p:.2g})" for seed, each in found.items()]
+    note = f"coloured: a score above {COLOURED}; white noise, as kernels start, has {NOISE:.2f} on average"
+    halves = f"difference of the halves' means: {', '.join(gaps)}"
+    return "\n".join([*head, *lines, note, halves, "", verdict(list(found.values()), towers)])
 
 
 def _kernels(checkpoint: Checkpoint) -> Tensor:

@@ -56,7 +56,8 @@ def _spread(own: NDArray[np.int64], count: int, seed: int) -> Places:
 def _place(data: ImageData, split: str, name: str) -> int:
     part = data.images.splits["val" if split == "val" else "train"]
     files = [part.files[index] for index in data.members(split)]
-    for each in (name, _below(part.root, Path(name).expanduser())):
+    path = Path(name).expanduser()
+    for each in (name, _below(part.root, path.absolute()), _below(part.root, path.resolve())):
         if each in files:
             return files.index(each)
     near = get_close_matches(name, files, n=3, cutoff=0.4)
@@ -66,8 +67,8 @@ def _place(data: ImageData, split: str, name: str) -> int:
 
 def _below(root: Path, path: Path) -> str:
     """As the split names it; "" for a path elsewhere."""
-    place, root = path.absolute(), root.absolute()
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else ""
+    root = root.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
 
 
 def draw(data: ImageData, split: str, queries: Places, nearest: Places, by: str, path: Path) -> None:

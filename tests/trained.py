@@ -1,0 +1,47 @@
+"""A tiny network with its images, for what is computed from a checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import center_crop
+
+import restore
+from alexnet.checkpoint import Checkpoint, load
+from alexnet.data.datamodule import ImageData
+from alexnet.evaluation.forward import Forward
+from tiny import config
+from train import train
+
+
+class Trained(NamedTuple):
+    """Of one run, after an epoch of large steps."""
+
+    forward: Forward
+    data: ImageData
+    checkpoint: Checkpoint
+
+    @classmethod
+    def of(cls, folder: Path) -> "Trained":
+        result = train(config(folder, "optim.lr=0.05", "data.epochs=1"))
+        (directory,) = folder.glob(f"*-{result['hash']}")
+        checkpoint = load(directory / "last.ckpt")
+        return cls(restore.forward(checkpoint, "cpu"), restore.images(checkpoint), checkpoint)
+
+    def elsewhere(self, folder: Path) -> "Trained":
+        """The same, where nothing is kept yet."""
+        checkpoint = load(self.checkpoint.path)
+        object.__setattr__(checkpoint, "path", folder / "last.ckpt")
+        return self._replace(checkpoint=checkpoint)
+
+    def crops(self, split: str) -> Tensor:
+        """(N, 3, C, C) uint8, the centres."""
+        part = "val" if split == "val" else "train"
+        images = np.stack([self.data.reads[part](index) for index in self.data.members(split)])
+        return center_crop(torch.from_numpy(images), [self.checkpoint.crop_size] * 2)
+
+    def labels(self, split: str) -> Any:
+        part = self.data.images.splits["val" if split == "val" else "train"]
+        return part.labels[self.data.members(split)]
