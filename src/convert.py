@@ -36,7 +36,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     cfg.model.crop_size = cfg.data.crop_size
     cfg.model.num_classes = found.classes if cfg.model.num_classes is None else cfg.model.num_classes
     state = found.fitted(_shapes(cfg), model)
-    named = names(found.classes, Path(cfg.classes).expanduser() if cfg.classes else None)
+    named = names(found.classes, Path(str(cfg.classes)).expanduser() if cfg.classes else None)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     config = {key: value for key, value in plain.items() if key not in OWN}
     made = checkpoint.Checkpoint(out, config, state, _mean(cfg, model), *named, fingerprint="")
@@ -51,10 +51,10 @@ def _checked(cfg: DictConfig, model: str) -> tuple[Path, Path]:
             raise UserError(
                 f"{key}=PATH is missing: give weights=FILE, model={'|'.join(MODELS)} and out=PATH.ckpt."
             )
-    out = Path(cfg.out).expanduser()
+    out = Path(str(cfg.out)).expanduser()
     if out.suffix != ".ckpt" or out.is_dir():
         raise UserError(f"out={out} is not possible: give a file, PATH.ckpt.")
-    return Path(cfg.weights).expanduser(), out
+    return Path(str(cfg.weights)).expanduser(), out
 
 
 def _read(path: Path, model: str) -> "CaffeWeights | TorchvisionWeights":

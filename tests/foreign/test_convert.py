@@ -11,6 +11,7 @@ from torchvision.models import AlexNet_Weights
 
 import caffe_files
 import commands
+import launch
 import restore
 from alexnet import checkpoint
 from alexnet.errors import UserError
@@ -183,6 +184,13 @@ def test_the_command_takes_paths_as_people_type_them(tmp_path: Path) -> None:
     made = checkpoint.load(folder / "new" / "it.ckpt")
     assert made.classes == ["zebra", "ant"]
     assert restore.forward(made, CPU)(torch.zeros(1, 3, 227, 227, dtype=torch.uint8)).shape == (1, 2)
+
+
+def test_only_its_own_settings_are_taken_for_paths() -> None:
+    assert launch.quoted("out=/a b.ckpt") == "out='/a b.ckpt'"
+    assert launch.quoted("mean=[1,2,3]") == "mean='[1,2,3]'"
+    for argument in ("model/dropout=published,inverted", "model.num_classes=2,3", "weights=a.caffemodel"):
+        assert launch.quoted(argument) == argument
 
 
 ASKED = [

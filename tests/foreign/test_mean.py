@@ -83,6 +83,12 @@ def test_a_file_of_something_else_is_refused(kind: str, tmp_path: Path) -> None:
         mean(str(path), 256, 227)
 
 
+def test_several_arrays_in_a_file_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mean.npz", MEAN)
+    with pytest.raises(UserError, match=r"mean=.* is cut off, or not a \.binaryproto"):
+        mean(str(tmp_path / "mean.npz"), 256, 227)
+
+
 @pytest.mark.parametrize("kind", ["binaryproto", "npy"])
 def test_a_file_that_is_cut_off_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"mean.{kind}"

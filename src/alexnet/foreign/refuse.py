@@ -25,7 +25,7 @@ def refuse(path: Path, key: str, torch: bool = False) -> None:
         raise UserError(f"{key}={path} is no file.")
     with path.open("rb") as file:
         head = file.read(HEAD)
-    for start, said in (OTHERS if torch else OTHERS | TORCH).items():
+    for start, said in (OTHERS | TORCH if key == "weights" and not torch else OTHERS).items():
         if re.match(start, head, re.I):
             raise UserError(f"{key}={path} {said}")
     if _is_text(head):
