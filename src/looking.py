@@ -62,7 +62,7 @@ def _look(sweep: Sweep) -> None:
         return
     asked, made = measuring.wanted(sweep), list[Look]()
     for variant, own in runs.items():
-        nets = {seed: Trained(run.directory / LAST) for seed, run in own.items()}
+        nets = {seed: Trained(run.directory / LAST) for seed, run in sorted(own.items())}
         shown = [show for meter, show in SHOWS.items() if nets and asked & set(meter.metrics)]
         made += [each for show in shown for each in show(sweep.folder, variant, nets)]
     looks.keep(sweep.folder, hashes, made)
@@ -108,7 +108,9 @@ def _between(low: float, high: float) -> str:
 
 def _confusion(variant: str, found: "Evaluation") -> Look:
     columns = ("class", "images", "top-1 error", "most often taken for", "times")
-    rows = [[each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in found.worst]
+    rows: list[list[Any]] = [
+        [each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in found.worst
+    ]
     picture = found.files["confusion_png"].name
     return Look(f"{variant}: what is taken for what", CONFUSED, picture, columns, rows)
 
