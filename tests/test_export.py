@@ -51,6 +51,7 @@ def _made(path: Path, *settings: str) -> tuple[Checkpoint, nn.Module]:
         cfg = compose("train", list(settings))
     torch.manual_seed(0)
     config: Any = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "data")}
+    config["model"]["init"] = None  # torch's own weights, which pass more on than P's in a narrow network
     network: nn.Module = instantiate(config["model"], _convert_="all")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
