@@ -209,6 +209,8 @@ class SpatialResponseNorm(LocalResponseNorm):
     def _window_sum(self, squares: Tensor) -> Tensor:
         before, after = self.n // 2, (self.n - 1) // 2
         padded = functional.pad(squares, (before, after, before, after))
+        if torch.compiler.is_exporting():  # torch.onnx passes over divisor_override
+            return functional.avg_pool2d(padded, self.n, stride=1) * self.window
         return functional.avg_pool2d(padded, self.n, stride=1, divisor_override=1)
 
     across_maps = False

@@ -1,0 +1,68 @@
+"""A trained network for other programs: python src/export.py checkpoint=PATH [form=onnx]."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+import launch
+from alexnet.errors import UserError, check_choice
+
+if TYPE_CHECKING:
+    from alexnet.checkpoint import Checkpoint
+
+FORMS = ("onnx", "safetensors")
+ALL = "all"
+
+
+def export(cfg: DictConfig) -> str:
+    """What was written; raises UserError for impossible settings and missing libraries."""
+    from alexnet import checkpoint, export
+
+    check_choice("form", cfg.form, (*FORMS, ALL))
+    export.check_opset(cfg.opset)
+    wanted = FORMS if cfg.form == ALL else (cfg.form,)
+    for form in wanted:
+        export.require(form)
+    if cfg.checkpoint is None:
+        raise UserError(f"checkpoint=null: {checkpoint.GIVE}")
+    trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
+    return "\n".join(written(trained, form, place(cfg.out, trained, form), cfg.opset) for form in wanted)
+
+
+def written(trained: "Checkpoint", form: str, path: Path, opset: int) -> str:
+    """Writes a form; where, how large, and for ONNX how well it agrees."""
+    import restore
+    from alexnet import export
+
+    network = restore.network(trained)
+    told = ""
+    if form == "onnx":
+        told = f"\n  {export.to_onnx(trained, network, path, opset)}"
+    else:
+        export.to_safetensors(trained, network, path)
+    return f"{path} ({path.stat().st_size / 1e6:.1f} MB){told}"
+
+
+def place(out: str | None, trained: "Checkpoint", form: str) -> Path:
+    """The file: out with the form's ending, or in out under the run's name if that is a folder."""
+    if out is None:
+        return trained.kept(f"export.{form}")
+    given = Path(out).expanduser()
+    if given.is_dir():
+        given = given / f"{trained.path.absolute().parent.name}-{trained.path.stem}"
+    elif given.suffix.removeprefix(".") in FORMS:
+        given = given.with_suffix("")
+    return given.with_name(f"{given.name}.{form}")
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
+def main(cfg: DictConfig) -> None:
+    """Entry; --help lists the settings."""
+    with launch.task():
+        print(export(cfg))
+
+
+if __name__ == "__main__":
+    launch.run(main, "export")

@@ -1,0 +1,90 @@
+"""What a trained network takes images for: python src/predict.py checkpoint=PATH images='FOLDER/*.jpg'."""
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+import launch
+from alexnet.errors import UserError, check_choice
+
+if TYPE_CHECKING:
+    from alexnet.checkpoint import Checkpoint
+    from alexnet.evaluation.guesses import Guesses
+
+FORMATS = ("text", "json")
+
+
+def predict(cfg: DictConfig) -> str:
+    """The table, or JSON; writes predictions.csv and figure.png.
+
+    Raises UserError for impossible settings, and if no image can be used.
+    """
+    from alexnet import checkpoint, wandb_more
+    from alexnet.evaluation import guess_figure, guesses
+
+    check_choice("format", cfg.format, FORMATS)
+    guess_figure.check(cfg.shown, cfg.columns)
+    if cfg.checkpoint is None:
+        raise UserError(f"checkpoint=null: {checkpoint.GIVE}")
+    with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
+        trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
+        found, folder = guessed(cfg, trained)
+        files = {"predictions": folder / "predictions.csv"}
+        guesses.save(found, files["predictions"])
+        if cfg.shown:
+            files["figure"] = folder / "figure.png"
+            guess_figure.draw(found, trained.image_size, files["figure"], cfg.shown, cfg.columns)
+            wandb_more.add(trained.path.parent, pictures={"predictions": files["figure"]})
+    return as_json(cfg, found, files) if cfg.format == "json" else text(cfg, found, files)
+
+
+def guessed(cfg: DictConfig, trained: "Checkpoint") -> tuple["Guesses", Path]:
+    """What the network says, and the folder for it."""
+    import restore
+    from alexnet.evaluation import guesses
+    from alexnet.evaluation.photographs import Photographs, find, right_labels
+
+    paths = find(cfg.images)
+    photographs = Photographs(paths, right_labels(paths, trained.classes), trained.image_size)
+    names = (trained.classes, trained.titles)
+    found = guesses.guess(restore.forward(trained, cfg.accelerator), photographs, cfg.crops, cfg.top, names)
+    own = trained.kept(f"predict-{guesses.digest(paths, cfg.crops, cfg.top)}")
+    return found, Path(cfg.out).expanduser() if cfg.out else own
+
+
+def text(cfg: DictConfig, found: "Guesses", files: dict[str, Path]) -> str:
+    """The table for people, and where the files are."""
+    from alexnet.evaluation import guesses
+
+    some = f" ({cfg.shown} of {len(found)} images)" if 0 < cfg.shown < len(found) else ""
+    places = [f"{path}{some if name == 'figure' else ''}" for name, path in files.items()]
+    return "\n".join([guesses.text(found), "", *places])
+
+
+def as_json(cfg: DictConfig, found: "Guesses", files: dict[str, Path]) -> str:
+    """All that was found, for programs."""
+    whole = {
+        "checkpoint": str(cfg.checkpoint),
+        "crops": cfg.crops,
+        "images": list(found.rows()),
+        "skipped": [{"image": str(path), "reason": reason} for path, reason in found.broken],
+        "files": {name: str(path) for name, path in files.items()},
+    }
+    return json.dumps(whole, indent=1)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+def main(cfg: DictConfig) -> None:
+    """Entry; --help lists the settings."""
+    with launch.task():
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack blocks
+        print(predict(cfg))
+
+
+if __name__ == "__main__":
+    launch.run(main, "predict")
