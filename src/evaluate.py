@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import launch
 import restore
-from alexnet.errors import UserError, check_choice, check_whole
+from alexnet.errors import check_choice, check_whole
 
 if TYPE_CHECKING:
     from alexnet.checkpoint import Checkpoint
@@ -47,16 +47,7 @@ def checked(cfg: DictConfig) -> None:
         check_choice(key, cfg[key], values)
     check_whole("worst", cfg.worst, 1)
     if cfg.accelerator == "gpu":
-        refuse_no_gpu()
-
-
-def refuse_no_gpu() -> None:
-    """Raises UserError where torch finds none."""
-    from lightning.fabric.accelerators.cuda import CUDAAccelerator
-    from lightning.fabric.accelerators.mps import MPSAccelerator
-
-    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
-        raise UserError("accelerator=gpu is not possible: torch finds none here. Choose auto or cpu.")
+        restore.refuse_no_gpu()
 
 
 def evaluated(cfg: DictConfig) -> "Evaluation":

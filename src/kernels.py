@@ -3,7 +3,6 @@
 Writes the kernels by tower (fig. 3 of P), their colour scores, and a table; prints the table and a verdict.
 """
 
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,29 +35,14 @@ def kernels(cfg: DictConfig) -> str:
 
 
 def _checkpoints(cfg: DictConfig) -> "list[Checkpoint]":
-    from alexnet import checkpoint
-    from alexnet.results import LAST
+    from alexnet.evaluation import nets
 
-    if (cfg.checkpoint is None) == (cfg.runs is None):
-        raise UserError(f"checkpoint={_shown(cfg.checkpoint)} with runs={_shown(cfg.runs)}: {GIVE}")
-    if cfg.runs is None:
-        return [checkpoint.load(Path(cfg.checkpoint).expanduser())]
-    places = [Path(each) for each in sorted(glob(str(Path(cfg.runs).expanduser())))]  # noqa: PTH207
-    finished = [place for place in places if _finished(place)]
-    if not finished:
-        raise UserError(f"runs={cfg.runs} has no finished run: give a pattern of their directories.")
-    return [checkpoint.load(place / LAST, "runs") for place in finished]
-
-
-def _finished(place: Path) -> bool:
-    from alexnet import results
-
-    result = results.read(place)
-    return result is not None and result["status"] == "completed" and (place / results.LAST).exists()
-
-
-def _shown(value: object) -> str:
-    return "null" if value is None else str(value)
+    if cfg.runs is None and not isinstance(cfg.checkpoint, str | None):
+        raise UserError(f"checkpoint={cfg.checkpoint} is more than one network: {GIVE}")
+    paths, unfinished = nets.chosen(cfg.checkpoint, cfg.runs)
+    if unfinished:
+        print("left out, as not finished:", *unfinished)
+    return nets.loaded(paths, "checkpoint" if cfg.runs is None else "runs")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="kernels")

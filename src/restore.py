@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from alexnet.data.datamodule import ImageData
     from alexnet.evaluation.forward import Forward
 
+GPU = "gpu"  # as lightning calls whatever there is
+
 
 def network(checkpoint: "Checkpoint") -> "nn.Module":
     """The network with its weights, on the CPU; raises UserError where they don't fit each other."""
@@ -51,9 +53,20 @@ def forward(
     """The network on a device, at the precision of its run; made: another network in its place."""
     from alexnet.evaluation.forward import Forward
 
+    if accelerator == GPU:
+        refuse_no_gpu()
     config = checkpoint.config
     precision, layout = config["trainer"]["precision"], config["memory_format"]
     return Forward(made or network(checkpoint), checkpoint.mean, precision, layout, accelerator)
+
+
+def refuse_no_gpu() -> None:
+    """Raises UserError where torch finds none."""
+    from lightning.fabric.accelerators.cuda import CUDAAccelerator
+    from lightning.fabric.accelerators.mps import MPSAccelerator
+
+    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
+        raise UserError(f"accelerator={GPU} is not possible: torch finds none here. Choose auto or cpu.")
 
 
 def images(

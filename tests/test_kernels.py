@@ -267,9 +267,13 @@ def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ((), r"^checkpoint=null with runs=null: give checkpoint=PATH of one network, or runs=GLOB"),
-    (("checkpoint=a", "runs=b"), r"^checkpoint=a with runs=b: give"),
-    (("runs='OUT/none-*'",), r"^runs=.*none-\* has no finished run"),
+    ((), r"^there is no network .*: give checkpoint=PATH"),
+    (("checkpoint=a", "runs=b"), r"^checkpoint and runs are not for the same command: give"),
+    (
+        ("checkpoint=[a,b]",),
+        r"^checkpoint=\['a', 'b'\] is more than one network: give",
+    ),
+    (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),
     (("runs='OUT/*-*'",), r"^runs has 2 kinds of networks"),
     (("checkpoint=/nowhere/last.ckpt",), r"^checkpoint=/nowhere/last\.ckpt is no file"),
 ]
