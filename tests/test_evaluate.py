@@ -228,28 +228,6 @@ def test_wandb_gets_figures_picture_and_table_of_the_last_checkpoints(
     assert len(columns) == len(rows[0])
 
 
-ASK = r"give checkpoint=PATH, checkpoint=\[PATH,PATH\] or runs="
-WRONG = [
-    (["split=test"], r"^split=test is not possible: choose val, minival, train"),
-    (["crops=5"], r"^crops=5 is not possible: choose 1, 9, 10"),
-    (["crops=all"], r"^crops=all is not possible"),
-    (["format=yaml"], r"^format=yaml is not possible: choose text, json"),
-    (["worst=0"], r"^worst=0 is not possible"),
-    (["accelerator=tpu"], r"^accelerator=tpu is not possible: choose auto, cpu, gpu"),
-    ([], ASK),
-    (["checkpoint=[]"], ASK),
-    (["checkpoint=a", "runs=b"], ASK),
-    (["runs=/nowhere/*"], r"^runs=/nowhere/\* finds no finished run: .*for example runs="),
-    (["checkpoint=/nowhere/last.ckpt"], r"^checkpoint=/nowhere/last\.ckpt is no file: give last\.ckpt"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "message"), WRONG)
-def test_what_cannot_be_is_told_of(overrides: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        evaluated(*overrides)
-
-
 def test_a_damaged_checkpoint_is_told_of(outputs: Path, tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     path.write_bytes(nets(outputs)[0].read_bytes()[:-1000])
@@ -310,9 +288,3 @@ def test_splits_with_other_images_are_told_of(outputs: Path, tmp_path: Path) -> 
 def test_a_gpu_that_is_not_there_is_told_of(outputs: Path) -> None:
     with pytest.raises(UserError, match=r"^accelerator=gpu is not possible: torch finds none here"):
         evaluated(f"checkpoint='{nets(outputs)[0]}'", "accelerator=gpu")
-
-
-def test_help_is_quick_and_names_the_settings() -> None:
-    done = run("src/evaluate.py", "--help")
-    assert done.returncode == 0, done.stderr
-    assert all(f"{key}:" in done.stdout for key in ("checkpoint", "runs", "split", "crops", "out"))

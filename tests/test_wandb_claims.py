@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from alexnet.errors import UserError
+from alexnet.report import looks
 from alexnet.wandb_claims import COLUMNS, log_claim
 from wandb_log import logs, no_account, settings, started, summary
 
@@ -68,3 +70,25 @@ def test_again_is_the_same_run_with_the_new_table(tmp_path: Path) -> None:
 def test_offline_must_be_one_of_three(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"offline=maybe .*auto, true, false"):
         log_claim(tmp_path, "lrn", "demo", ROWS, offline="maybe")
+
+
+def test_figures_and_tables_of_the_networks_are_in_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    Image.new("RGB", (8, 4), "red").save(folder / "kernels.png")
+    shown = [
+        looks.Look("kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]),
+        looks.Look("errors", "in percent", columns=["network", "error"], rows=[["seed 0", 17.5]]),
+    ]
+    looks.keep(folder, ["a"], shown)
+    with no_account(tmp_path):
+        log_claim(tmp_path / "outputs", "lrn", "demo", ROWS, offline=True, looked=folder)
+        (records,) = logs(tmp_path)
+    found = summary(records)
+    assert {name.removesuffix("/path") for name in found if name.endswith("/path")} >= {
+        "claims", "looks/kernels", "looks/kernels, table", "looks/errors",
+    }  # fmt: skip
+    (path,) = tmp_path.rglob(found["looks/kernels, table/path"])
+    assert json.loads(path.read_text())["data"] == [["0", 0.5], ["1", 0.25]]
+    (picture,) = tmp_path.rglob(found["looks/kernels/path"])
+    assert picture.read_bytes() == (folder / "kernels.png").read_bytes()
