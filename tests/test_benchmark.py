@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
 
-from alexnet.benchmark import inputs, loops, norms, report, starts, steps, timing
+from alexnet.benchmark import evals, inputs, loops, norms, report, starts, steps, timing
 from alexnet.benchmark.device import choose
 from alexnet.benchmark.sizes import FULL, QUICK
 from alexnet.benchmark.timing import Row
@@ -61,7 +64,7 @@ def test_standard_output_holds_json_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"suite": "dta"}, ["suite=dta", "data, lrn, step, loop, start, all", "Did you mean data?"]),
+        ({"suite": "dta"}, ["suite=dta", "data, lrn, step, loop, eval, start, all", "Did you mean data?"]),
         ({"rounds": 0}, ["rounds=0", "from 1"]),
         ({"quick": "yes"}, ["quick=yes", "true, false"]),
         ({"device": "gpu"}, ["device=gpu", "auto, cpu, cuda"]),
@@ -242,3 +245,22 @@ def test_modules_that_a_program_imports_are_found() -> None:
     found = starts.imported(("-c", "import json.decoder"))
     assert "json.decoder" in found
     assert "torch" not in found
+
+
+def test_both_ways_to_ten_crops_give_the_same_scores(tmp_path: Path) -> None:
+    """On images of the size that both bring them to, as files without loss."""
+    sizes = QUICK.for_eval
+    rng = np.random.default_rng(0)
+    side = sizes.eval_pixels[0]
+    for number in range(sizes.files):
+        folder = tmp_path / str(number % 2)
+        folder.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    images = ImageFolder(str(tmp_path), evals.ten_crops(sizes.eval_pixels))
+    packed = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path, _ in images.samples])
+    made = evals.network(sizes)
+    usual = evals.Usual(made, DataLoader(images, 2), CPU)()
+    ours = evals.Ours(made, packed, sizes, CPU, "32-true")()
+    assert torch.allclose(torch.cat(usual), torch.cat(ours), rtol=1e-4, atol=1e-6)
+    assert torch.cat(ours).std(dim=0).max() > 0

@@ -57,9 +57,10 @@ def test_a_verdict_is_that_of_its_runs(row: dict[str, str]) -> None:
     top = row["what"][-1] if row["what"][-1] in "15" else ""
     (network, metric), other = SIDES[row["claim"]]
     of = values(row["pixels"], network, metric.replace("K", top))
-    minus: Any = average(row["pixels"], top)
     if other:
         minus = values(row["pixels"], other[0], other[1].replace("K", top))
+    else:
+        minus = average(row["pixels"], top)
     differences = of - minus
     assert int(row["n"]) == len(of)
     assert float(row["of"]) == pytest.approx(of.mean(), abs=0.006)
