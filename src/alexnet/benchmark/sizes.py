@@ -73,7 +73,7 @@ QUICK = Sizes(
     loop_batch=16,
     matmul=(64, 64),
     eval_images=4,
-    eval_pixels=(80, 67),
+    eval_pixels=(79, 67),  # an even margin: both ways round the centre alike
 )
 
 
