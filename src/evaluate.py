@@ -94,12 +94,15 @@ def images(cfg: DictConfig, found: "Sequence[Checkpoint]") -> "list[ImageData]":
 def scores(cfg: DictConfig, net: "Checkpoint", data: "ImageData", bar: str) -> "Scores":
     """The softmax of a network, computed or as it was kept."""
     from alexnet.evaluation import evaluation
-    from alexnet.evaluation.scores import scores
+    from alexnet.evaluation.scores import kept, scores
 
+    path = evaluation.score_path(net, cfg.split, cfg.crops)
+    found = kept(data, cfg.split, path)
+    if found is not None:
+        return found
     for name in ("lightning.pytorch", "lightning.fabric"):  # what they say of themselves for each network
         logging.getLogger(name).setLevel(logging.WARNING)
-    forward = restore.forward(net, cfg.accelerator)
-    return scores(forward, data, cfg.split, cfg.crops, evaluation.score_path(net, cfg.split, cfg.crops), bar)
+    return scores(restore.forward(net, cfg.accelerator), data, cfg.split, cfg.crops, path, bar)
 
 
 def stem(cfg: DictConfig, found: "Sequence[Checkpoint]") -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import launch
 import measuring
+from alexnet import later
 from alexnet.cli import explain
 from alexnet.errors import UserError
 from alexnet.report import looks, words
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from alexnet.evaluation.evaluation import Evaluation
     from alexnet.neighbour_report import Found
 
-Nets = Mapping[int, Trained]  # by seed
+Nets = Mapping[int, Path]  # checkpoints by seed: one network at a time is in memory
 Show = Callable[[Path, str, Nets], list[Look]]
 WORST, QUERIES = 10, 8  # classes in a table, images whose neighbours are shown
 INTERVALS = "In percent, with the 95 % interval that so many images leave."
@@ -57,26 +58,28 @@ def look(index: Path) -> list[str]:
 def _look(sweep: Sweep) -> None:
     """Unless it is there, of these very runs."""
     runs = {variant: sweep.measured(variant) for variant in sweep.runs}
-    hashes = [run.result["hash"] for own in runs.values() for run in own.values()]
-    if not hashes or sweep.claim.needs is None or looks.are_of(sweep.folder, hashes):
+    same = [later.identity(run.result) for own in runs.values() for run in own.values()]
+    if not same or sweep.claim.needs is None or looks.are_of(sweep.folder, same):
         return
     asked, made = measuring.wanted(sweep), list[Look]()
     for variant, own in runs.items():
-        nets = {seed: Trained(run.directory / LAST) for seed, run in sorted(own.items())}
+        nets = {seed: run.directory / LAST for seed, run in sorted(own.items())}
         shown = [show for meter, show in SHOWS.items() if nets and asked & set(meter.metrics)]
         made += [each for show in shown for each in show(sweep.folder, variant, nets)]
-    looks.keep(sweep.folder, hashes, made)
+    looks.keep(sweep.folder, same, made)
 
 
 def errors(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """Of ten crops: each network's, those of averages of several, and which classes are taken for which."""
+    from alexnet import checkpoint
     from alexnet.evaluation import evaluation
 
-    checkpoints = [each.checkpoint for each in nets.values()]
+    checkpoints = [checkpoint.load(path) for path in nets.values()]
     kept = [evaluation.score_path(each, measuring.SPLIT, 10) for each in checkpoints]
-    scores = dict(zip(kept, map(measuring.ten_crop_scores, nets.values()), strict=True))
+    found_scores = [measuring.ten_crop_scores(Trained(path)) for path in nets.values()]
+    scores = dict(zip(kept, found_scores, strict=True))
     files = evaluation.places(folder / f"{variant}-{evaluation.stem(measuring.SPLIT, 10)}", len(nets) > 1)
-    images = next(iter(nets.values())).images
+    images = Trained(next(iter(nets.values()))).images
     found = evaluation.evaluated(checkpoints, scores, images, measuring.SPLIT, 10, WORST, files)
     return [*_errors(variant, list(nets), found), _confusion(variant, found)]
 
@@ -117,10 +120,10 @@ def _confusion(variant: str, found: "Evaluation") -> Look:
 
 def kernels(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """The kernels of all seeds by tower, their colours, and whether towers differ in them."""
-    from alexnet import kernel_figures, kernel_report
+    from alexnet import checkpoint, kernel_figures, kernel_report
     from alexnet.kernels import difference, table, verdict
 
-    weights, towers = kernel_report.gathered([each.checkpoint for each in nets.values()])
+    weights, towers = kernel_report.gathered([checkpoint.load(path) for path in nets.values()])
     pictures = [folder / f"{variant}-{name}.png" for name in ("kernels", "colours")]
     kernel_figures.figure_of_runs(weights, towers, pictures[0])
     kernel_figures.figure_of_colours(weights, towers, pictures[1])
@@ -137,7 +140,7 @@ def neighbours(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """Nearest training images of some of val, of the first seed; how often they are of the same class."""
     from alexnet import neighbour_figure, neighbour_report
 
-    found = {seed: _neighbours(each) for seed, each in nets.items()}
+    found = {seed: _neighbours(Trained(path)) for seed, path in nets.items()}
     shown = next(iter(found.values()))
     made = [_precision(variant, list(found.values()))]
     for name in neighbour_report.DRAWN:

@@ -119,7 +119,8 @@ def _together(sweep: Sweep, variant: str) -> str:
     if all(run.together for run in ready):
         return ""
     try:
-        later.keep_together(sweep.folder, variant, runs, _averaged(ready))
+        same = [later.identity(run.result) for run in ready]
+        later.keep_together(sweep.folder, variant, same, _averaged(ready))
     except (UserError, OSError) as error:
         return f"{sweep.claim.name}/{variant} is not averaged: {explain(error) or error}"
     return ""
@@ -128,18 +129,19 @@ def _together(sweep: Sweep, variant: str) -> str:
 def _averaged(runs: list[Measured]) -> Later:
     from alexnet.evaluation.averaging import save_mean
 
-    nets = [Trained(run.directory / LAST) for run in runs]
+    paths = [run.directory / LAST for run in runs]
     with TemporaryDirectory() as folder:
-        found = save_mean([ten_crop_scores(each) for each in nets], Path(folder) / "mean.npy")
-        return _errors(nets[0], found, AVERAGED)
+        found = save_mean([ten_crop_scores(Trained(path)) for path in paths], Path(folder) / "mean.npy")
+        return _errors(Trained(paths[0]), found, AVERAGED)
 
 
 def ten_crop_scores(trained: Trained) -> "Scores":
     """(N, classes) of val, kept beside the checkpoint."""
     from alexnet.evaluation import evaluation, scores
 
-    path = evaluation.score_path(trained.checkpoint, SPLIT, 10)
-    return scores.scores(trained.forward, trained.images, SPLIT, 10, path)
+    path, data = evaluation.score_path(trained.checkpoint, SPLIT, 10), trained.images
+    found = scores.kept(data, SPLIT, path)
+    return scores.scores(trained.forward, data, SPLIT, 10, path) if found is None else found
 
 
 def _errors(trained: Trained, found: "Scores", suffix: str) -> Later:

@@ -1,5 +1,6 @@
 """From a checkpoint back to its network, ready to be used, and to its images."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -147,6 +148,16 @@ class Trained:
         made = untrained(self.checkpoint, self.checkpoint.config["seed"])
         return forward(self.checkpoint, self.accelerator, made)
 
-    @cached_property
+    @property
     def images(self) -> "ImageData":
-        return images(self.checkpoint)
+        """Those of the network before, where it has the same: a million files are not looked for twice."""
+        global _last
+        own = self.checkpoint.config
+        key = json.dumps([own["data"], own["cache_dir"]], sort_keys=True, default=str)
+        if _last is None or _last[0] != key:
+            _last = (key, images(self.checkpoint))
+        self.checkpoint.check_images(_last[1].images.classes, _last[1].fingerprint)
+        return _last[1]
+
+
+_last: "tuple[str, ImageData] | None" = None

@@ -137,21 +137,21 @@ def test_an_interrupted_evaluation_keeps_the_networks_that_are_done(
     ours = [shutil.copytree(path.parent, tmp_path / path.parent.name) / "last.ckpt" for path in nets(outputs)]
     for path in ours:
         shutil.rmtree(path.parent / "evaluation", ignore_errors=True)
-    fill, filled = scores._fill, []
+    compute, filled = scores._computed, []
 
-    def counting(*args: Any) -> None:
+    def counting(*args: Any) -> Any:
         if len(filled) == 1:
             raise KeyboardInterrupt
         filled.append(args)
-        fill(*args)
+        return compute(*args)
 
-    monkeypatch.setattr(scores, "_fill", counting)
+    monkeypatch.setattr(scores, "_computed", counting)
     with pytest.raises(KeyboardInterrupt):
         evaluated(listed(ours))
-    monkeypatch.setattr(scores, "_fill", lambda *args: (filled.append(args), fill(*args)))
+    monkeypatch.setattr(scores, "_computed", lambda *args: (filled.append(args), compute(*args))[1])
     evaluated(listed(ours))
     assert len(filled) == 3, "the first network once"
-    assert [each[5] for each in filled] == ["net 1/3", "net 2/3", "net 3/3"]
+    assert [each[4] for each in filled] == ["net 1/3", "net 2/3", "net 3/3"]
 
 
 def test_networks_may_differ_in_what_they_see_and_in_their_model(outputs: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_split_is_kept_and_read_again(fresh: Trained, monkeypatch: pytest.Mo
     space = pixel_space(fresh.data, fresh.checkpoint)
     first = np.array(space.rows("val"))
     assert first == pytest.approx(features._small(fresh.crops("val")))
-    monkeypatch.setattr(features, "_fill", None)
+    monkeypatch.setattr(features, "_computed", None)
     assert np.array_equal(space.rows("val"), first)
     assert fresh.checkpoint.kept("pixels-val.npy").is_file()
 

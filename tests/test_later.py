@@ -43,22 +43,30 @@ def test_figures_and_mistakes_are_added_to_what_a_run_has(tmp_path: Path) -> Non
     assert not later.has(run.directory, [TEN, "nothing"])
 
 
+def test_a_run_trained_anew_to_other_weights_is_another() -> None:
+    one = {"hash": "0", "metrics": {"val/loss": 0.5}}
+    assert later.identity(one) == later.identity({**one, "seconds": 3})
+    assert later.identity(one) != later.identity({**one, "metrics": {"val/loss": 0.5000001}})
+    assert later.identity(one) != later.identity({**one, "hash": "1"})
+
+
 def test_damaged_mistakes_are_told_of(tmp_path: Path) -> None:
     run = _run(tmp_path)
     later.add(run.directory, Later({TEN: 50.0}, np.arange(4), {TEN: WRONG}))
     later.mistakes_of(run.directory).write_bytes(b"PK")
     with pytest.raises(UserError, match=r"mistakes.npz is damaged: remove it"):
         errors_by_image(run, TEN)
+    later.add(run.directory, Later({TEN: 50.0}, np.arange(4), {TEN: WRONG}))  # and made anew
+    assert errors_by_image(run, TEN) is not None
 
 
 def test_what_runs_have_together_is_in_none_of_them(tmp_path: Path) -> None:
     run = _run(tmp_path)
-    later.keep_together(
-        tmp_path / "sweep", "published", [1, 0], Later({AVERAGED: 25.0}, np.arange(4), {AVERAGED: ~WRONG})
-    )
+    found_together = Later({AVERAGED: 25.0}, np.arange(4), {AVERAGED: ~WRONG})
+    later.keep_together(tmp_path / "sweep", "published", ["b 0.5", "a 1.5"], found_together)
     shared = later.together(tmp_path / "sweep", "published")
     assert shared is not None
-    assert shared.seeds == (0, 1)
+    assert shared.runs == {"a 1.5", "b 0.5"}
     assert value(run, AVERAGED) is None
     assert errors_by_image(run, AVERAGED) is None
     both = Measured(run.directory, run.result, shared)
@@ -69,8 +77,8 @@ def test_what_runs_have_together_is_in_none_of_them(tmp_path: Path) -> None:
     assert found.wrong.tolist() == (~WRONG).astype(float).tolist()
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"seeds": 3}'])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"runs": 3}'])
 def test_what_is_not_there_together_is_nothing(tmp_path: Path, content: str | None) -> None:
     if content is not None:
-        (tmp_path / "published.json").write_text(content)
+        (tmp_path / "together-published.json").write_text(content)
     assert later.together(tmp_path, "published") is None

@@ -1,8 +1,8 @@
 """What images are compared by: the last hidden layer's units, or pixels; computed once and kept on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from alexnet import rows
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.evaluation.forward import Forward
 from alexnet.evaluation.views import views
-from alexnet.files import replacing
 from alexnet.init import weighted
+from alexnet.rows import Rows
 
-Rows = NDArray[Any]  # (N, D), mapped from its file: no split has to fit in memory
 SIDE = 32  # pixels of what images are brought to before their pixels are compared
 
 
@@ -35,7 +35,7 @@ def hidden(forward: Forward, data: ImageData, split: str, path: Path, bar: str =
         return _checked(_input_of(layer, forward, crops).cpu().numpy())
 
     pinned = forward.device.type == "cuda"
-    return _kept(data, split, path, given, np.dtype(np.float32), f"{bar}, {split}", pinned)
+    return _kept(data, split, path, given, f"{bar}, {split}", pinned)
 
 
 def pixels(data: ImageData, split: str, path: Path) -> Rows:
@@ -43,7 +43,7 @@ def pixels(data: ImageData, split: str, path: Path) -> Rows:
 
     Crops of more than 32 x 32 pixels are brought to that by torch's area averaging, rounded.
     """
-    return _kept(data, split, path, _small, np.dtype(np.uint8), f"pixels, {split}")
+    return _kept(data, split, path, _small, f"pixels, {split}")
 
 
 def central(images: Tensor, size: int) -> Tensor:
@@ -80,36 +80,23 @@ def _kept(
     split: str,
     path: Path,
     compute: Callable[[Tensor], NDArray[Any]],
-    kind: np.dtype[Any],
     bar: str,
     pinned: bool = False,
 ) -> Rows:
-    if not path.exists():
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            _fill(data, split, file, compute, kind, bar, pinned)
-    kept: Rows = np.load(path, mmap_mode="r")
-    assert len(kept) == len(data.members(split))
-    return kept
+    count = len(data.members(split))
+    if path.exists():
+        found = rows.read(path)
+        assert len(found) == count
+        return found
+    return rows.write(path, _computed(data, split, compute, bar, pinned), count)
 
 
 @torch.inference_mode()
-def _fill(
-    data: ImageData,
-    split: str,
-    file: IO[bytes],
-    compute: Callable[[Tensor], NDArray[Any]],
-    kind: np.dtype[Any],
-    bar: str,
-    pinned: bool,
-) -> None:
-    """Written one after the other: a full disk is an error then, and not a bus error as in mapped memory."""
+def _computed(
+    data: ImageData, split: str, compute: Callable[[Tensor], NDArray[Any]], bar: str, pinned: bool
+) -> Iterator[NDArray[Any]]:
     batches = data.whole(split, pinned=pinned)
-    count = len(batches.members)
-    with tqdm(total=count, desc=bar, unit="image", delay=1) as shown:
-        for number, batch in enumerate(batches):
-            rows = compute(central(batch.crops, data.sizes[1])).astype(kind)
-            if not number:
-                head = {"descr": kind.str, "fortran_order": False, "shape": (count, rows.shape[1])}
-                np.lib.format.write_array_header_1_0(file, head)
-            file.write(rows.tobytes())
-            shown.update(len(rows))
+    with tqdm(total=len(batches.members), desc=bar, unit="image", delay=1) as shown:
+        for batch in batches:
+            yield compute(central(batch.crops, data.sizes[1]))
+            shown.update(len(batch.labels))

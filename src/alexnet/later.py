@@ -6,6 +6,7 @@ folder of the claim's sweep, one file for figures and one for mistakes.
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from alexnet.results import EVALUATION
 
 MISTAKES = "mistakes.npz"
 INDEX = "index"
+DAMAGED = (ValueError, KeyError, EOFError, OSError, BadZipFile)
 Wrong = NDArray[np.bool_]
 
 
@@ -60,7 +62,7 @@ def wrong(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | None:
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return (stored[INDEX], stored[metric]) if metric in stored else None
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} is damaged: remove it, and give the claim's command again.") from error
 
 
@@ -69,7 +71,7 @@ def _add_mistakes(path: Path, found: Later) -> None:
         return
     kept: dict[str, Any] = {}
     if path.exists():
-        with np.load(path) as stored:
+        with suppress(*DAMAGED), path.open("rb") as old, np.load(old) as stored:
             kept = dict(stored)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{**kept, INDEX: found.index.astype(np.int32), **found.mistakes})
@@ -78,32 +80,38 @@ def _add_mistakes(path: Path, found: Later) -> None:
 # ---- of all runs of a variant together
 
 
+def identity(result: Mapping[str, Any]) -> str:
+    """Tells a run from others, and from itself trained anew to other weights, as a GPU may do."""
+    return f"{result['hash']} {result['metrics'].get('val/loss')}"
+
+
 @dataclass(frozen=True)
 class Together:
-    """seeds: of the runs that were averaged. mistakes: path of their file."""
+    """runs: which were averaged, as identity() has it. mistakes: path of their file."""
 
-    seeds: tuple[int, ...]
+    runs: frozenset[str]
     metrics: Mapping[str, float]
     mistakes: Path
 
 
-def keep_together(folder: Path, variant: str, seeds: Iterable[int], found: Later) -> None:
-    """In a sweep's folder."""
-    mistakes = _mistakes_together(folder, variant)
+def keep_together(folder: Path, variant: str, runs: Iterable[str], found: Later) -> None:
+    """In a sweep's folder; runs: identity() of each."""
+    mistakes = _together(folder, variant, "npz")
     mistakes.unlink(missing_ok=True)
     _add_mistakes(mistakes, found)
-    text = json.dumps({"seeds": sorted(seeds), "metrics": dict(found.metrics)}, indent=1)
-    write_atomically(folder / f"{variant}.json", (text + "\n").encode())
+    text = json.dumps({"runs": sorted(runs), "metrics": dict(found.metrics)}, indent=1)
+    write_atomically(_together(folder, variant, "json"), (text + "\n").encode())
 
 
 def together(folder: Path, variant: str) -> Together | None:
     """What keep_together() kept; None if that is not there or damaged: the claim's command makes it anew."""
     try:
-        kept = json.loads((folder / f"{variant}.json").read_text("utf-8"))
-        return Together(tuple(kept["seeds"]), dict(kept["metrics"]), _mistakes_together(folder, variant))
+        kept = json.loads(_together(folder, variant, "json").read_text("utf-8"))
+        mistakes = _together(folder, variant, "npz")
+        return Together(frozenset(kept["runs"]), dict(kept["metrics"]), mistakes)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _mistakes_together(folder: Path, variant: str) -> Path:
-    return folder / f"{variant}.npz"
+def _together(folder: Path, variant: str, kind: str) -> Path:
+    return folder / f"together-{variant}.{kind}"

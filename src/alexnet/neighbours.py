@@ -15,9 +15,9 @@ from alexnet.checkpoint import Checkpoint
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.evaluation.forward import Forward
-from alexnet.features import Rows
 from alexnet.files import replacing
 from alexnet.intervals import CONFIDENCE, Interval
+from alexnet.rows import Rows
 
 Places = NDArray[np.int64]
 Same = NDArray[np.bool_]

@@ -7,13 +7,12 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from alexnet import rows
 from alexnet.evaluation.errors import before, chunks
 from alexnet.evaluation.scores import Scores
-from alexnet.files import replacing
 
 MOST = 200  # subsets of one size; of more, so many are drawn
 SEED = 0
@@ -88,15 +87,8 @@ def mean(scores: Sequence[Scores]) -> Iterator[NDArray[np.float32]]:
 
 def save_mean(scores: Sequence[Scores], path: Path) -> Scores:
     """Writes what mean() gives, as (N, classes), and opens it."""
-    with replacing(path) as temporary:
-        room = open_memmap(temporary, mode="w+", dtype=np.float32, shape=scores[0].shape)
-        done = 0
-        for chunk in mean(scores):
-            room[done : done + len(chunk)] = chunk
-            done += len(chunk)
-        room.flush()
-    kept: Scores = np.load(path, mmap_mode="r")
-    return kept
+    found: Scores = rows.write(path, mean(scores), len(scores[0]))
+    return found
 
 
 def _means(stacked: NDArray[np.float32], kind: NDArray[np.bool_]) -> NDArray[np.float32]:

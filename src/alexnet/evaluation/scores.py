@@ -1,17 +1,17 @@
 """The softmax of a trained network for each image of a split, computed once and kept on disk."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from alexnet import rows
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.evaluation.forward import Forward
 from alexnet.evaluation.views import View, views
-from alexnet.files import replacing
 
 Scores = NDArray[np.float32]  # (N, classes), mapped from its file: no split has to fit in memory
 
@@ -27,25 +27,26 @@ def scores(forward: Forward, data: ImageData, split: str, crops: int, path: Path
     count = len(data.members(split))
     if not count:
         raise UserError(f"split={split} has no images: choose another split.")
+    found = kept(data, split, path)
+    if found is not None:
+        return found
+    return rows.write(path, _computed(forward, data, split, wanted, bar or f"{split}, crops {crops}"), count)
+
+
+def kept(data: ImageData, split: str, path: Path) -> Scores | None:
+    """What scores() has written there before; None if it has not."""
     if not path.exists():
-        with replacing(path) as temporary:
-            _fill(forward, data, split, wanted, temporary, bar or f"{split}, crops {crops}")
-    kept: Scores = np.load(path, mmap_mode="r")
-    assert len(kept) == count
-    return kept
+        return None
+    found: Scores = rows.read(path)
+    assert len(found) == len(data.members(split))
+    return found
 
 
-def _fill(forward: Forward, data: ImageData, split: str, wanted: list[View], path: Path, bar: str) -> None:
+def _computed(
+    forward: Forward, data: ImageData, split: str, wanted: list[View], bar: str
+) -> Iterator[Scores]:
     batches = data.whole(split, pinned=forward.device.type == "cuda")
-    done, images, room = 0, len(batches.members), None
-    with tqdm(total=images, desc=bar, unit="image", delay=1) as shown:
+    with tqdm(total=len(batches.members), desc=bar, unit="image", delay=1) as shown:
         for batch in batches:
-            found = forward.softmax(batch.crops, wanted).cpu().numpy()
-            if room is None:
-                shape = (images, found.shape[1])
-                room = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-            room[done : done + len(found)] = found
-            done += len(found)
-            shown.update(len(found))
-    assert room is not None
-    room.flush()
+            yield forward.softmax(batch.crops, wanted).cpu().numpy()
+            shown.update(len(batch.labels))

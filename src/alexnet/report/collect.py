@@ -14,7 +14,7 @@ from alexnet import claims, results
 from alexnet.claims import Claim, Comparison
 from alexnet.errors import UserError
 from alexnet.judge import VERDICTS, Judgement, Measured, judge
-from alexnet.later import together
+from alexnet.later import identity, together
 from alexnet.plan import CLAIMS, folder_of
 
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
@@ -53,7 +53,7 @@ class Sweep:
         """Finished runs of a variant, by seed."""
         finished = {s: f for s, f in self.runs.get(variant or "", {}).items() if f.state == COMPLETED}
         shared = together(self.folder, variant or "")
-        if shared and set(shared.seeds) != set(finished):
+        if shared and shared.runs != {identity(found.result) for found in finished.values()}:
             shared = None  # of other networks than these
         return {s: Measured(f.directory, f.result, shared) for s, f in finished.items() if f.directory}
 

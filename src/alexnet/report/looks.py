@@ -23,7 +23,7 @@ class Look:
 
 
 def keep(folder: Path, runs: Sequence[str], looks: Sequence[Look]) -> None:
-    """In a sweep's folder, in place of earlier ones. runs: hashes of those that were looked at."""
+    """In a sweep's folder, in place of earlier ones. runs: later.identity() of those looked at."""
     found = {"runs": sorted(runs), "looks": [asdict(each) for each in looks]}
     write_atomically(folder / LOOKS, (json.dumps(found, indent=1) + "\n").encode())
 
