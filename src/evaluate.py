@@ -4,7 +4,6 @@ Of several, by runs='outputs/alexnet_lrn-*' or checkpoint=[PATH,PATH], also thos
 """
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -74,7 +73,7 @@ def chosen(cfg: DictConfig) -> "list[Checkpoint]":
     assert isinstance(asked, dict)
     paths, unfinished = nets.chosen(asked["checkpoint"], asked["runs"])
     if unfinished:
-        print("left out, as not finished:", *unfinished)
+        print("left out, as not finished or without last.ckpt:", *unfinished)
     return nets.loaded(paths, "checkpoint" if asked["runs"] is None else "runs")
 
 
@@ -100,8 +99,6 @@ def scores(cfg: DictConfig, net: "Checkpoint", data: "ImageData", bar: str) -> "
     found = kept(data, cfg.split, path)
     if found is not None:
         return found
-    for name in ("lightning.pytorch", "lightning.fabric"):  # what they say of themselves for each network
-        logging.getLogger(name).setLevel(logging.WARNING)
     return scores(restore.forward(net, cfg.accelerator), data, cfg.split, cfg.crops, path, bar)
 
 

@@ -26,7 +26,7 @@ def export(cfg: DictConfig) -> str:
     for form in wanted:
         export.require(form)
     if cfg.checkpoint is None:
-        raise UserError(f"checkpoint=null: {checkpoint.GIVE}")
+        raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
     trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
     return "\n".join(written(trained, form, place(cfg.out, trained, form), cfg.opset) for form in wanted)
 

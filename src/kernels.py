@@ -21,17 +21,19 @@ GIVE = "give checkpoint=PATH of one network, or runs=GLOB of several."
 def kernels(cfg: DictConfig) -> str:
     """Table, verdict and paths; raises UserError for networks that can't be compared."""
     from alexnet import kernel_figures, kernel_report
+    from alexnet.evaluation import nets
 
     found = _checkpoints(cfg)
     weights, towers = kernel_report.gathered(found)
     written = [kernel_report.of_one(each) for each in found]
     if cfg.runs is None:
         return f"{kernel_report.text(weights, towers)}\n\n" + "\n".join(map(str, written[0]))
-    out = Path(cfg.out).expanduser()
+    out = Path(cfg.out).expanduser() if cfg.out else nets.folder_of(found, Path(cfg.output_dir).expanduser())
     kernel_figures.figure_of_runs(weights, towers, out / "kernels.png")
     kernel_figures.figure_of_colours(weights, towers, out / "colours.png")
     kernel_report.save(weights, towers, out / "kernels.csv")
-    return f"{kernel_report.text(weights, towers)}\n\n{out}/kernels.png, colours.png, kernels.csv"
+    files = "\n".join(str(out / name) for name in ("kernels.png", "colours.png", "kernels.csv"))
+    return f"{kernel_report.text(weights, towers)}\n\n{files}"
 
 
 def _checkpoints(cfg: DictConfig) -> "list[Checkpoint]":
@@ -41,7 +43,7 @@ def _checkpoints(cfg: DictConfig) -> "list[Checkpoint]":
         raise UserError(f"checkpoint={cfg.checkpoint} is more than one network: {GIVE}")
     paths, unfinished = nets.chosen(cfg.checkpoint, cfg.runs)
     if unfinished:
-        print("left out, as not finished:", *unfinished)
+        print("left out, as not finished or without last.ckpt:", *unfinished)
     return nets.loaded(paths, "checkpoint" if cfg.runs is None else "runs")
 
 

@@ -58,10 +58,22 @@ def run(main: Callable[[], object], config_name: str) -> None:
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
+    if told := plain_help(sys.argv[1:], config_name):
+        print(told)
+        return
     sys.argv[1:] = arranged(sys.argv[1:])
     setattr(ConfigStore, "__deepcopy__", _itself)  # noqa: B010 - the class declares no such method
     with _told(config_name):
         main()
+
+
+def plain_help(arguments: Sequence[str], config_name: str) -> str:
+    """--help of an entry without groups: its settings as the file has them; "" where Hydra's is better."""
+    text = (CONF / f"{config_name}.yaml").read_text("utf-8")
+    groups = re.search(r"^  - (?!override|_self_)", text, re.M)
+    if groups or {"--help", "-h"}.isdisjoint(arguments):
+        return ""
+    return re.sub(r"^defaults:\n(  - .*\n)+", "", text.partition("\nhydra:")[0], flags=re.M)
 
 
 def _itself(store: ConfigStore, memo: object) -> ConfigStore:

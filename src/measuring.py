@@ -22,6 +22,7 @@ TEN, AVERAGED = "_10_crops", "_10_crops_averaged"
 ERRORS = ("val/top1_error", "val/top5_error")
 RANKS = (1, 5)
 SPLIT = "val"
+SPACES = ("pixels", "fc7", "fc7_untrained")  # what images are compared by
 
 
 class Meter(NamedTuple):
@@ -51,7 +52,8 @@ def neighbours(trained: Trained) -> Later:
     """How often the nearest training image is of another class (P 6.1, figure 4)."""
     from alexnet.neighbours import wrong_neighbours
 
-    by = wrong_neighbours(trained.forward, trained.images, trained.checkpoint, SPLIT)
+    where = (trained.images, trained.checkpoint, SPLIT)
+    by = wrong_neighbours(trained.forward, *where, trained.untrained)
     found = {f"{SPLIT}/neighbour_error_{name}": wrong for name, wrong in by.items()}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in found.items()}
     return Later(metrics, trained.images.members(SPLIT), found)
@@ -60,7 +62,7 @@ def neighbours(trained: Trained) -> Later:
 METERS = (
     Meter("ten crops", tuple(f"{name}{TEN}" for name in ERRORS), ten_crops),
     Meter("kernels", ("kernels/colour_gap",), kernels),
-    Meter("neighbours", ("val/neighbour_error_pixels", "val/neighbour_error_fc7"), neighbours),
+    Meter("neighbours", tuple(f"val/neighbour_error_{name}" for name in SPACES), neighbours),
 )
 
 
@@ -105,7 +107,7 @@ def _of_run(name: str, run: Measured, meters: list[Meter]) -> str:
         message = explain(error)
         if message is None:
             raise
-        return f"{name} is not measured: {message}"
+        return f"{name} is not measured: {message} To train it again: rerun=true seed={run.result['seed']}."
     return ""
 
 

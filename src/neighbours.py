@@ -31,7 +31,7 @@ def neighbours(cfg: DictConfig) -> str:
     for key, values in CHOICES.items():
         check_choice(key, cfg[key], values)
     if cfg.checkpoint is None:
-        raise UserError(f"checkpoint=null: {checkpoint.GIVE}")
+        raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
         trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
         found = _found(cfg, trained)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from alexnet.evaluation.guesses import Guesses
 
 FORMATS = ("text", "json")
+SHOWN = 24  # images in the table where there is no figure
 
 
 def predict(cfg: DictConfig) -> str:
@@ -30,7 +31,7 @@ def predict(cfg: DictConfig) -> str:
     check_choice("format", cfg.format, FORMATS)
     guess_figure.check(cfg.shown, cfg.columns)
     if cfg.checkpoint is None:
-        raise UserError(f"checkpoint=null: {checkpoint.GIVE}")
+        raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
         trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
         found, folder = guessed(cfg, trained)
@@ -63,7 +64,7 @@ def text(cfg: DictConfig, found: "Guesses", files: dict[str, Path]) -> str:
 
     some = f" ({cfg.shown} of {len(found)} images)" if 0 < cfg.shown < len(found) else ""
     places = [f"{path}{some if name == 'figure' else ''}" for name, path in files.items()]
-    return "\n".join([guesses.text(found), "", *places])
+    return "\n".join([guesses.text(found, cfg.shown or SHOWN), "", *places])
 
 
 def as_json(cfg: DictConfig, found: "Guesses", files: dict[str, Path]) -> str:

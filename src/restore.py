@@ -85,12 +85,24 @@ def images(
     config = _moved(checkpoint.config, root, pack, cache_dir)
     _check(checkpoint.path, config["data"])
     settings = config["data"]
+    source = instantiate(settings["source"])
+    if manifest.named(settings["pack"]) is None and not settings["source"]["_target_"].endswith("Demo"):
+        _refuse_missing(checkpoint.path, settings["root"], source.present())
     where = (settings["pack"], settings["image_size"], Path(config["cache_dir"]).expanduser())
-    found, digest = manifest.find(instantiate(settings["source"]), *where)
+    found, digest = manifest.find(source, *where)
     checkpoint.check_images(found.classes, digest)
     data = ImageData.of(config, found, digest, Augment())
     data.prepare()
     return data
+
+
+def _refuse_missing(path: Path, root: str | None, present: bool) -> None:
+    """Training may fetch what is not there; to look at what was trained needs the very images."""
+    if not present:
+        raise UserError(
+            f"the images that {path} was trained on are not in {root}: give data.root=PATH of the folder that"
+            " holds their train/ and val/ now, or data.pack=PATH."
+        )
 
 
 def _moved(

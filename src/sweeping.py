@@ -31,7 +31,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
     minutes = OmegaConf.select(cfg, "scale.minutes")
-    print(plan.text(jobs, minutes), flush=True)
+    print(plan.text(jobs, minutes) + sweeps.later(jobs), flush=True)
     if cfg.dry_run:
         return []
     launch.honour_sweep_dir(cfg, cfg.hydra)
@@ -40,9 +40,11 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     returned = _train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
-    _measure(indexes)
+    wrong = _measure(indexes)
     _tell(jobs, cfg, indexes)
     _refuse_failed(jobs, returned)
+    if wrong:
+        raise UserError("\n".join(["not all could be measured; what could is kept:", *wrong]))
     return list(returned.values())
 
 
@@ -96,14 +98,12 @@ def _write_indexes(
     return written
 
 
-def _measure(indexes: Iterable[Path]) -> None:
-    """What the claims ask of their runs beside training."""
+def _measure(indexes: Iterable[Path]) -> list[str]:
+    """What the claims ask of their runs beside training; gives what went wrong."""
     import looking  # late: with the report
     import measuring
 
-    for index in indexes:
-        for message in [*measuring.measure(index), *looking.look(index)]:
-            print(f"error: {message}", flush=True)
+    return [message for index in indexes for message in (*measuring.measure(index), *looking.look(index))]
 
 
 def _claims(jobs: Iterable[Job]) -> list[str]:

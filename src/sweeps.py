@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,30 @@ def jobs(overrides: Sequence[Override], cfg: DictConfig, finder: "Finder") -> li
     for claim in _possible(names, scale):
         found += _of_claim(claim, scale, settings(overrides), _seeds(overrides), finder)
     return found
+
+
+def later(jobs: Iterable[Job]) -> str:
+    """A line on what is measured once the runs are trained; empty where nothing is."""
+    lacking: dict[str, set[str]] = {}
+    for job in jobs:
+        name = job.row.partition("/")[0]
+        asked = _asked_later(name) if f"variant={job.row}" in job.overrides else set[str]()
+        if not asked <= set(job.result["metrics"] if job.result else ()):
+            lacking.setdefault(job.key, set()).add(name)
+    if not lacking:
+        return ""
+    names = ", ".join(sorted(set.union(*lacking.values())))
+    count = f"{len(lacking)} run{'s' * (len(lacking) > 1)}"
+    return f"\nthen measured for {names}: {count}, seconds to minutes each"
+
+
+@cache
+def _asked_later(name: str) -> set[str]:
+    """What the runs of a claim are measured for once they are trained."""
+    claim = claims.load(CLAIMS, name)
+    metrics = {metric for each in claim.compare for metric in (each.metric, each.minus_metric) if metric}
+    # what all runs have together is in none of them
+    return {each for each in metrics if not each.endswith("_averaged")} if claim.needs else set()
 
 
 def of_claims(overrides: Iterable[Override]) -> bool:

@@ -118,3 +118,8 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"hello")
     with pytest.raises(UserError, match=f"checkpoint={path} is damaged"):
         checkpoint.load(path)
+
+
+def test_a_runs_directory_stands_for_its_last_checkpoint(run: Path) -> None:
+    assert checkpoint.load(run).path == run / "last.ckpt"
+    assert checkpoint.load(run).digest == checkpoint.load(run / "last.ckpt").digest

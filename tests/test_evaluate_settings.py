@@ -1,5 +1,7 @@
 """Settings of src/evaluate.py that can't be, told of before any network is looked for."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -36,3 +38,12 @@ def test_help_is_quick_and_names_the_settings() -> None:
     done = run("src/evaluate.py", "--help")
     assert done.returncode == 0, done.stderr
     assert all(f"{key}:" in done.stdout for key in ("checkpoint", "runs", "split", "crops", "out"))
+
+
+def test_a_checkpoint_in_the_place_of_runs_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.touch()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("evaluate", [f"runs='{path}'"])
+    with pytest.raises(UserError, match=rf"^runs={path} is of checkpoints, .*: type checkpoint={path}"):
+        evaluate(cfg)

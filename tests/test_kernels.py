@@ -123,8 +123,8 @@ def test_p_is_rarely_small_where_nothing_differs() -> None:
 TOWERS = [torch.cat([_grey(48, seed), _opponent(48, seed)]) for seed in range(3)]
 HALF_COLOURED = [torch.cat([_mixed(48, 0.4, seed), _mixed(48, 0.9, seed)]) for seed in range(3)]
 VERDICTS = [
-    (TOWERS, 2, r"^The towers differ in colour, in 3 of 3 runs .* 0% .* other 100%: the former is colour-a"),
-    (HALF_COLOURED, 2, r"^The towers differ in colour.* the former is not colour-agnostic"),
+    (TOWERS, 2, r"^The towers differ in colour, in 3 of 3 runs .* 0% .* other 100%\. .* the former is\."),
+    (HALF_COLOURED, 2, r"^The towers differ in colour.* the former is not\."),
     ([_noise(96, seed) for seed in range(3)], 2, r"^No difference .* \(standard deviation 0\.\d+, n 3\)"),
     (TOWERS[:1], 2, r"differ by 1\.000, random .* One run says nothing about other seeds: give runs=GLOB\.$"),
     (TOWERS, 1, r"^One tower, whose halves mean nothing: .* differ by 1\.000"),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+import launch
 from launch import CONF, explain, quoted, run
 
 PLACES = [
@@ -154,3 +155,21 @@ def test_reading_no_further_is_no_error(
     with pytest.raises(SystemExit) as ended:
         run(main, "report")
     assert ended.value.code == 0
+
+
+SETTINGS = ("evaluate", "predict", "kernels", "neighbours", "export", "report", "record", "benchmark")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_help_of_an_entry_without_groups_is_its_file(name: str) -> None:
+    told = launch.plain_help(["--help"], name)
+    assert told.startswith(f"# python src/{name}.py")
+    assert "# " in told.splitlines()[-1] or ": " in told.splitlines()[-1]
+    assert "hydra:" not in told
+    assert "defaults:" not in told
+    assert launch.plain_help(["crops=1"], name) == ""
+
+
+@pytest.mark.parametrize("name", ["train", "preview", "summary", "prepare", "convert"])
+def test_help_of_an_entry_with_groups_is_hydras(name: str) -> None:
+    assert launch.plain_help(["--help"], name) == ""

@@ -53,6 +53,8 @@ def _labels(run: Measured) -> np.ndarray[Any, Any]:
 
 def test_the_claims_are_measured(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
     assert trained(first) == 4
+    assert "then measured for averaging, neighbours, ten_crops, towers_specialise: 4 runs" in first.stdout
+    assert "val top-1 error 10 crops" in first.stdout  # both sides are of one variant
     assert "not measured" not in first.stdout
     assert "Traceback" not in first.stderr
     rows = collect(outputs, FOLDER).rows
@@ -135,6 +137,7 @@ def test_again_nothing_is_computed(first: subprocess.CompletedProcess[str], outp
     done = train(outputs, *ASKED)
     assert done.returncode == 0, done.stderr
     assert trained(done) == 0
+    assert "then measured" not in done.stdout
     assert "measuring" not in done.stdout
     assert {path: path.stat().st_mtime_ns for path in outputs.glob("claims/*/*")} == before
 
@@ -170,10 +173,12 @@ def test_a_run_that_can_not_be_measured_is_told_of_and_the_rest_goes_on(
     found["metrics"] = {name: value for name, value in found["metrics"].items() if "10_crops" not in name}
     (victim / "result.json").write_text(json.dumps(found))
     (victim / "last.ckpt").write_bytes(b"cut short")
-    messages = measuring.measure(next((here / "claims").glob("ten_crops-*.json")))
-    assert len(messages) == 1
-    assert messages[0].startswith("ten_crops/published, seed 1 is not measured: checkpoint=")
-    assert "is damaged" in messages[0]
+    done = train(here, "claim=ten_crops", "scale=demo", "seed=0,1", f"data.root='{outputs / 'demo'}'")
+    assert done.returncode == 1
+    assert "then measured for ten_crops: 1 run," in done.stdout
+    assert "ten_crops/published, seed 1 is not measured: checkpoint=" in done.stderr
+    assert "is damaged" in done.stderr
+    assert "rerun=true seed=1" in done.stderr
     rows = [row for row in collect(here, FOLDER).rows if row.claim.name == "ten_crops"]
     assert {row.judgement.n for row in rows} == {1}
 

@@ -184,7 +184,7 @@ def test_json_is_all_on_standard_output(
 
 
 def test_the_entry_wants_a_checkpoint_and_a_split() -> None:
-    with pytest.raises(UserError, match=r"^checkpoint=null: give last\.ckpt or best\.ckpt"):
+    with pytest.raises(UserError, match=r"^there is no network: type checkpoint=PATH"):
         entry.neighbours(_settings())
     with pytest.raises(UserError, match=r"^split=train is not possible: choose val, minival"):
         entry.neighbours(_settings("checkpoint=a", "split=train"))

@@ -186,7 +186,8 @@ def _guesses(count: int = 3) -> Guesses:
 
 
 def test_the_table_marks_the_right_class_within_eighty_columns() -> None:
-    lines = guesses.text(_guesses()).splitlines()
+    assert f"and {len(_guesses()) - 1} more image" in guesses.text(_guesses(), 1)
+    lines = guesses.text(_guesses(), 24).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("…")
     assert lines[0].endswith("folder/image_0.png")
@@ -286,3 +287,14 @@ def test_the_command_prints_only_json_and_writes_beside_the_checkpoint(
     done = run("src/predict.py", *arguments, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{figure} (2 of 9 images)"
+
+
+def test_standard_output_is_json_in_bfloat16_too(trained: Checkpoint, image_folder: Path) -> None:
+    """Lightning says of itself that it computes in it."""
+    config = {**trained.config, "trainer": {**trained.config["trainer"], "precision": "bf16-mixed"}}
+    half = replace(trained, path=trained.path.with_name("half.ckpt"), config=config)
+    checkpoint.save(half)
+    images = f"images={image_folder}/val"
+    done = run("src/predict.py", f"checkpoint={half.path}", images, "accelerator=cpu", "format=json")
+    assert len(json.loads(done.stdout)["images"]) == 9
+    assert "bfloat16" not in done.stderr

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet.errors import UserError
-from alexnet.results import EVALUATION
+from alexnet.results import EVALUATION, LAST
 
 GIVE = "give last.ckpt or best.ckpt of a run."
 CONFIG, DATA, PREFIX = "hyper_parameters", "ImageData", "network."  # as Lightning names them
@@ -76,8 +76,10 @@ class Checkpoint:
 def load(path: Path, key: str = "checkpoint") -> Checkpoint:
     """Reads last.ckpt or best.ckpt; key: the setting that named it.
 
-    Raises UserError for a file that is not there, damaged, or no checkpoint of a run.
+    A run's directory stands for its last.ckpt. Raises UserError for a file that is not there, damaged, or no
+    checkpoint of a run.
     """
+    path = path / LAST if path.is_dir() else path
     whole = _whole(path, key)
     try:
         config, data = whole[CONFIG], whole[DATA]

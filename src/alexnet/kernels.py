@@ -123,9 +123,11 @@ def _told(differences: Sequence[Difference]) -> str:
 
 def _agnostic(differences: Sequence[Difference]) -> str:
     low, high = (float(np.mean([each[place] for each in differences])) for place in (3, 4))
-    shares = f"In the less coloured tower {low:.0%} of the kernels are coloured, in the other {high:.0%}"
+    shares = (
+        f"Of the tower with the lower mean {low:.0%} of the kernels are coloured, of the other {high:.0%}"
+    )
     agnostic = "is" if all(each.agnostic <= AGNOSTIC for each in differences) else "is not"
-    return f"{shares}: the former {agnostic} colour-agnostic (at most {AGNOSTIC:.0%} in each run)."
+    return f"{shares}. Colour-agnostic would be at most {AGNOSTIC:.0%} in each run: the former {agnostic}."
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -134,10 +134,19 @@ def chance(data: ImageData, split: str = "val") -> list[Precision]:
 
 
 def wrong_neighbours(
-    forward: Forward, data: ImageData, checkpoint: Checkpoint, split: str = "val"
+    forward: Forward,
+    data: ImageData,
+    checkpoint: Checkpoint,
+    split: str = "val",
+    untrained: Forward | None = None,
 ) -> dict[str, Same]:
-    """(N,) under "pixels" and "fc7", for data.members(split): whether the nearest is of another class."""
-    spaces = (pixel_space(data, checkpoint), hidden_space(forward, data, checkpoint))
+    """(N,) under "pixels" and "fc7", for data.members(split): whether the nearest is of another class.
+
+    untrained: the network before training, for "fc7_untrained".
+    """
+    spaces = [pixel_space(data, checkpoint), hidden_space(forward, data, checkpoint)]
+    if untrained:
+        spaces.append(hidden_space(untrained, data, checkpoint, UNTRAINED))
     found = partial(nearest, data=data, checkpoint=checkpoint, split=split)
     return {each.name: ~same_class(found(each), data, split)[:, 0] for each in spaces}
 

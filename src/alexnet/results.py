@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -203,7 +204,12 @@ def report(result: Result, directory: Path, note: str) -> str:
     rows |= {"images/s": result["images_per_second"], "minutes": round(result["seconds"] / 60, 1)}
     lines = [f"  {name:<14} {value}" for name, value in rows.items()]
     lines += [f"  {'note':<14} {note}"] * bool(note)
-    return "\n".join(["", *lines, f"  {'directory':<14} {directory}", "", NEXT])
+    return "\n".join(["", *lines, f"  {'directory':<14} {directory}", "", NEXT, *_looks(directory)])
+
+
+def _looks(directory: Path) -> list[str]:
+    path = shlex.quote(f"checkpoint={directory / LAST}")
+    return [f"  python src/evaluate.py {path} crops=10", f"  python src/neighbours.py {path}"]
 
 
 NEXT = """next:

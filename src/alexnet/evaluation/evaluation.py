@@ -127,7 +127,7 @@ def as_json(found: Evaluation) -> str:
     facts: dict[str, Any] = {"split": found.split, "crops": found.crops, **asdict(found.errors)}
     facts |= {"data": images.name, "note": images.note, "drawn": images.drawn}
     facts |= {"fingerprint": found.data.fingerprint, "nets": [_net(each) for each in found.nets]}
-    facts |= {"by_size": [asdict(each) | {"drawn": each.drawn} for each in found.by_size]}
+    facts |= {"by_size": [asdict(each) | {"sampled": each.drawn} for each in found.by_size]}
     facts |= {"worst_classes": [asdict(each) for each in found.worst]}
     return json.dumps(facts | {"files": {name: str(path) for name, path in found.files.items()}}, indent=1)
 
@@ -147,10 +147,15 @@ def text(found: Evaluation) -> str:
 
 def _errors(found: Evaluation) -> list[str]:
     rows = [("error, % [95 % interval]", "top-1", "top-5")]
-    rows += [(each.name, *_both(each.errors)) for each in found.nets]
+    rows += [(_with_seed(each), *_both(each.errors)) for each in found.nets]
     if len(found.nets) > 1:
         rows += [(f"averaged over all {len(found.nets)}", *_both(found.errors))]
     return aligned(rows)
+
+
+def _with_seed(net: Net) -> str:
+    seed = net.checkpoint.config.get("seed")
+    return net.name if seed is None else f"{net.name}, seed {seed}"
 
 
 def _both(found: Errors) -> tuple[str, str]:

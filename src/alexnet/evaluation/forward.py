@@ -29,7 +29,8 @@ class Forward:
     ) -> None:
         choice = speed.choose(precision, memory_format, False, accelerator)
         self.why = choice.why
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells of itself
+        for name in ("lightning.pytorch", "lightning.fabric"):  # they tell of themselves
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=choice.precision)  # type: ignore[arg-type]
         self.network = network.eval()
         self._module = self.fabric.setup_module(speed.apply(self.network, choice))

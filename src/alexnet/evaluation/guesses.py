@@ -133,13 +133,15 @@ def save(guesses: Guesses, path: Path) -> None:
             writer.writerows((*head, rank, *each.values()) for rank, each in enumerate(row["top"], 1))
 
 
-def text(guesses: Guesses) -> str:
-    """The table for people: each image, and a line with a bar for each of its classes."""
+def text(guesses: Guesses, most: int) -> str:
+    """The table for people: each image, the first so many, and a line with a bar for each of its classes."""
     names = [shortened(each, LONGEST) for each in short_titles(guesses.classes, guesses.titles)]
     used = {names[label] for label in np.unique(guesses.top)}
     width = max(len(each) for each in used)
-    blocks = ["\n".join(_block(guesses, index, names, width)) for index in range(len(guesses))]
-    return "\n\n".join([*blocks, *_total(guesses)])
+    blocks = ["\n".join(_block(guesses, index, names, width)) for index in range(min(most, len(guesses)))]
+    left = len(guesses) - len(blocks)
+    more = [f"and {left:,} more images, in predictions.csv"] if left else []
+    return "\n\n".join([*blocks, *more, *_total(guesses)])
 
 
 def _block(guesses: Guesses, index: int, names: Sequence[str], width: int) -> list[str]:

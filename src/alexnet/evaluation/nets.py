@@ -14,6 +14,7 @@ from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.evaluation.scores import Scores
 
+CKPT = ".ckpt"
 ASK = "give checkpoint=PATH, checkpoint=[PATH,PATH] or runs='DIRECTORIES*'"
 
 
@@ -36,10 +37,12 @@ def chosen(checkpoint: object, runs: object) -> tuple[list[Path], list[Path]]:
 
 def _of_runs(pattern: str) -> tuple[list[Path], list[Path]]:
     found = sorted(map(Path, glob(str(Path(pattern).expanduser()), recursive=True)))  # noqa: PTH207
+    if found and all(each.suffix == CKPT for each in found):
+        raise UserError(f"runs={pattern} is of checkpoints, not of directories: type checkpoint={pattern}.")
     directories = [each for each in found if (each / results.RESULT).is_file()]
     finished = [each for each in directories if _finished(each)]
     if not finished:
-        some = f" ({len(directories)} that are not finished)" if directories else ""
+        some = f" (but {len(directories)} that ended early or lost {results.LAST})" if directories else ""
         raise UserError(
             f"runs={pattern} finds no finished run{some}: give a pattern of their directories, which hold"
             f" {results.RESULT} and {results.LAST}, for example runs='outputs/alexnet_lrn-*'."
@@ -61,13 +64,21 @@ def loaded(paths: Sequence[Path], key: str) -> list[Checkpoint]:
         same = first.setdefault(net.digest, net)
         if same is not net:
             raise UserError(f"{same.path} and {net.path} hold the same network: give each once.")
-    for one, other in pairwise(net for net in nets if net.fingerprint):
-        if (one.fingerprint, one.classes) != (other.fingerprint, other.classes):
-            raise UserError(
-                f"{one.path} and {other.path} were trained on different images: their softmax has no common"
-                " average. Give networks that were trained on the same."
-            )
+    _refuse_different_images(nets)
     return nets
+
+
+def _refuse_different_images(nets: Sequence[Checkpoint]) -> None:
+    groups: dict[str, list[str]] = {}
+    for net in nets:
+        if net.fingerprint:
+            groups.setdefault(f"{net.fingerprint} {net.classes}", []).append(str(net.path))
+    if len(groups) > 1:
+        told = "\n".join(f"  checkpoint=[{','.join(paths)}]" for paths in groups.values())
+        raise UserError(
+            "these networks were trained on different images: they have no common average. Give those of one"
+            f" line:\n{told}"
+        )
 
 
 def check_split(nets: Sequence[Checkpoint], data: Sequence[ImageData], split: str) -> None:

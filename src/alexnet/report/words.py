@@ -20,6 +20,8 @@ def metric(name: str, level: float | None = None, epoch: int | None = None) -> s
 def phrase(comparison: Comparison) -> str:
     """What is compared: "val top-1 error: without - with"."""
     first = metric(comparison.metric, comparison.level, comparison.epoch)
+    if comparison.says and comparison.minus_metric:  # it names both sides
+        return comparison.says
     return f"{first}: {comparison.says or _sides(comparison)}"
 
 
@@ -84,10 +86,18 @@ def sides(row: Row) -> list[tuple[str, str]]:
     """Each variant of a row, and its mean, standard deviation and number of runs."""
     own, comparison = row.judgement, row.comparison
     places = 0 if comparison.level is not None else 2  # whole steps
-    first = (comparison.of, spread(own.of_mean, own.of_std, own.n, places))
+    of, minus = _labels(comparison)
+    first = (of, spread(own.of_mean, own.of_std, own.n, places))
     if comparison.minus is None:
         return [first]
-    return [first, (comparison.minus, spread(own.minus_mean, own.minus_std, own.n, places))]
+    return [first, (minus, spread(own.minus_mean, own.minus_std, own.n, places))]
+
+
+def _labels(comparison: Comparison) -> tuple[str, str]:
+    """The variants, or what is measured of them where it is one variant."""
+    if comparison.of == comparison.minus and comparison.minus_metric:
+        return metric(comparison.metric), metric(comparison.minus_metric)
+    return comparison.of, comparison.minus or ""
 
 
 def scale(sweep: Sweep) -> str:
