@@ -77,7 +77,7 @@ def test_figures_and_tables_of_the_networks_are_in_the_run(tmp_path: Path) -> No
     folder.mkdir()
     Image.new("RGB", (8, 4), "red").save(folder / "kernels.png")
     shown = [
-        looks.Look("kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]),
+        looks.Look("towers: kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]),
         looks.Look("errors", "in percent", columns=["network", "error"], rows=[["seed 0", 17.5]]),
     ]
     looks.keep(folder, ["a"], shown)
@@ -86,9 +86,9 @@ def test_figures_and_tables_of_the_networks_are_in_the_run(tmp_path: Path) -> No
         (records,) = logs(tmp_path)
     found = summary(records)
     assert {name.removesuffix("/path") for name in found if name.endswith("/path")} >= {
-        "claims", "looks/kernels", "looks/kernels, table", "looks/errors",
+        "claims", "looks/towers, kernels", "looks/towers, kernels, table", "looks/errors",
     }  # fmt: skip
-    (path,) = tmp_path.rglob(found["looks/kernels, table/path"])
+    (path,) = tmp_path.rglob(found["looks/towers, kernels, table/path"])
     assert json.loads(path.read_text())["data"] == [["0", 0.5], ["1", 0.25]]
-    (picture,) = tmp_path.rglob(found["looks/kernels/path"])
+    (picture,) = tmp_path.rglob(found["looks/towers, kernels/path"])
     assert picture.read_bytes() == (folder / "kernels.png").read_bytes()

@@ -56,11 +56,12 @@ def _looks(folder: Path) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for each in looks.kept(folder):
+        title = each.title.replace(":", ",")  # of which W&B makes file names, also on Windows
         if each.picture:
-            found[f"looks/{each.title}"] = wandb.Image(str(folder / each.picture), caption=each.about)
+            found[f"looks/{title}"] = wandb.Image(str(folder / each.picture), caption=each.about)
         if each.rows:
             rows = [list(row) for row in each.rows]
-            found[f"looks/{each.title}{', table' * bool(each.picture)}"] = wandb.Table(
+            found[f"looks/{title}{', table' * bool(each.picture)}"] = wandb.Table(
                 list(each.columns), rows
             )
     return found
