@@ -77,7 +77,9 @@ def test_figures_and_tables_of_the_networks_are_in_the_run(tmp_path: Path) -> No
     folder.mkdir()
     Image.new("RGB", (8, 4), "red").save(folder / "kernels.png")
     shown = [
-        looks.Look("towers: kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]),
+        looks.Look(
+            "towers: kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]
+        ),
         looks.Look("errors", "in percent", columns=["network", "error"], rows=[["seed 0", 17.5]]),
     ]
     looks.keep(folder, ["a"], shown)

@@ -61,9 +61,7 @@ def _looks(folder: Path) -> dict[str, Any]:
             found[f"looks/{title}"] = wandb.Image(str(folder / each.picture), caption=each.about)
         if each.rows:
             rows = [list(row) for row in each.rows]
-            found[f"looks/{title}{', table' * bool(each.picture)}"] = wandb.Table(
-                list(each.columns), rows
-            )
+            found[f"looks/{title}{', table' * bool(each.picture)}"] = wandb.Table(list(each.columns), rows)
     return found
 
 
