@@ -173,7 +173,7 @@ def test_odd_images_are_seen_as_pillow_sees_them(trained: Checkpoint, tmp_path: 
     first, *others = [[each["probability"] for each in row["top"]] for row in found["images"]]
     assert len(others) == 4
     for each in others:
-        np.testing.assert_allclose(each, first, rtol=1e-6)
+        np.testing.assert_allclose(each, first, atol=1e-6)
 
 
 def _guesses(count: int = 3) -> Guesses:
