@@ -47,6 +47,7 @@ ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)"
 SWEEPS = re.compile(r"\+{0,2}(claim=(?!null$).+|dry_run=(?i:true))", re.S)
 MULTIRUN = ("-m", "--multirun")
 OTHERWISE = ("-c", "-i", "-r", "-s", "-h", "--cfg", "--info", "--run", "--shell", "--help", "--hydra-help")
+SPLIT = "A list takes no spaces between its commas, or quotes around all of it: 'key=[a, b]'"
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
 
@@ -198,7 +199,8 @@ def explain(error: Exception, config_name: str) -> str:
     text = str(error).split("\nConfig search path")[0].strip()
     cause = error.__cause__ or error.__context__
     if isinstance(error, OverrideParseException):
-        return f"{text}\n{QUOTING}"
+        split = str(error.override).count("[") != str(error.override).count("]")
+        return f"{text}\n{SPLIT if split else QUOTING}"
     if isinstance(error, InstantiationException) and cause and "full_key:" in text:
         return f"{text.rsplit('full_key:', 1)[1].strip()}: {cause}"
     if "Ambiguous value" in text:
