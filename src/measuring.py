@@ -150,7 +150,7 @@ def _errors(trained: Trained, found: "Scores", suffix: str) -> Later:
     from alexnet.evaluation.errors import places
 
     members = trained.images.members(SPLIT)
-    ranks = places(found, trained.images.images.val.labels[members])
+    ranks = places(found, trained.images.labels(SPLIT))
     mistakes = {f"{name}{suffix}": ranks >= k for name, k in zip(ERRORS, RANKS, strict=True)}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
     return Later(metrics, members, mistakes)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 from PIL import Image
 
 from alexnet.data.sources import Folders, ImageSet
+
+if TYPE_CHECKING:
+    from trained import Trained
 
 # the same examples on every run, and no time limit for one: machines are shared
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=30)
@@ -49,3 +53,17 @@ def image_set(image_folder: Path) -> ImageSet:
 def own_folder(image_folder: Path, tmp_path: Path) -> Path:
     """A copy of image_folder that the test may change."""
     return Path(shutil.copytree(image_folder, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """A tiny network with its images; what is computed of it is kept for all tests."""
+    from trained import Trained  # late: with torch
+
+    return Trained.of(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture
+def fresh(trained: "Trained", tmp_path: Path) -> "Trained":
+    """The same, where nothing is kept yet."""
+    return trained.elsewhere(tmp_path)

@@ -1,7 +1,5 @@
 """What images are compared by: the units before the last layer, and pixels; and that they are kept."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,16 +12,6 @@ from alexnet.evaluation.forward import Forward
 from alexnet.neighbours import UNTRAINED, hidden_space, pixel_space
 from alexnet.network import torchvision_alexnet
 from trained import Trained
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained.of(tmp_path_factory.mktemp("outputs"))
-
-
-@pytest.fixture
-def fresh(trained: Trained, tmp_path: Path) -> Trained:
-    return trained.elsewhere(tmp_path)
 
 
 @pytest.mark.parametrize("split", ["val", "minival", "train"])

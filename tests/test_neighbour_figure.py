@@ -12,11 +12,6 @@ from alexnet.errors import UserError
 from trained import Trained
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained.of(tmp_path_factory.mktemp("outputs"))
-
-
 def test_random_queries_are_spread_over_classes(trained: Trained) -> None:
     found = [neighbour_figure.chosen(trained.data, "val", 10, seed) for seed in (0, 0, 1)]
     assert np.array_equal(found[0], found[1])

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.data.datamodule import ImageData
+from alexnet.data.datamodule import ImageData, part_of
 from alexnet.errors import UserError, check_range, check_whole
 from alexnet.features import central
 from alexnet.files import replacing
-from alexnet.neighbours import Places, labels
+from alexnet.neighbours import Places
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def chosen(data: ImageData, split: str, queries: object, seed: int = 0) -> Place
     if isinstance(queries, bool | int | float):
         check_whole("queries", queries, 1)
         check_range("queries", queries, 1, MOST + 1)
-        return _spread(labels(data, split), int(queries), seed)
+        return _spread(data.labels(split), int(queries), seed)
     names = [queries] if isinstance(queries, str) else queries
     if not isinstance(names, Sequence):
         raise UserError("queries=null is not possible: give a number, or files of the split.")
@@ -54,7 +54,7 @@ def _spread(own: NDArray[np.int64], count: int, seed: int) -> Places:
 
 
 def _place(data: ImageData, split: str, name: str) -> int:
-    part = data.images.splits["val" if split == "val" else "train"]
+    part = data.images.splits[part_of(split)]
     files = [part.files[index] for index in data.members(split)]
     path = Path(name).expanduser()
     for each in (name, _below(part.root, path.absolute()), _below(part.root, path.resolve())):
@@ -101,7 +101,7 @@ class _Part(NamedTuple):
 
     @classmethod
     def of(cls, data: ImageData, split: str) -> "_Part":
-        return cls(data, "val" if split == "val" else "train", data.members(split), labels(data, split))
+        return cls(data, part_of(split), data.members(split), data.labels(split))
 
     def image(self, place: int) -> NDArray[np.uint8]:
         """(C, C, 3): the central crop, which is what was compared."""
@@ -136,7 +136,7 @@ def short(title: str) -> str:
 
 def rows(data: ImageData, split: str, queries: Places, nearest: Places) -> list[dict[str, Any]]:
     """For programs: each query's file, and those of its nearest training images."""
-    part, train = data.images.splits["val" if split == "val" else "train"], data.images.train
+    part, train = data.images.splits[part_of(split)], data.images.train
     own, theirs = data.members(split), data.members("train")
     return [
         {"query": part.files[own[each]], "nearest": [train.files[theirs[at]] for at in nearest[each]]}

@@ -107,14 +107,8 @@ def _nearest(queries: Rows, among: Rows, count: int, size: int, shown: Any) -> P
 
 def same_class(places: Places, data: ImageData, split: str = "val") -> Same:
     """(N, k): whether each neighbour is of its query's class."""
-    own, theirs = labels(data, split), labels(data, "train")
+    own, theirs = data.labels(split), data.labels("train")
     return np.asarray(theirs[places] == own[:, None])
-
-
-def labels(data: ImageData, split: str) -> NDArray[np.int64]:
-    """(N,) of data.members(split)."""
-    part = "val" if split == "val" else "train"
-    return np.asarray(data.images.splits[part].labels[data.members(split)])
 
 
 def precision(by: str, same: Same) -> list[Precision]:
@@ -128,8 +122,8 @@ def precision(by: str, same: Same) -> list[Precision]:
 
 def chance(data: ImageData, split: str = "val") -> list[Precision]:
     """Of training images drawn at random, by the classes' shares in train: exact."""
-    counts = np.bincount(labels(data, "train"), minlength=len(data.images.classes))
-    share = float((counts / counts.sum())[labels(data, split)].mean())
+    counts = np.bincount(data.labels("train"), minlength=len(data.images.classes))
+    share = float((counts / counts.sum())[data.labels(split)].mean())
     return [Precision("chance", at, share, None) for at in AT if at <= counts.sum()]
 
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -17,6 +16,7 @@ from torch import nn
 
 from alexnet import progress, speed, summary
 from alexnet.callbacks import AtomicCheckpointIO, Bar, Interrupted, Kernels, LastCheckpoint, Speed
+from alexnet.checkpoint import DAMAGED
 from alexnet.classifier import Classifier
 from alexnet.cli import explain
 from alexnet.data.augment import Augment
@@ -169,7 +169,7 @@ def _resumable_step(checkpoint: Path, module: Classifier) -> int:
         saved = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")
         shapes = {name: value.shape for name, value in saved["state_dict"].items()}
         step = int(saved["global_step"])
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+    except DAMAGED as error:
         raise UserError(f"{checkpoint} is damaged: add rerun=true to train from the start.") from error
     if shapes != {name: value.shape for name, value in module.state_dict().items()}:
         raise UserError(f"{checkpoint} is another network's: add rerun=true, or give another hydra.run.dir.")

@@ -27,6 +27,11 @@ SETTINGS = (
 )  # of a config's data that ImageData takes as they are
 
 
+def part_of(split: str) -> str:
+    """Where the images of train, minival or val are: in train or val."""
+    return "val" if split == "val" else "train"
+
+
 class ImageData(lightning.LightningDataModule):
     """Batches of (images (N, 3, crop_size, crop_size) float32 0-255 minus the mean, labels (N,)).
 
@@ -168,9 +173,13 @@ class ImageData(lightning.LightningDataModule):
         wanted = self.minival_mask() if split == "minival" else ~self.minival_mask()
         return np.flatnonzero(wanted & self.usable("train"))
 
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """(N,) of members(split)."""
+        return self.images.splits[part_of(split)].labels[self.members(split)]
+
     def whole(self, split: str, batch_size: int | None = None, pinned: bool = False) -> Batches:
         """Whole images (N, 3, image_size, image_size) uint8 with labels, in the order of members(split)."""
-        part = "val" if split == "val" else "train"
+        part = part_of(split)
         return Batches(
             self.reads[part],
             self.images.splits[part].labels,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.checkpoint import Checkpoint
-from alexnet.data.datamodule import ImageData
+from alexnet.data.datamodule import ImageData, part_of
 from alexnet.errors import UserError
 from alexnet.evaluation import confusion, confusion_picture, parquet
 from alexnet.evaluation.averaging import BySize, averaged, save_mean
@@ -66,13 +66,13 @@ def evaluated(
 
     Raises UserError for a network that gives no finite numbers.
     """
-    kept, part = list(scores.values()), data.images.splits["val" if split == "val" else "train"]
-    labels, titles = part.labels[data.members(split)], _titles(data, kept[0].shape[1])
+    kept, files_of = list(scores.values()), data.images.splits[part_of(split)].files
+    labels, titles = data.labels(split), _titles(data, kept[0].shape[1])
     single = [_measured(net, path, labels, scores[path]) for net, path in zip(nets, scores, strict=True)]
     by_size = averaged(kept, labels)
     shown = save_mean(kept, files[MEAN]) if len(nets) > 1 else kept[0]
     counts = confusion.confusion(shown, labels)
-    parquet.write(files["predictions"], shown, labels, data.members(split), part.files, titles)
+    parquet.write(files["predictions"], shown, labels, data.members(split), files_of, titles)
     found = Evaluation(
         *(data, split, crops, errors(shown, labels), single, by_size),
         *(confusion.worst(counts, titles, worst), dict(files)),

@@ -6,13 +6,13 @@ levels less a mean: the deviation goes into conv1. Zeros that pad an image mean 
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights
 
+from alexnet.checkpoint import DAMAGED
 from alexnet.errors import UserError
 from alexnet.foreign.fit import fitted, outputs
 from alexnet.foreign.refuse import refuse
@@ -32,7 +32,7 @@ class TorchvisionWeights:
         refuse(path, "weights", torch=True)
         try:
             whole = torch.load(path, weights_only=True, map_location="cpu")
-        except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        except DAMAGED as error:
             raise UserError(
                 f"weights={path} is damaged, no file of torch, or holds more than weights: give what"
                 " torchvision downloads, or what torch.save(network.state_dict(), PATH) wrote."
