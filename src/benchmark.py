@@ -1,36 +1,6 @@
 """Times this project against the usual way: python src/benchmark.py [suite=NAME] [format=json]."""
 
-import sys
-from contextlib import redirect_stdout
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-import launch
-from alexnet.errors import check_choice
-
-FORMATS = ("text", "json")
-
-
-def benchmark(cfg: DictConfig) -> str:
-    """The table, or JSON; raises UserError for settings that can't be."""
-    from alexnet.benchmark import report
-
-    check_choice("format", cfg.format, FORMATS)
-    if cfg.read is not None:
-        return report.markdown(Path(cfg.read).expanduser())
-    with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        device, rows = report.run(cfg.suite, cfg.rounds, cfg.quick, cfg.device, cfg.data.root)
-    return report.as_json(device, rows) if cfg.format == "json" else report.text(device, rows)
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
-def main(cfg: DictConfig) -> None:
-    """Entry; --help lists the settings."""
-    with launch.task():
-        print(benchmark(cfg))
-
+from alexnet.cli.app import start
 
 if __name__ == "__main__":
-    launch.run(main, "benchmark")
+    start("benchmark")

@@ -1,58 +1,6 @@
-"""What the first layer sees: python src/kernels.py checkpoint=PATH, or runs=GLOB for several seeds.
+"""What the first layer sees: python src/kernels.py checkpoint=PATH, or runs=GLOB for several seeds."""
 
-Writes the kernels by tower (fig. 3 of P), their colour scores, and a table; prints the table and a verdict.
-"""
-
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import hydra
-from omegaconf import DictConfig
-
-import launch
-from alexnet.errors import UserError
-
-if TYPE_CHECKING:
-    from alexnet.checkpoint import Checkpoint
-
-GIVE = "give checkpoint=PATH of one network, or runs=GLOB of several."
-
-
-def kernels(cfg: DictConfig) -> str:
-    """Table, verdict and paths; raises UserError for networks that can't be compared."""
-    from alexnet import kernel_figures, kernel_report
-    from alexnet.evaluation import nets
-
-    found = _checkpoints(cfg)
-    weights, towers = kernel_report.gathered(found)
-    written = [kernel_report.of_one(each) for each in found]
-    if cfg.runs is None:
-        return f"{kernel_report.text(weights, towers)}\n\n" + "\n".join(map(str, written[0]))
-    out = Path(cfg.out).expanduser() if cfg.out else nets.folder_of(found, Path(cfg.output_dir).expanduser())
-    kernel_figures.figure_of_runs(weights, towers, out / "kernels.png")
-    kernel_figures.figure_of_colours(weights, towers, out / "colours.png")
-    kernel_report.save(weights, towers, out / "kernels.csv")
-    files = "\n".join(str(out / name) for name in ("kernels.png", "colours.png", "kernels.csv"))
-    return f"{kernel_report.text(weights, towers)}\n\n{files}"
-
-
-def _checkpoints(cfg: DictConfig) -> "list[Checkpoint]":
-    from alexnet.evaluation import nets
-
-    if cfg.runs is None and not isinstance(cfg.checkpoint, str | None):
-        raise UserError(f"checkpoint={cfg.checkpoint} is more than one network: {GIVE}")
-    paths, unfinished = nets.chosen(cfg.checkpoint, cfg.runs)
-    if unfinished:
-        print("left out, as not finished or without last.ckpt:", *unfinished)
-    return nets.loaded(paths, "checkpoint" if cfg.runs is None else "runs")
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="kernels")
-def main(cfg: DictConfig) -> None:
-    """Entry; --help lists the settings."""
-    with launch.task():
-        print(kernels(cfg))
-
+from alexnet.cli.app import start
 
 if __name__ == "__main__":
-    launch.run(main, "kernels")
+    start("kernels")

@@ -1,50 +1,6 @@
 """Decodes all images of a data set once: python src/prepare.py data=NAME [data.pack=PATH] [form=jpeg]."""
 
-import time
-from pathlib import Path
-
-import hydra
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-
-import launch
-from alexnet.data import manifest
-from alexnet.data.fingerprint import fingerprint
-from alexnet.errors import UserError, check_choice, check_flag, check_whole
-
-
-def prepare(cfg: DictConfig) -> Path:
-    """Makes the pack that cfg describes, if it is not there, and gives its folder."""
-    check_choice("form", cfg.form, manifest.FORMS)
-    check_flag("data.skip_broken", cfg.data.skip_broken)
-    check_whole("data.image_size", cfg.data.image_size, 1)
-    check_whole("data.threads", cfg.data.threads, 0)
-    if cfg.data.pack == manifest.NONE:
-        raise UserError("data.pack=none makes no pack: give data.pack=PATH, or leave it out.")
-    images = instantiate(cfg.data.source).load()
-    print(images)
-    cache_dir = Path(cfg.cache_dir).expanduser()
-    digest = fingerprint(images, cache_dir)
-    from alexnet.data.prepare import folder_of, make_pack, refuse_broken, tell_broken
-
-    folder = manifest.place(cfg.data.pack) or folder_of(cache_dir, digest, cfg.data.image_size, cfg.form)
-    made = make_pack(images, cfg.data.image_size, folder, digest, cfg.form, cfg.data.threads)
-    if not cfg.data.skip_broken:
-        refuse_broken(images, made.broken, cache_dir / "broken.txt")
-    for line in tell_broken(images, made.broken):
-        print(f"left out: {line}")
-    return folder
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
-def main(cfg: DictConfig) -> None:
-    """Entry; --help lists the groups."""
-    with launch.task():
-        started = time.perf_counter()
-        folder = prepare(cfg)
-        size = sum(manifest.opened(folder).sizes.values()) / 1e9
-        print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")
-
+from alexnet.cli.app import start
 
 if __name__ == "__main__":
-    launch.run(main, "prepare")
+    start("prepare")

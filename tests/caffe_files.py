@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.foreign.proto import message
+from alexnet.interop.caffe_proto import message
 
 Array = NDArray[np.float32]
 OLD = {

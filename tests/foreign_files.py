@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from alexnet import checkpoint
-from convert import convert
+from alexnet.cli.convert import convert
+from alexnet.runs import checkpoint
 from tiny import ROOT
 
 

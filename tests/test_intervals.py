@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from alexnet.intervals import Region, interval, power, values_needed
+from alexnet.statistics import Region, interval, power, values_needed
 
 ABOVE = Region(0.0, math.inf)
 

@@ -12,10 +12,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
-from alexnet import claims, finding, summary
+from alexnet.analysis import dropout_study
 from alexnet.benchmark import report
+from alexnet.claims import claim_files
+from alexnet.cli.app import every_claim
+from alexnet.models import summary
 from alexnet.report import markdown
-from launch import every_claim
 from tiny import DEMO, ROOT, TINY
 
 README = (ROOT / "README.md").read_text()
@@ -84,12 +86,12 @@ def test_there_are_figures_to_check() -> None:
 
 @pytest.mark.parametrize("line", FINDINGS)
 def test_each_row_of_the_finding_is_that_of_its_runs(line: str) -> None:
-    assert line in finding.table(finding.load(ROOT / "results/dropout/runs.csv")).splitlines()
+    assert line in dropout_study.table(dropout_study.load(ROOT / "results/dropout/runs.csv")).splitlines()
 
 
 def test_the_claims_are_those_of_their_files() -> None:
     folder = ROOT / "conf/claim"
-    assert markdown.listing([claims.load(folder, name) for name in claims.names(folder)]) in README
+    assert markdown.listing([claim_files.load(folder, name) for name in claim_files.names(folder)]) in README
 
 
 @pytest.mark.parametrize("line", report.markdown(ROOT / "results/benchmark/cpu.json").splitlines())

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
-import restore
-from alexnet.checkpoint import Checkpoint, load
+from alexnet.cli.train import train
 from alexnet.data.datamodule import ImageData
-from alexnet.evaluation.forward import Forward
+from alexnet.evaluation import trained
+from alexnet.evaluation.predictor import Forward
+from alexnet.runs.checkpoint import Checkpoint, load
 from tiny import config
-from train import train
 
 
 class Trained(NamedTuple):
@@ -28,7 +28,7 @@ class Trained(NamedTuple):
         result = train(config(folder, "optim.lr=0.05", "data.epochs=1"))
         (directory,) = folder.glob(f"*-{result['hash']}")
         checkpoint = load(directory / "last.ckpt")
-        return cls(restore.forward(checkpoint, "cpu"), restore.images(checkpoint), checkpoint)
+        return cls(trained.forward(checkpoint, "cpu"), trained.images(checkpoint), checkpoint)
 
     def elsewhere(self, folder: Path) -> "Trained":
         """The same, where nothing is kept yet."""

@@ -1,5 +1,6 @@
-"""The one kind of error that people see without a traceback."""
+"""The one kind of error that people see without a traceback, and what is said of others."""
 
+import errno
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from math import inf
@@ -58,3 +59,29 @@ def check_whole(key: str, value: object, low: int) -> None:
     """Raises UserError, naming key, value and limit, unless value is a whole number from low on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise UserError(f"{key}={value} is not possible: choose a whole number from {low} on.")
+
+
+def explain(error: BaseException) -> str | None:
+    """The message for people, of the error or of what caused it; None if it is a defect of ours."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, OSError) and (message := _explain_os(cause)):
+            return message
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _explain_os(error: OSError) -> str | None:
+    place = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"no space left while writing {place}. What was finished is kept: free some space and"
+            " give the same command again, or choose another output_dir."
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"{place} may not be used ({error.strerror}): change its permissions, or the output_dir."
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{place} is in the way of a folder: move it, or choose another output_dir."
+    return None

@@ -22,7 +22,7 @@ class PlannedSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Trains what is not finished; raises UserError at the end if runs failed."""
-        import sweeping  # late: Hydra imports all plugins at each start
+        from alexnet.cli import sweep as sweeping  # late: Hydra imports all plugins at each start
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -23,9 +23,8 @@ from PIL import Image
 from torchvision.datasets import Imagenette as Source
 from torchvision.datasets import imagenet
 
-from alexnet.cli import explain
 from alexnet.data.downloads import CIFAR10, ImageNet, Imagenette
-from alexnet.errors import UserError
+from alexnet.errors import UserError, explain
 
 URLOPEN = "urllib.request.urlopen"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"

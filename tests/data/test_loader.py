@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alexnet.data.augment import Augment
+from alexnet.data.buffers import Memory
 from alexnet.data.loader import Batch, Batches
-from alexnet.data.memory import Memory
 from alexnet.errors import UserError
 
 COUNT, SIZE, CROP = 23, 9, 6

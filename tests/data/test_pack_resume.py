@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alexnet.cli import explain
 from alexnet.data import manifest
 from alexnet.data import prepare as module
 from alexnet.data.decode import decode
 from alexnet.data.prepare import Prepared, make_pack
 from alexnet.data.sources import Folders, ImageSet
 from alexnet.data.unfinished import Unfinished
-from alexnet.errors import UserError
+from alexnet.errors import UserError, explain
 from tiny import ROOT
 
 SIZE = 24

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alexnet import native
 from alexnet.data.augment import Pixels
+from alexnet.ops import native
 
 SIZES = [(1, 67), (130, 5), (3, 64), (0, 4)]  # images, crop size
 DIVISORS = [1.0, 1.1]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from alexnet.cli.prepare import prepare
+from alexnet.cli.train import train
 from alexnet.data import downloads, manifest
 from alexnet.data import prepare as preparing
 from alexnet.data.sources import Demo, Folders
 from alexnet.errors import UserError
-from prepare import prepare
 from tiny import ROOT, config
-from train import train
 
 FOLDER = ("data=image_folder", "data.image_size=52", "data.crop_size=52", "data.epochs=1")
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import top_k_accuracy_score
 
-from alexnet.classifier import leading
 from alexnet.errors import UserError
 from alexnet.evaluation import errors as module
 from alexnet.evaluation.errors import chunks, errors, places
+from alexnet.training.classifier import leading
 
 
 def drawn(images: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -18,10 +18,10 @@ from alexnet.benchmark.inputs import found as found_images
 from alexnet.benchmark.sizes import Sizes
 from alexnet.benchmark.timing import Row, interleaved, speed_up, timed
 from alexnet.data.loader import Batches
-from alexnet.evaluation.forward import Forward
-from alexnet.evaluation.views import views
-from alexnet.layers import LocalResponseNorm, PublishedDropout
-from alexnet.network import AlexNet
+from alexnet.evaluation.crops import views
+from alexnet.evaluation.predictor import Forward
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.layers import LocalResponseNorm, PublishedDropout
 
 CLASSES, CROPS = 1000, 10
 OUR_BATCH = 64  # images of one view at a time; the baseline's batch holds all ten views of a quarter as many

@@ -15,25 +15,25 @@ import torch
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from alexnet import optim, training
 from alexnet.benchmark.inputs import statistics_of
 from alexnet.benchmark.sizes import Sizes
 from alexnet.benchmark.timing import Row, interleaved, one_core, speed_up, timed
-from alexnet.callbacks import Speed
-from alexnet.cifar import cifar_net
-from alexnet.classifier import Classifier
 from alexnet.data.augment import Augment, Pixels
 from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet, Split
-from alexnet.init import Gaussian
-from alexnet.loggers import ResumableCSVLogger
-from alexnet.network import AlexNet
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.cifar import cifar_net
+from alexnet.models.init import Gaussian
+from alexnet.training import fit, optim
+from alexnet.training.callbacks import Speed
+from alexnet.training.classifier import Classifier
+from alexnet.training.loggers import ResumableCSVLogger
 
 CLASSES, SIDE = 10, 32
 STD = {"conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "default": 0.1}  # as cuda-convnet's example 80sec
 RATES = {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.004}
 
-IGNORED = (*training.IGNORED, "GPU available but not used")
+IGNORED = (*fit.IGNORED, "GPU available but not used")
 
 
 def network() -> AlexNet:
@@ -106,9 +106,9 @@ def ours(sizes: Sizes, device: torch.device, folder: Path) -> float:
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         enable_model_summary=False,
-        callbacks=training.callbacks(folder, minutes=10, every_n_steps=0),
+        callbacks=fit.callbacks(folder, minutes=10, every_n_steps=0),
         logger=ResumableCSVLogger(folder),
-        plugins=[*training.plugins()],
+        plugins=[*fit.plugins()],
     )
     trainer.fit(module, datamodule=data(sizes, folder))
     speed = next(each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]
@@ -118,7 +118,7 @@ def ours(sizes: Sizes, device: torch.device, folder: Path) -> float:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without Lightning's messages, and with its bar drawn to nowhere."""
-    training.seed(0)
+    fit.seed(0)
     with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         for message in IGNORED:
             warnings.filterwarnings("ignore", message)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from alexnet.benchmark.device import Copy
 from alexnet.benchmark.sizes import Sizes, repeats
 from alexnet.benchmark.timing import Row, compare, cost, interleaved, speed_up, timed
-from alexnet.layers import LocalResponseNorm
+from alexnet.models.layers import LocalResponseNorm
 
 TENSORS_MOVED = 5  # forward reads x and writes y; backward reads x and y's gradient and writes x's
 LAYERS = ("conv1", "conv2")

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet import optim, summary
 from alexnet.benchmark.device import Matmul
 from alexnet.benchmark.norms import torch_norm
 from alexnet.benchmark.sizes import Sizes, repeats
 from alexnet.benchmark.timing import Row, compare, cost, fixed, interleaved, speed_up, timed
-from alexnet.layers import LocalResponseNorm, PublishedDropout
-from alexnet.network import AlexNet
-from alexnet.speed import FORMATS, has_bf16
+from alexnet.models import summary
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.layers import LocalResponseNorm, PublishedDropout
+from alexnet.runs.precision import FORMATS, has_bf16
+from alexnet.training import optim
 
 CLASSES = 1000
 BACKWARD_TOO = 3  # times the forward pass's operations: the gradients of inputs and of weights

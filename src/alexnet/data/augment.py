@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet import native
-from alexnet.data.memory import Memory
+from alexnet.data.buffers import Memory
 from alexnet.data.statistics import Statistics
 from alexnet.errors import check_choice, check_flag, check_range, check_whole
+from alexnet.ops import native
 
 ORDER, CROP, FLIP, COLOUR, SPLIT = range(5)  # one stream of random numbers for each use
 UNITS = ("root", "eigenvalue")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.augment import Augment
-from alexnet.data.memory import Memory
+from alexnet.data.buffers import Memory
 from alexnet.data.pack import Read
 
 AHEAD = 2  # batches kept ready for each thread

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from alexnet import rows
+from alexnet.evaluation import arrays
 from alexnet.evaluation.errors import before, chunks
 from alexnet.evaluation.scores import Scores
 
@@ -87,7 +87,7 @@ def mean(scores: Sequence[Scores]) -> Iterator[NDArray[np.float32]]:
 
 def save_mean(scores: Sequence[Scores], path: Path) -> Scores:
     """Writes what mean() gives, as (N, classes), and opens it."""
-    found: Scores = rows.write(path, mean(scores), len(scores[0]))
+    found: Scores = arrays.write(path, mean(scores), len(scores[0]))
     return found
 
 

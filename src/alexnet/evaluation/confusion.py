@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.classifier import leading
 from alexnet.evaluation.errors import chunks
 from alexnet.files import replacing, write_atomically
+from alexnet.training.classifier import leading
 
 Counts = NDArray[np.int64]  # (classes, classes): images of the row's class taken for the column's
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from alexnet.errors import UserError
-from alexnet.intervals import CONFIDENCE, Interval
+from alexnet.statistics import CONFIDENCE, Interval
 
 CHUNK = 2**24  # bytes that are looked at in one go: few enough for the caches, enough for NumPy
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.checkpoint import Checkpoint
 from alexnet.data.datamodule import ImageData, part_of
 from alexnet.errors import UserError
 from alexnet.evaluation import confusion, confusion_picture, parquet
 from alexnet.evaluation.averaging import BySize, averaged, save_mean
 from alexnet.evaluation.confusion import Worst
 from alexnet.evaluation.errors import Errors, errors
-from alexnet.evaluation.nets import name_of
 from alexnet.evaluation.scores import Scores
+from alexnet.evaluation.selection import name_of
 from alexnet.files import write_atomically
+from alexnet.runs.checkpoint import Checkpoint
 
 MEAN = "averaged_softmax"
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from alexnet.errors import UserError, check_whole
-from alexnet.evaluation.forward import Forward
+from alexnet.evaluation.crops import views
 from alexnet.evaluation.photographs import UNKNOWN, Photographs
-from alexnet.evaluation.views import views
+from alexnet.evaluation.predictor import Forward
 from alexnet.files import replacing
 
 BATCH = 64  # images

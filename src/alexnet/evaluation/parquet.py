@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from alexnet.classifier import leading
 from alexnet.evaluation.errors import before, chunks
 from alexnet.files import replacing
+from alexnet.training.classifier import leading
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 COLUMNS = {

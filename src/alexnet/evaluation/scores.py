@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from alexnet import rows
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
-from alexnet.evaluation.forward import Forward
-from alexnet.evaluation.views import View, views
+from alexnet.evaluation import arrays
+from alexnet.evaluation.crops import View, views
+from alexnet.evaluation.predictor import Forward
 
 Scores = NDArray[np.float32]  # (N, classes), mapped from its file: no split has to fit in memory
 
@@ -30,14 +30,16 @@ def scores(forward: Forward, data: ImageData, split: str, crops: int, path: Path
     found = kept(data, split, path)
     if found is not None:
         return found
-    return rows.write(path, _computed(forward, data, split, wanted, bar or f"{split}, crops {crops}"), count)
+    return arrays.write(
+        path, _computed(forward, data, split, wanted, bar or f"{split}, crops {crops}"), count
+    )
 
 
 def kept(data: ImageData, split: str, path: Path) -> Scores | None:
     """What scores() has written there before; None if it has not."""
     if not path.exists():
         return None
-    found: Scores = rows.read(path)
+    found: Scores = arrays.read(path)
     assert len(found) == len(data.members(split))
     return found
 

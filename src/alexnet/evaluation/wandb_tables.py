@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from alexnet.evaluation.confusion import Worst
 from alexnet.evaluation.errors import Errors
 from alexnet.evaluation.evaluation import Evaluation, Net
-from alexnet.results import LAST
-from alexnet.wandb_more import Table
-from alexnet.wandb_more import add as add_to_run
+from alexnet.runs.results import LAST
+from alexnet.runs.tracking import Table
+from alexnet.runs.tracking import add as add_to_run
 
 COLUMNS = ("class", "images", "top-1 error, %", "most often taken for", "so often")
 

@@ -6,10 +6,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from alexnet.claims.index import Row, collect
 from alexnet.files import write_atomically
 from alexnet.report import markdown, page, tidy
-from alexnet.report.collect import Row, collect
-from alexnet.report.words import phrase
+from alexnet.report.wording import phrase
 
 PAGE, TEXT, RUNS = "index.html", "report.md", "results.csv"
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from alexnet import results
-from alexnet.judge import VERDICTS
-from alexnet.measured import CURVE, Measured, curve
-from alexnet.report.collect import COMPLETED, Found, Row, Sweep
-from alexnet.report.words import drawn, metric, phrase, scale
+from alexnet.claims.index import COMPLETED, Found, Row, Sweep
+from alexnet.claims.judge import VERDICTS
+from alexnet.report.wording import drawn, metric, phrase, scale
+from alexnet.runs import results
+from alexnet.runs.metrics import CURVE, Measured, curve
 
 # Okabe and Ito's, told apart by people who are colour-blind
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")

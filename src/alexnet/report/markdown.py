@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from alexnet.claims import Claim
-from alexnet.report.collect import Row, section_key
-from alexnet.report.words import drawn, interval, number, phrase, scale, sides, summary, unfinished
-from alexnet.verdict import NOT_MEASURED
+from alexnet.claims.claim_files import Claim
+from alexnet.claims.index import Row, section_key
+from alexnet.claims.verdict import NOT_MEASURED
+from alexnet.report.wording import drawn, interval, number, phrase, scale, sides, summary, unfinished
 
 HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
 

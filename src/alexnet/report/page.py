@@ -10,10 +10,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from alexnet.claims import Claim
-from alexnet.report import charts, words
-from alexnet.report.collect import Collected, Row, Sweep
-from alexnet.report.looks import Look, kept
+from alexnet.claims.claim_files import Claim
+from alexnet.claims.index import Collected, Row, Sweep
+from alexnet.claims.looks import Look, kept
+from alexnet.report import charts, wording
 
 COLUMNS = ("Section", "Claim", "Scale", "Variants", "Difference", "Paper", "Verdict", "More seeds")
 ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each variant, in the details
@@ -21,7 +21,7 @@ ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each var
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its words. uri: the image itself."""
+    """A figure with its wording. uri: the image itself."""
 
     title: str
     about: str
@@ -59,7 +59,7 @@ def render(found: Collected) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"words": words, "columns": COLUMNS, "errors": ERRORS}
+    environment.globals |= {"words": wording, "columns": COLUMNS, "errors": ERRORS}
     template = environment.get_template("page.html.j2")
     return template.render(found=found, drawings=_drawings(found), claims=list(_details(found)))
 
@@ -119,11 +119,11 @@ def _part(sweep: Sweep, rows: Sequence[Row]) -> Part:
 
 def _variant(sweep: Sweep, name: str) -> tuple[str, str, str, list[str]]:
     overrides = " ".join(sweep.claim.variants.get(name, ["no longer in the claim's file"]))
-    return name, overrides, words.runs(sweep.states(name)), [_spread(sweep, name, each) for each in ERRORS]
+    return name, overrides, wording.runs(sweep.states(name)), [_spread(sweep, name, each) for each in ERRORS]
 
 
 def _spread(sweep: Sweep, variant: str, metric: str) -> str:
     found = [run.result["metrics"].get(metric) for run in sweep.measured(variant).values()]
     values = [each for each in found if isinstance(each, float | int)]
     std = statistics.stdev(values) if len(values) > 1 else None
-    return words.spread(statistics.fmean(values) if values else None, std, len(values))
+    return wording.spread(statistics.fmean(values) if values else None, std, len(values))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 
-from alexnet.report.collect import Found, Sweep
+from alexnet.claims.index import Found, Sweep
 
 COLUMNS = ("claim", "scale", "settings", "variant", "seed", "hash", "status", "drawn", "directory")
 MEASURES = ("epochs", "steps", "seconds")

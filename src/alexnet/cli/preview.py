@@ -1,0 +1,29 @@
+"""Pictures of a data set as the network is shown it: python src/preview.py data=NAME; prints their paths."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from alexnet.cli import app
+from alexnet.data.manifest import find
+
+
+def preview(cfg: DictConfig) -> list[Path]:
+    """Writes augmentation.png, mean.png, components.png and gives their paths."""
+    from alexnet.data import preview as figures
+    from alexnet.data.datamodule import ImageData
+
+    cache_dir = Path(cfg.cache_dir).expanduser()
+    images, digest = find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    print(images)
+    data = ImageData.of(cfg, images, digest, instantiate(cfg.augment))
+    folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{digest[:8]}").expanduser()
+    print("augmentation: the central crop, then what the first epochs see of the same image")
+    return figures.preview(data, folder, cfg.images, cfg.views)
+
+
+def main(cfg: DictConfig) -> None:
+    """Entry; --help lists the groups."""
+    with app.task():
+        print("\n".join(str(path) for path in preview(cfg)))

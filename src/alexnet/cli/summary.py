@@ -1,0 +1,28 @@
+"""Prints a network layer by layer: python src/summary.py model=NAME [format=json]. Needs no data."""
+
+import json
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from alexnet.cli import app
+from alexnet.errors import check_choice
+
+FORMATS = ("text", "json")
+IMAGENET_CLASSES = 1000
+
+
+def summarise(cfg: DictConfig) -> str:
+    """The table, or JSON; raises UserError for a network that can't be."""
+    from alexnet.models import summary
+
+    check_choice("format", cfg.format, FORMATS)
+    network = instantiate(cfg.model, num_classes=cfg.model.num_classes or IMAGENET_CLASSES, init=None)
+    rows = summary.layers(network, cfg.model.crop_size)
+    return json.dumps(summary.totals(rows), indent=1) if cfg.format == "json" else summary.text(rows)
+
+
+def main(cfg: DictConfig) -> None:
+    """Entry; --help lists the groups."""
+    with app.task():
+        print(summarise(cfg))

@@ -1,1 +1,0 @@
-"""Weights that others trained, Caffe's and torchvision's, in this project's own form."""

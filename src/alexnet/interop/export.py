@@ -1,0 +1,216 @@
+"""A checkpoint in forms that other programs read: ONNX with its preprocessing inside, and safetensors.
+
+Back from safetensors, bit for bit:
+
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+    mean = weights.pop("mean")
+    network.load_state_dict(weights)  # of the model that config["model"] says
+    logits = network.eval()(crops.float() - mean)  # crops (N, 3, C, C) of 0-255
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from alexnet.errors import UserError
+from alexnet.files import replacing, write_atomically
+from alexnet.models.layers import PublishedDropout
+from alexnet.runs.checkpoint import Checkpoint
+
+PROJECT = "alexnet-claims"
+NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "safetensors": ("safetensors",)}
+OPSETS = range(18, 22)  # from torch's lowest to the highest of the oldest ONNX Runtime that is allowed
+CHECKED = (1, 3)  # batches, of random pixels
+LIMIT = 1e-3  # difference of logits, as a share of the largest
+MEAN = "mean"  # the tensor's name in safetensors
+
+
+class Agreement(NamedTuple):
+    """The largest difference between ONNX Runtime's logits and the network's, and the largest logit."""
+
+    difference: float
+    largest: float
+
+    def __str__(self) -> str:
+        return (
+            f"ONNX Runtime's logits differ from the network's by at most {self.difference:.1e},"
+            f" where the largest is {self.largest:.3g} ({sum(CHECKED)} random images)"
+        )
+
+
+class Served(nn.Module):
+    """pixels (N, 3, C, C) uint8 -> logits and probabilities (N, classes): the mean is subtracted inside."""
+
+    mean: Tensor
+
+    def __init__(self, network: nn.Module, mean: Tensor) -> None:
+        super().__init__()
+        self.network = network.float().eval()
+        self.register_buffer("mean", mean.float())
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(pixels.float() - self.mean)
+        return logits, logits.softmax(dim=1)
+
+
+def require(form: str) -> None:
+    """Raises UserError unless the libraries of a form (a key of NEEDS) are installed."""
+    for name in NEEDS[form]:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UserError(f"form={form} needs {name}: pip install -e '.[export]'") from error
+
+
+def check_opset(opset: object) -> None:
+    """Raises UserError for another opset than OPSETS."""
+    if not isinstance(opset, int) or opset not in OPSETS:
+        raise UserError(
+            f"opset={opset} is not possible: choose a whole number from {OPSETS[0]} to {OPSETS[-1]}."
+        )
+
+
+def to_onnx(checkpoint: Checkpoint, network: nn.Module, path: Path, opset: int = OPSETS[0]) -> Agreement:
+    """Writes one file of the network in float32, for batches of any size, if ONNX Runtime agrees with it.
+
+    Raises UserError if it does not, for other opsets, and for libraries that are missing.
+    """
+    require("onnx")
+    check_opset(opset)
+    import onnx
+
+    served = Served(network.cpu(), checkpoint.mean)
+    model = _graph(served, checkpoint.crop_size, opset)
+    onnx.helper.set_model_props(model, preprocessing(checkpoint, network, "the mean is subtracted inside"))
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
+        onnx.checker.check_model(temporary, full_check=True)
+        agreement = compare(temporary, served, checkpoint.crop_size)
+        if not agreement.difference <= LIMIT * agreement.largest:  # nor for nan
+            raise UserError(
+                f"{path} is not written: {agreement}. Try another opset ({OPSETS[0]} to {OPSETS[-1]}) or"
+                " version of onnxruntime; if training diverged, another checkpoint."
+            )
+    return agreement
+
+
+def _graph(served: Served, crop_size: int, opset: int) -> Any:
+    """onnx.ModelProto, without the traces of where it was made."""
+    example = torch.zeros(2, 3, crop_size, crop_size, dtype=torch.uint8)
+    with _quiet():
+        program = torch.onnx.export(
+            served,
+            (example,),
+            input_names=["pixels"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes={"pixels": {0: torch.export.Dim("N", min=1)}},
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.producer_name, model.producer_version = PROJECT, _version()
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+    for part in (*model.graph.value_info, *model.graph.initializer):
+        del part.metadata_props[:]
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the libraries say of their own insides."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def compare(path: Path, served: Served, crop_size: int) -> Agreement:
+    """On random pixels; the network computes with what it trains with, compiled norms included."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    draw = np.random.default_rng(0)
+    differences, largest = [], 0.0
+    for count in CHECKED:
+        pixels = draw.integers(0, 256, (count, 3, crop_size, crop_size), dtype=np.uint8)
+        theirs: NDArray[np.float32] = session.run(["logits"], {"pixels": pixels})[0]
+        with torch.inference_mode():
+            ours = served(torch.from_numpy(pixels))[0].numpy()
+        differences.append(float(np.abs(theirs - ours).max()))
+        largest = max(largest, float(np.abs(ours).max()))
+    return Agreement(float(np.max(differences)), largest)
+
+
+def to_safetensors(checkpoint: Checkpoint, network: nn.Module, path: Path) -> None:
+    """Writes weights and mean as they are in the checkpoint; config, classes and the rest as metadata.
+
+    Raises UserError where the library is missing.
+    """
+    require("safetensors")
+    from safetensors.torch import save
+
+    tensors = {
+        name: value.contiguous() for name, value in {**checkpoint.weights, MEAN: checkpoint.mean}.items()
+    }
+    words = preprocessing(checkpoint, network, f"subtract the tensor {MEAN!r}")
+    facts = {"config": json.dumps(checkpoint.config), "fingerprint": checkpoint.fingerprint}
+    write_atomically(path, save(tensors, metadata={"format": "pt", **words, **facts}))
+
+
+def preprocessing(checkpoint: Checkpoint, network: nn.Module, mean: str) -> dict[str, str]:
+    """What users of the exported network have to know; mean: who subtracts it, in words."""
+    image_size, crop_size = checkpoint.image_size, checkpoint.crop_size
+    return {
+        "project": f"{PROJECT} {_version()}".strip(),
+        "checkpoint": checkpoint.digest,
+        "image_size": str(image_size),
+        "crop_size": str(crop_size),
+        "channels": "RGB",
+        "range": "0-255",
+        "mean": mean,
+        "preprocessing": (
+            f"RGB, upright; shorter side resized to {image_size} pixels (bilinear, antialiased); central"
+            f" {image_size}x{image_size}, of that the central {crop_size}x{crop_size}, from pixel"
+            f" {(image_size - crop_size) // 2} on; 0-255; {mean}"
+        ),
+        "dropout": _dropout(network),
+        "classes": json.dumps(checkpoint.classes),
+        "titles": json.dumps(checkpoint.titles),
+    }
+
+
+def _dropout(network: nn.Module) -> str:
+    rates = {
+        name: module.rate for name, module in network.named_modules() if isinstance(module, PublishedDropout)
+    }
+    if not rates:
+        return "nothing to scale at test"
+    scaled = ", ".join(f"{name} {1 - rate:g}" for name, rate in rates.items())
+    return f"units are scaled at test, by the network itself: {scaled}"
+
+
+def _version() -> str:
+    try:
+        return version(PROJECT)
+    except PackageNotFoundError:  # run from its folder, without installing
+        return ""

@@ -1,0 +1,1 @@
+"""Networks: AlexNet, its variants and relatives, and how they start."""

@@ -1,0 +1,249 @@
+"""The layers of AlexNet that torch lacks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
+from alexnet.ops import native
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int = 0, ceil_mode: bool = True) -> int:
+    """Positions of a window along one side, counted with a ceiling as cuda-convnet does, or a floor.
+
+    The last window may hang over the right or bottom edge (facts of the 2012 source), which is
+    how 224 pixels under an 11x11 window with stride 4 give 55 positions.
+    """
+    way = size + 2 * padding - kernel
+    return 1 + (-(-way // stride) if ceil_mode else way // stride)
+
+
+class CeilConv2d(nn.Conv2d):
+    """Convolution whose last windows hang over the right and bottom edge and read zeros there.
+
+    (N, C, H, W) -> (N, maps, 1 + ceil((H + 2 padding - kernel) / stride), same for W).
+    P prints 224 pixels and 55 positions; padding 3 zeros on two sides only is what the authors'
+    source does. Where the windows fit exactly this is nn.Conv2d.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        below, right = (self._overhang(input.shape[axis + 2], axis) for axis in (0, 1))
+        padded = functional.pad(input, (0, right, 0, below)) if below or right else input
+        return super().forward(padded)
+
+    def _overhang(self, size: int, axis: int) -> int:
+        kernel, stride, padding = self.kernel_size[axis], self.stride[axis], int(self.padding[axis])
+        positions = output_size(size, kernel, stride, padding)
+        return max(0, (positions - 1) * stride + kernel - size - 2 * padding)
+
+
+class LocallyConnected2d(nn.Module):
+    """A convolution of stride 1 with kernels and biases of its own at each position.
+
+    (N, C, H, W) -> (N, maps, size, size), where size = H + 2 padding - kernel + 1.
+    weight: (size * size, C * kernel * kernel, maps); bias: (size * size, 1, maps).
+    """
+
+    def __init__(self, channels: int, maps: int, kernel: int, padding: int, size: int) -> None:
+        super().__init__()
+        self.channels, self.kernel, self.padding, self.size = channels, kernel, padding, size
+        self.fan_in = channels * kernel**2
+        self.weight = nn.Parameter(_uniform(size**2, self.fan_in, maps, fan_in=self.fan_in))
+        self.bias = nn.Parameter(_uniform(size**2, 1, maps, fan_in=self.fan_in))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        made = torch.baddbmm(self.bias, self._seen(maps), self.weight)  # (positions, N, maps)
+        return made.permute(1, 2, 0).reshape(-1, made.shape[2], self.size, self.size)  # (N, maps, size, size)
+
+    def _seen(self, maps: Tensor) -> Tensor:
+        """What each position sees: (size * size, N, C * kernel * kernel).
+
+        Slices with the places outermost are copied in long runs: functional.unfold, whose places are
+        innermost and have to be moved outwards after it, takes the layer twice as long on a CPU.
+        """
+        places = functional.pad(maps, [self.padding] * 4).permute(2, 3, 0, 1).contiguous()  # (H, W, N, C)
+        high, wide = (side - self.kernel + 1 for side in places.shape[:2])
+        window = range(self.kernel)
+        parts = [places[y : y + high, x : x + wide] for y in window for x in window]
+        return torch.stack(parts, dim=-1).flatten(3).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {self.weight.shape[-1]}, kernel={self.kernel}, size={self.size}"
+
+
+class TowerLinear(nn.Module):
+    """A fully connected layer in towers that don't see each other: (N, inputs) -> (N, units).
+
+    weight: (towers, inputs / towers, units / towers); bias: (units,).
+    """
+
+    def __init__(self, inputs: int, units: int, towers: int) -> None:
+        super().__init__()
+        self.towers, self.fan_in = towers, inputs // towers
+        self.weight = nn.Parameter(_uniform(towers, self.fan_in, units // towers, fan_in=self.fan_in))
+        self.bias = nn.Parameter(_uniform(units, fan_in=self.fan_in))
+
+    def forward(self, units: Tensor) -> Tensor:
+        seen = units.reshape(-1, self.towers, self.fan_in)  # (N, towers, inputs / towers)
+        return torch.einsum("nti,tiu->ntu", seen, self.weight).flatten(1) + self.bias
+
+    def extra_repr(self) -> str:
+        return f"{self.towers} x ({self.fan_in} -> {self.weight.shape[-1]})"
+
+
+def _uniform(*shape: int, fan_in: int) -> Tensor:
+    """As torch starts its own layers: within 1 / sqrt(inputs of a unit)."""
+    return torch.empty(*shape).uniform_(-(fan_in**-0.5), fan_in**-0.5)
+
+
+class LocalResponseNorm(nn.Module):
+    """b_i = a_i / (k + alpha * sum over n neighbouring channels of a_j^2)^beta  (P 3.3).
+
+    (N, C, ...) -> the same shape and dtype, computed in float32 or wider.
+
+    Channel i sees i - n//2 ... i + (n - 1)//2, clipped at the ends: the paper's window for odd n,
+    the 2012 source's and torch's for even n. divide_alpha_by_n=True is the source's reading (and
+    Caffe's and torch's), False the printed formula. towers=2: a window keeps to its own half of the
+    channels, as two GPUs that don't exchange their maps have to; 1: across, as Caffe's.
+
+    Raises UserError for n < 1, or constants for which the base could become 0 or negative.
+    """
+
+    def __init__(
+        self,
+        n: int = 5,
+        k: float = 2.0,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        divide_alpha_by_n: bool = True,
+        towers: int = 1,
+    ) -> None:
+        super().__init__()
+        check_whole("model.norm.n", n, 1)
+        check_choice("model.norm.towers", towers, (1, 2))
+        check_range("model.norm.k", k, 1e-12)
+        check_range("model.norm.alpha", alpha, 0)
+        check_range("model.norm.beta", beta, 0)
+        check_flag("model.norm.divide_alpha_by_n", divide_alpha_by_n)
+        self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
+        self.divide_alpha_by_n, self.towers = divide_alpha_by_n, towers
+
+    def forward(self, activations: Tensor) -> Tensor:
+        if activations.shape[1] % self.towers:
+            raise UserError(
+                f"model.norm.towers=2 is not possible: {activations.shape[1]} maps can't be halved."
+            )
+        if self.towers > 1:  # (N, C, ...) -> (N * towers, C / towers, ...) and back
+            apart = activations.reshape(-1, activations.shape[1] // self.towers, *activations.shape[2:])
+            return self._normed(apart).reshape(activations.shape)
+        return self._normed(activations)
+
+    def _normed(self, activations: Tensor) -> Tensor:
+        if self.across_maps and native.usable(activations, self.beta):
+            made: Tensor = _CompiledNorm.apply(activations, self)
+            return made
+        return self.plain(activations)
+
+    def plain(self, activations: Tensor) -> Tensor:
+        """The formula in torch's operations."""
+        wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
+        scale = (self.k + self.effective_alpha * self._window_sum(wide.square())).pow(-self.beta)
+        return (wide * scale).to(activations.dtype)
+
+    @property
+    def effective_alpha(self) -> float:
+        """What each square is multiplied by."""
+        return self.alpha / self.window if self.divide_alpha_by_n else self.alpha
+
+    across_maps = True  # windows reach over neighbouring maps
+
+    @property
+    def window(self) -> int:
+        """How many squares are summed, away from the ends."""
+        return self.n
+
+    def _window_sum(self, squares: Tensor) -> Tensor:
+        channels = squares.shape[1]
+        ends = [0, 0] * (squares.dim() - 2) + [self.n // 2, (self.n - 1) // 2]
+        padded = functional.pad(squares, ends)  # (N, C + n - 1, ...)
+        total = padded[:, :channels]
+        for start in range(1, self.n):
+            total = total + padded[:, start : start + channels]
+        return total
+
+    def extra_repr(self) -> str:
+        divided = "/n" if self.divide_alpha_by_n else ""
+        return f"n={self.n}, k={self.k}, alpha={self.alpha}{divided}, beta={self.beta}"
+
+
+class _CompiledNorm(torch.autograd.Function):
+    """The compiled norm, which keeps nothing for the backward pass but its input."""
+
+    @staticmethod
+    def forward(ctx: Any, activations: Tensor, norm: LocalResponseNorm) -> Tensor:
+        ctx.save_for_backward(activations)
+        ctx.norm = norm
+        return native.lrn(activations.detach(), None, norm.n, norm.k, norm.effective_alpha)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (activations,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: torch's operations have one
+            value = ctx.norm.plain(activations)
+            (made,) = torch.autograd.grad(value, activations, gradient, create_graph=True)
+            return made, None
+        norm = ctx.norm
+        return native.lrn(activations, gradient, norm.n, norm.k, norm.effective_alpha), None
+
+
+class SpatialResponseNorm(LocalResponseNorm):
+    """b = a / (k + alpha * sum of a^2 over n x n neighbouring pixels of the same map)^beta.
+
+    (N, C, H, W) -> the same shape and dtype. The second norm of layer 2 in the 2012 source (window
+    5x5, experiment 145) and the norm of its small nets (3x3); alpha is divided by n * n there.
+    Other settings and errors are those of LocalResponseNorm.
+    """
+
+    def _window_sum(self, squares: Tensor) -> Tensor:
+        before, after = self.n // 2, (self.n - 1) // 2
+        padded = functional.pad(squares, (before, after, before, after))
+        if torch.compiler.is_exporting():  # torch.onnx passes over divisor_override
+            return functional.avg_pool2d(padded, self.n, stride=1) * self.window
+        return functional.avg_pool2d(padded, self.n, stride=1, divisor_override=1)
+
+    across_maps = False
+
+    @property
+    def window(self) -> int:
+        return self.n**2
+
+
+class PublishedDropout(nn.Module):
+    """Dropout as P 4.2 has it: units are zeroed in training, and scaled by 1 - rate at test.
+
+    Any shape in, the same shape out. nn.Dropout instead scales the kept units by 1/(1 - rate) in
+    training, which is the same function only if the next layer's weights are scaled too.
+
+    Raises UserError for a rate outside 0 <= rate < 1.
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        super().__init__()
+        check_range("model.dropout.rate", rate, 0.0, 1.0)
+        self.rate = rate
+
+    def forward(self, units: Tensor) -> Tensor:
+        if not self.training:
+            return units * (1 - self.rate)
+        return units * torch.empty_like(units).bernoulli_(1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+def inverted_dropout(rate: float = 0.5) -> nn.Dropout:
+    """torch's dropout; raises UserError for a rate outside 0 <= rate < 1."""
+    check_range("model.dropout.rate", rate, 0.0, 1.0)
+    return nn.Dropout(rate)

@@ -1,0 +1,1 @@
+"""What torch does slowly, in compiled code."""

@@ -1,0 +1,1 @@
+"""A run at rest: its hash, directory, result, checkpoint and metrics."""

@@ -1,0 +1,117 @@
+"""What is measured of runs after their training: figures in result.json, mistakes image by image beside it.
+
+Of one run they lie in its folder "evaluation"; of all runs of a variant together (averaged networks) in the
+folder of the claim's sweep, one file for figures and one for mistakes.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.errors import UserError
+from alexnet.files import replacing, write_atomically
+from alexnet.runs import results
+from alexnet.runs.results import EVALUATION
+
+MISTAKES = "mistakes.npz"
+INDEX = "index"
+DAMAGED = (ValueError, KeyError, EOFError, OSError, BadZipFile)
+Wrong = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Later:
+    """metrics: as in result.json. index (N,): places in val. mistakes (N,): by metric, True where wrong."""
+
+    metrics: Mapping[str, float]
+    index: NDArray[np.int64] | None = None
+    mistakes: Mapping[str, Wrong] = field(default_factory=dict)
+
+
+def has(run_dir: Path, metrics: Iterable[str]) -> bool:
+    """Whether result.json has all of these."""
+    result = results.read(run_dir)
+    return result is not None and set(metrics) <= set(result["metrics"])
+
+
+def add(run_dir: Path, found: Later) -> None:
+    """To a finished run, beside what it has. The figures come last: where they are, the mistakes are too."""
+    _add_mistakes(mistakes_of(run_dir), found)
+    result = results.read(run_dir)
+    assert result is not None
+    result["metrics"] = {**result["metrics"], **found.metrics}
+    write_atomically(run_dir / results.RESULT, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def mistakes_of(run_dir: Path) -> Path:
+    """The file of a run."""
+    return run_dir / EVALUATION / MISTAKES
+
+
+def wrong(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | None:
+    """index and mistakes of a metric, None if they are not there; raises UserError for a damaged file."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            return (stored[INDEX], stored[metric]) if metric in stored else None
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged: remove it, and give the claim's command again.") from error
+
+
+def _add_mistakes(path: Path, found: Later) -> None:
+    if found.index is None:
+        return
+    kept: dict[str, Any] = {}
+    if path.exists():
+        with suppress(*DAMAGED), path.open("rb") as old, np.load(old) as stored:
+            kept = dict(stored)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{**kept, INDEX: found.index.astype(np.int32), **found.mistakes})
+
+
+# ---- of all runs of a variant together
+
+
+def identity(result: Mapping[str, Any]) -> str:
+    """Tells a run from others, and from itself trained anew to other weights, as a GPU may do."""
+    return f"{result['hash']} {result['metrics'].get('val/loss')}"
+
+
+@dataclass(frozen=True)
+class Together:
+    """runs: which were averaged, as identity() has it. mistakes: path of their file."""
+
+    runs: frozenset[str]
+    metrics: Mapping[str, float]
+    mistakes: Path
+
+
+def keep_together(folder: Path, variant: str, runs: Iterable[str], found: Later) -> None:
+    """In a sweep's folder; runs: identity() of each."""
+    mistakes = _together(folder, variant, "npz")
+    mistakes.unlink(missing_ok=True)
+    _add_mistakes(mistakes, found)
+    text = json.dumps({"runs": sorted(runs), "metrics": dict(found.metrics)}, indent=1)
+    write_atomically(_together(folder, variant, "json"), (text + "\n").encode())
+
+
+def together(folder: Path, variant: str) -> Together | None:
+    """What keep_together() kept; None if that is not there or damaged: the claim's command makes it anew."""
+    try:
+        kept = json.loads(_together(folder, variant, "json").read_text("utf-8"))
+        mistakes = _together(folder, variant, "npz")
+        return Together(frozenset(kept["runs"]), dict(kept["metrics"]), mistakes)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _together(folder: Path, variant: str, kind: str) -> Path:
+    return folder / f"together-{variant}.{kind}"

@@ -1,0 +1,1 @@
+"""Training: the LightningModule, its optimiser and schedules, callbacks and loggers."""

@@ -1,0 +1,292 @@
+"""Kernels of the first layer: their colour, the towers' difference, and the pictures."""
+
+import csv
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import stats
+from torch import Tensor, nn
+
+from alexnet.analysis import kernel_figures, kernel_report
+from alexnet.analysis.kernels import (
+    colour_gap,
+    colour_scores,
+    combined,
+    difference,
+    first_kernels,
+    table,
+    verdict,
+)
+from alexnet.cli.kernels import kernels
+from alexnet.cli.train import train
+from alexnet.errors import UserError
+from alexnet.models.alexnet import AlexNet, torchvision_alexnet
+from alexnet.runs.checkpoint import load
+from tiny import ROOT, config
+
+
+def _noise(maps: int, seed: int = 0, size: int = 11) -> Tensor:
+    return torch.randn(maps, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def _grey(maps: int, seed: int = 0) -> Tensor:
+    return _noise(maps, seed)[:, :1].expand(-1, 3, -1, -1).clone()
+
+
+def _opponent(maps: int, seed: int = 0) -> Tensor:
+    """Red against green, and yellow against blue."""
+    axes = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])[torch.arange(maps) % 2]
+    return _noise(maps, seed)[:, :1] * axes[:, :, None, None]
+
+
+def _mixed(maps: int, share: float, seed: int) -> Tensor:
+    coloured = torch.rand(maps, generator=torch.Generator().manual_seed(seed)) < share
+    return torch.where(coloured[:, None, None, None], _opponent(maps, seed), _grey(maps, seed))
+
+
+def test_grey_has_no_colour_and_opponent_colours_nothing_else() -> None:
+    assert colour_scores(_grey(6)) == pytest.approx(np.zeros(6), abs=1e-12)
+    assert colour_scores(_opponent(6)) == pytest.approx(np.ones(6), abs=1e-12)
+    assert colour_scores(torch.zeros(2, 3, 5, 5)).tolist() == [0, 0]
+
+
+def test_a_patch_of_one_colour_keeps_its_mean() -> None:
+    patch = torch.tensor([1.0, 0.0, -1.0])[None, :, None, None].expand(1, 3, 5, 5)
+    assert colour_scores(patch) == pytest.approx([1.0])
+    assert colour_scores(torch.ones(1, 3, 5, 5)) == pytest.approx([0.0])
+
+
+def test_scores_are_the_energy_in_the_plane_across_grey() -> None:
+    weights = _noise(20) * torch.tensor([3.0, 1.0, 0.5])[:, None, None]
+    plane = np.linalg.svd(np.ones((1, 3)))[2][1:]  # two orthonormal directions, both across (1, 1, 1)
+    for kernel, score in zip(weights.double().numpy(), colour_scores(weights), strict=True):
+        pixels = kernel.reshape(3, -1)
+        assert score == pytest.approx(((plane @ pixels) ** 2).sum() / (pixels**2).sum(), rel=1e-10)
+    assert colour_scores(-7e-5 * weights) == pytest.approx(colour_scores(weights), rel=1e-5)
+
+
+def test_white_noise_scores_two_thirds() -> None:
+    assert colour_scores(_noise(2000)).mean() == pytest.approx(kernel_figures.NOISE, abs=0.005)
+
+
+def test_the_gap_is_between_the_halves_means() -> None:
+    towers = torch.cat([_grey(4), _opponent(4)])
+    assert colour_gap(towers) == pytest.approx(1)
+    assert colour_gap(towers.flip(0)) == pytest.approx(1)
+    assert colour_gap(torch.cat([_grey(2), _opponent(2)] * 2)) == pytest.approx(0, abs=1e-12)
+    assert colour_gap(torch.cat([_grey(3), _opponent(1)])) == pytest.approx(0.5)
+    assert np.isnan(colour_gap(_grey(1)))
+
+
+def test_p_is_the_share_of_random_halves_with_as_large_a_gap() -> None:
+    weights = _noise(10, 3) * torch.tensor([3.0, 1.0, 0.5])[:, None, None]
+    scores = colour_scores(weights)
+    gaps = []
+    for chosen in combinations(range(10), 5):  # all of them
+        first = np.isin(np.arange(10), chosen)
+        gaps.append(abs(scores[first].mean() - scores[~first].mean()))
+    found = difference(weights)
+    assert found.p == pytest.approx(np.mean(np.array(gaps) >= colour_gap(weights) - 1e-12))
+    assert found.chance == pytest.approx(np.mean(gaps))
+    assert found.gap == colour_gap(weights)
+
+
+def test_the_half_with_less_colour_comes_first() -> None:
+    weights = torch.cat([_opponent(3), _grey(1), _grey(3), _opponent(1)])
+    for each in (weights, weights.flip(0)):
+        found = difference(each)
+        assert (found.agnostic, found.specific) == (0.25, 0.75)
+    with pytest.raises(UserError, match="3 kernels are too few"):
+        difference(_grey(3))
+
+
+def test_runs_are_combined_by_fishers_method() -> None:
+    found = [difference(_noise(96, seed), seed) for seed in range(4)]
+    expected = stats.chi2.sf(-2 * sum(np.log(each.p) for each in found), 2 * len(found))
+    assert combined(found) == pytest.approx(expected)
+    assert combined(found[:1]) == found[0].p
+
+
+def test_p_is_rarely_small_where_nothing_differs() -> None:
+    small = [difference(_noise(96, seed), seed).p < 0.05 for seed in range(25)]
+    assert sum(small) <= 5  # more in one of 800 such tests
+
+
+TOWERS = [torch.cat([_grey(48, seed), _opponent(48, seed)]) for seed in range(3)]
+HALF_COLOURED = [torch.cat([_mixed(48, 0.4, seed), _mixed(48, 0.9, seed)]) for seed in range(3)]
+VERDICTS = [
+    (TOWERS, 2, r"^The towers differ in colour, in 3 of 3 runs .* 0% .* other 100%\. .* the former is\."),
+    (HALF_COLOURED, 2, r"^The towers differ in colour.* the former is not\."),
+    ([_noise(96, seed) for seed in range(3)], 2, r"^No difference .* \(standard deviation 0\.\d+, n 3\)"),
+    (TOWERS[:1], 2, r"differ by 1\.000, random .* One run says nothing about other seeds: give runs=GLOB\.$"),
+    (TOWERS, 1, r"^One tower, whose halves mean nothing: .* differ by 1\.000"),
+]
+
+
+@pytest.mark.parametrize(("runs", "towers", "sentence"), VERDICTS)
+def test_the_verdict_says_what_was_seen(runs: list[Tensor], towers: int, sentence: str) -> None:
+    found = [difference(each, seed) for seed, each in enumerate(runs)]
+    assert re.search(sentence, verdict(found, towers)), verdict(found, towers)
+
+
+def test_the_table_has_a_row_for_each_tower() -> None:
+    rows = table({5: HALF_COLOURED[0]}, 2)
+    assert [(row["seed"], row["tower"], row["kernels"]) for row in rows] == [(5, 1, 48), (5, 2, 48)]
+    for row, half in zip(rows, HALF_COLOURED[0].split(48), strict=True):
+        scores = colour_scores(half)
+        expected = (scores.mean(), np.median(scores), np.mean(scores > 0.5))
+        assert (row["mean"], row["median"], row["coloured"]) == pytest.approx(expected)
+
+
+def test_each_kernel_is_scaled_alone_over_its_channels() -> None:
+    weights = _noise(4) * torch.tensor([1e-6, 1.0, 50.0, 0.0])[:, None, None, None]
+    found = kernel_figures.scaled(weights).numpy()
+    for kernel, shown in zip(weights[:3].numpy(), found, strict=False):
+        assert shown == pytest.approx((kernel - kernel.min()) / (kernel.max() - kernel.min()), abs=1e-6)
+    assert np.all(found[3] == 0.5)
+
+
+@pytest.mark.parametrize(("towers", "maps", "size"), [(2, 96, 11), (1, 64, 5), (2, 6, 3)])
+def test_the_picture_shows_all_kernels_tower_by_tower(
+    towers: int, maps: int, size: int, tmp_path: Path
+) -> None:
+    weights = _noise(maps, size=size)
+    kernel_figures.figure(weights, towers, tmp_path / "kernels.png")
+    shown = _pixels(tmp_path / "kernels.png")
+    times = -(-kernel_figures.SIDE // size)
+    rows = -(-maps // towers // kernel_figures.COLUMNS)
+    pitch = size * times + kernel_figures.GAP
+    for number, kernel in enumerate(kernel_figures.scaled(weights)):
+        tower, place = divmod(number, maps // towers)
+        row, column = divmod(place, min(kernel_figures.COLUMNS, maps // towers))
+        block = kernel_figures.LINE + rows * pitch + kernel_figures.GAP
+        top = tower * block + kernel_figures.LINE + kernel_figures.GAP + row * pitch
+        left = kernel_figures.GAP + column * pitch
+        part = shown[top : top + size * times : times, left : left + size * times : times]
+        assert np.abs(part / 255 - kernel.permute(1, 2, 0).numpy()).max() < 0.51 / 255
+
+
+def test_pictures_of_runs_are_written_for_any_number_of_seeds(tmp_path: Path) -> None:
+    for name, seeds, towers in (("a", 1, 2), ("b", 3, 2), ("c", 2, 1)):
+        weights = {seed: _noise(96, seed) for seed in range(seeds)}
+        kernel_figures.figure_of_runs(weights, towers, tmp_path / f"{name}.png")
+        kernel_figures.figure_of_colours(weights, towers, tmp_path / f"{name}-colours.png")
+    heights = [len(_pixels(tmp_path / f"{name}.png")) for name in "abc"]
+    assert heights[1] == 3 * heights[0]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
+
+
+def test_the_second_tower_stands_beside_the_first_in_the_row_of_its_seed(tmp_path: Path) -> None:
+    weights = {seed: _noise(96, seed) for seed in (4, 7)}
+    kernel_figures.figure_of_runs(weights, 2, tmp_path / "a.png")
+    shown = _pixels(tmp_path / "a.png")
+    middle = kernel_figures.LEFT + (shown.shape[1] - kernel_figures.LEFT) // 2
+    for row, each in enumerate(weights.values()):
+        top = row * shown.shape[0] // 2 + kernel_figures.LINE + kernel_figures.GAP
+        for left, kernel in ((kernel_figures.LEFT, each[0]), (middle, each[48])):
+            left += kernel_figures.GAP
+            part = shown[top : top + 33 : 3, left : left + 33 : 3] / 255
+            expected = kernel_figures.scaled(kernel[None])[0].permute(1, 2, 0).numpy()
+            assert np.abs(part - expected).max() < 0.51 / 255
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_first_kernels_are_those_that_see_the_image() -> None:
+    network, other = AlexNet(crop_size=67, width=0.05), torchvision_alexnet(num_classes=3)
+    assert torch.equal(_first(network), network.conv1.weight)
+    assert torch.equal(_first(other), other.features[0].weight)
+    assert first_kernels(nn.Conv2d(4, 3, 3).state_dict()) is None
+
+
+def _first(network: nn.Module) -> Tensor:
+    found = first_kernels(network.state_dict())
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of a network with two towers, and one with one tower."""
+    folder = tmp_path_factory.mktemp("outputs")
+    for more in (("name=two", "seed=0"), ("name=two", "seed=1"), ("name=one", "model.towers=1")):
+        train(config(folder, "data.epochs=1", *more))
+    return folder
+
+
+def _settings(*overrides: str) -> Any:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("kernels", list(overrides))
+
+
+def test_training_ends_with_the_picture(outputs: Path, tmp_path: Path) -> None:
+    directories = [*outputs.glob("one-*"), *outputs.glob("two-*")]
+    for directory, towers in zip(directories, (1, 2, 2), strict=True):
+        saved = load(directory / "last.ckpt")
+        kernel_figures.figure(saved.weights["conv1.weight"], towers, tmp_path / "expected.png")
+        assert (directory / "kernels.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, added = next(outputs.glob("one-*")), []
+    monkeypatch.setattr(kernel_report.wandb_more, "add", lambda *args: added.append(args))
+    told = kernels(_settings(f"checkpoint='{directory}/last.ckpt'"))
+    assert "One tower, whose halves mean nothing" in told
+    written = [Path(line) for line in told.splitlines()[-3:]]
+    assert [path.name.split("-")[-1] for path in written] == ["kernels.png", "colours.png", "kernels.csv"]
+    assert all(path.is_file() for path in written)
+    ((where, metrics, pictures, tables),) = added
+    weights = load(directory / "last.ckpt").weights["conv1.weight"]
+    assert (where, metrics) == (directory, {"kernels/colour_gap": colour_gap(weights)})
+    assert list(pictures.values()) == written[:2]
+    assert len(tables["kernels/table"].rows) == 1
+
+
+def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
+    told = kernels(_settings(f"runs='{outputs}/two-*'", f"out='{tmp_path}'"))
+    assert "n 2" in told
+    weights = [load(each / "last.ckpt").weights["conv1.weight"] for each in sorted(outputs.glob("two-*"))]
+    for each in weights:
+        assert f": {colour_gap(each):.3f} (p = " in told
+    with (tmp_path / "kernels.csv").open(newline="") as file:
+        rows = [(row["seed"], row["tower"]) for row in csv.DictReader(file)]
+    assert rows == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
+    assert (tmp_path / "kernels.png").is_file()
+    assert (tmp_path / "colours.png").is_file()
+
+
+REFUSED = [
+    ((), r"^there is no network .*: give checkpoint=PATH"),
+    (("checkpoint=a", "runs=b"), r"^checkpoint and runs are not for the same command: give"),
+    (
+        ("checkpoint=[a,b]",),
+        r"^checkpoint=\['a', 'b'\] is more than one network: give",
+    ),
+    (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),
+    (("runs='OUT/*-*'",), r"^runs has 2 kinds of networks"),
+    (("checkpoint=/nowhere/last.ckpt",), r"^checkpoint=/nowhere/last\.ckpt is no file"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED)
+def test_what_can_not_be_shown_is_refused(overrides: tuple[str, ...], message: str, outputs: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        kernels(_settings(*(each.replace("OUT", str(outputs)) for each in overrides)))
+
+
+def test_networks_without_a_first_convolution_are_refused(outputs: Path) -> None:
+    saved = load(next(outputs.glob("two-*")) / "last.ckpt")
+    saved.weights.pop("conv1.weight")
+    with pytest.raises(UserError, match="has no convolution that sees the image"):
+        kernel_report.gathered([saved])

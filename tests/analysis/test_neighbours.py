@@ -1,0 +1,179 @@
+"""Nearest training images: the search, how often they show the same, and what is said of it."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from scipy import stats
+from scipy.spatial.distance import cdist
+
+from alexnet.analysis import neighbour_report
+from alexnet.analysis.neighbours import (
+    Space,
+    chance,
+    hidden_space,
+    nearest,
+    neighbour_errors,
+    pixel_space,
+    precision,
+    same_class,
+    search,
+    wrong_neighbours,
+)
+from alexnet.cli import neighbours as entry
+from alexnet.errors import UserError
+from tiny import ROOT
+from trained import Trained
+
+
+def _rows(count: int, kind: Any = np.float32, seed: int = 0, wide: int = 7) -> Any:
+    return (np.random.default_rng(seed).random((count, wide)) * 250).astype(kind)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
+@pytest.mark.parametrize("chunk", [1, 28 * 3, 28 * 11, 2**20])  # bytes: a row, 3, 11, all
+def test_the_search_finds_what_all_distances_say(kind: Any, chunk: int) -> None:
+    queries, among = _rows(13, kind, 1), _rows(40, kind, 2)
+    far = cdist(queries.astype(np.float64), among.astype(np.float64))
+    found = search(queries, among, 10, chunk=chunk)
+    assert np.array_equal(np.take_along_axis(far, found, 1), np.sort(far, axis=1)[:, :10])
+    assert all(len(set(row)) == 10 for row in found)
+
+
+def test_a_search_in_parts_equals_one_at_once() -> None:
+    queries, among = _rows(30, seed=3, wide=64), _rows(100, seed=4, wide=64)
+    whole = search(queries, among, 5)
+    assert np.array_equal(search(queries, among, 5, chunk=4 * 64 * 9), whole)
+    assert np.array_equal(whole, np.argsort(cdist(queries, among), axis=1)[:, :5])
+
+
+def test_there_are_no_more_neighbours_than_images() -> None:
+    assert search(_rows(3), _rows(4), 10).shape == (3, 4)
+    assert search(_rows(3), _rows(4), 10, chunk=28).shape == (3, 4)
+
+
+def _expected_errors(trained: Trained, split: str = "val") -> dict[str, Any]:
+    data, found = trained.data, {}
+    for space in (
+        pixel_space(data, trained.checkpoint),
+        hidden_space(trained.forward, data, trained.checkpoint),
+    ):
+        far = cdist(space.rows(split).astype(np.float64), space.rows("train").astype(np.float64))
+        found[space.name] = trained.labels("train")[far.argmin(1)] != trained.labels(split)
+    return found
+
+
+def test_wrong_neighbours_are_those_of_another_class(fresh: Trained) -> None:
+    found, expected = wrong_neighbours(*fresh), _expected_errors(fresh)
+    assert list(found) == ["pixels", "fc7"]
+    for name, each in found.items():
+        assert np.array_equal(each, expected[name])
+        assert 0 < each.mean() < 1
+    errors = neighbour_errors(*fresh)
+    assert errors == {
+        "val/neighbour_error_pixels": pytest.approx(100 * expected["pixels"].mean()),
+        "val/neighbour_error_fc7": pytest.approx(100 * expected["fc7"].mean()),
+    }
+
+
+def test_neighbours_are_kept(fresh: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = wrong_neighbours(*fresh)
+    monkeypatch.setattr("alexnet.analysis.neighbours.search", None)
+    again = wrong_neighbours(*fresh)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_minival_has_neighbours_in_the_rest_of_train(fresh: Trained) -> None:
+    found = nearest(pixel_space(fresh.data, fresh.checkpoint), fresh.data, fresh.checkpoint, "minival")
+    assert found.shape == (len(fresh.data.members("minival")), 10)
+    wrong = wrong_neighbours(*fresh, "minival")["pixels"]
+    assert np.array_equal(wrong, _expected_errors(fresh, "minival")["pixels"])
+
+
+def test_training_images_are_no_queries(fresh: Trained) -> None:
+    with pytest.raises(UserError, match="split=train is not possible: a training image is nearest to itself"):
+        nearest(Space("none", lambda split: _rows(3)), fresh.data, fresh.checkpoint, "train")
+
+
+def test_precision_is_the_share_of_the_nearest_that_are_right() -> None:
+    same = np.random.default_rng(0).random((400, 10)) < 0.3
+    found = {each.at: each for each in precision("fc7", same)}
+    assert [each.share for each in found.values()] == [same[:, :at].mean() for at in (1, 5, 10)]
+    z, share, n = stats.norm.ppf(0.975), found[1].share, 400
+    middle, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    assert found[1].interval == pytest.approx([(middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1)])
+    for at in (5, 10):  # the bootstrap's is nearly the normal one
+        half = z * stats.sem(same[:, :at].mean(axis=1))
+        assert found[at].interval == pytest.approx(
+            (found[at].share - half, found[at].share + half), abs=0.004
+        )
+
+
+def test_precision_of_few_or_equal_neighbours() -> None:
+    assert [each.at for each in precision("fc7", np.ones((4, 6), dtype=bool))] == [1, 5]
+    assert precision("fc7", np.zeros((4, 6), dtype=bool))[1].interval == (0, 0)
+
+
+def test_chance_is_what_random_training_images_give() -> None:
+    own = {"train": np.array([0] * 6 + [1] * 2), "val": np.array([0, 1, 1])}
+    data: Any = SimpleNamespace(images=SimpleNamespace(classes=["ant", "bee"]), labels=own.__getitem__)
+    expected = np.mean([np.mean(own["train"] == each) for each in own["val"]])
+    assert [(each.at, each.share) for each in chance(data)] == [(1, expected), (5, expected)]
+
+
+def _settings(*overrides: str) -> Any:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("neighbours", [*overrides, "accelerator=cpu"])
+
+
+def test_the_entry_prints_a_table_and_writes_figures(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[Any] = []
+    monkeypatch.setattr(neighbour_report.wandb_more, "add", lambda *args: added.append(args))
+    told = entry.neighbours(_settings(f"checkpoint='{trained.checkpoint.path}'", "queries=3"))
+    lines = [
+        line.split(" | ")[0] for line in told.splitlines() if line.startswith("| the") or "| pix" in line
+    ]
+    assert lines == ["| the last hidden layer", "| the last hidden layer, untrained", "| pixels"]
+    assert "demo images are drawn" in told
+    files = [Path(line) for line in told.splitlines()[-3:]]
+    assert all(path.is_file() for path in files)
+    ((where, metrics, pictures, tables),) = added
+    assert where == trained.checkpoint.path.parent
+    errors = neighbour_errors(*trained)
+    assert metrics["val/neighbours_fc7_at_1"] == pytest.approx(1 - errors["val/neighbour_error_fc7"] / 100)
+    assert len(metrics) == len(tables["neighbours/val"].rows) == 12
+    assert list(pictures.values()) == files[1:]
+
+
+def test_json_is_all_on_standard_output(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = trained.data.images.val.files[5]
+    asked = (f"checkpoint='{trained.checkpoint.path}'", f"queries=['{name}']", f"out='{tmp_path}'")
+    told = json.loads(entry.neighbours(_settings(*asked, "format=json")))
+    assert capsys.readouterr().out == ""
+    assert (told["split"], told["images"]) == ("val", 20)
+    assert [row["query"] for row in told["queries"]["fc7"]] == [name]
+    near = told["queries"]["pixels"][0]["nearest"]
+    places = nearest(pixel_space(trained.data, trained.checkpoint), trained.data, trained.checkpoint)
+    files = [trained.data.images.train.files[at] for at in trained.data.members("train")[places[5]]]
+    assert near == files
+    share = same_class(places, trained.data).mean()
+    (own,) = [row for row in told["precision"] if row["by"] == "pixels" and row["at"] == 10]
+    assert own["precision"] == pytest.approx(share)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        Path(path).name for path in told["files"].values()
+    )
+
+
+def test_the_entry_wants_a_checkpoint_and_a_split() -> None:
+    with pytest.raises(UserError, match=r"^there is no network: type checkpoint=PATH"):
+        entry.neighbours(_settings())
+    with pytest.raises(UserError, match=r"^split=train is not possible: choose val, minival"):
+        entry.neighbours(_settings("checkpoint=a", "split=train"))

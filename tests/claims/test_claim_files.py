@@ -1,0 +1,154 @@
+"""Which claims are chosen by name, and what is told of a file that is no claim."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from alexnet.claims import claim_files
+from alexnet.claims.claim_files import Comparison, parsed
+from alexnet.errors import UserError
+from tiny import ROOT
+
+FOLDER = ROOT / "conf/claim"
+NAMES = claim_files.names(FOLDER)
+
+
+def test_all_a_list_and_one_are_chosen() -> None:
+    assert claim_files.chosen(FOLDER, "all") == claim_files.chosen(FOLDER, ["lrn", "all"]) == NAMES
+    assert claim_files.chosen(FOLDER, "lrn") == ["lrn"]
+    assert claim_files.chosen(FOLDER, ["towers", "lrn", "towers"]) == ["towers", "lrn"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ("lnr", r"claim=lnr is not possible: choose averaging, .*Did you mean lrn\?"),
+        (["lrn", "dropuot"], r"claim=dropuot is not possible.*Did you mean dropout\?"),
+        ("lrn,dropout", r"claim=lrn,dropout is not possible"),
+        (3, r"claim=3 is not possible: give a list"),
+        ({"lrn": 1}, r"claim=.* is not possible: give a list"),
+    ],
+)
+def test_unknown_names_are_refused(asked: object, text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        claim_files.chosen(FOLDER, asked)
+
+
+def test_a_file_is_named_where_it_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "claim"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(OmegaConf.to_yaml(_plain(scales={"cifar": ["a=1"]})))
+    (folder / "list.yaml").write_text("[1, 2]")
+    (tmp_path / "scale").mkdir()
+    (tmp_path / "scale/cifar10.yaml").touch()
+    with pytest.raises(UserError, match=r"claim=min .*choose list, mine\. Did you mean mine"):
+        claim_files.load(folder, "min")
+    with pytest.raises(UserError, match=r"mine\.yaml: scales=cifar .*choose cifar10"):
+        claim_files.load(folder, "mine")
+    with pytest.raises(UserError, match=r"conf/claim/list\.yaml=\[1, 2\] is not possible: give entries"):
+        claim_files.load(folder, "list")
+
+
+# ---- what is no claim
+
+
+COMPARED = {"of": "x", "minus": "y"}
+
+
+def _plain(**values: object) -> dict[str, Any]:
+    """A claim file's contents, with other values for some keys."""
+    texts = dict.fromkeys(("section", "sentence", "command", "cost"), "a")
+    return {**texts, "base": "x", "about": ["a"], "variants": {"x": [], "y": ["a=1"]}, "compare": [COMPARED],
+            **values}  # fmt: skip
+
+
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"sectoin": "P"}, "=sectoin .*choose section, .*Did you mean section"),
+    ({"name": "b"}, "=name is not possible"),
+    ({"sentence": 3}, ": sentence=3 is not possible: give text"),
+    ({"cost": None}, ": cost=None is not possible: give text"),
+    ({"base": "z"}, ": base=z .*choose x, y"),
+    ({"about": "a"}, r": about=a is not possible: write .*about=\[a\]"),
+    ({"about": [1]}, ": about=1 is not possible: give text"),
+    ({"variants": ["x"]}, ": variants=.* is not possible: give entries"),
+    ({"variants": {"x": [], "y": "a=1"}}, r": variants\.y=a=1 is not possible: write"),
+    ({"variants": {"x": [], "y": None}}, r": variants\.y=null is not possible: give a list"),
+    ({"variants": {"x": [], "y": [{"a": 1}]}}, r": variants\.y=\{'a': 1\} is not possible: give text"),
+    ({"common": "a=1"}, ": common=a=1 is not possible: write"),
+    ({"scales": ["demo"]}, ": scales=.* is not possible: give entries"),
+    ({"scales": {"demo": 3}}, r": scales\.demo=3 is not possible: give a list"),
+    ({"scales": {"demo": [3]}}, r": scales\.demo=3 is not possible: give text"),
+    ({"seeds": 5}, ": seeds=5 is not possible: give a list"),
+    ({"seeds": []}, r": seeds=\[\] is not possible: name at least one"),
+    ({"seeds": [0, -1]}, ": seeds=-1 .*whole number from 0"),
+    ({"seeds": [0, "1"]}, ": seeds=1 .*whole number from 0"),
+    ({"seeds": [1, 1]}, r": seeds=\[1, 1\] is not possible: name each seed once"),
+    ({"needs": "training"}, ": needs=training .*choose None, evaluation"),
+    ({"compare": COMPARED}, ": compare=.* is not possible: give a list"),
+    ({"compare": []}, r": compare=\[\] is not possible: name at least one"),
+    ({"compare": ["x"]}, ": compare=x is not possible: give entries"),
+]
+
+
+@pytest.mark.parametrize(("values", "text"), WRONG, ids=str)
+def test_a_wrong_file_is_told_by_key_value_and_what_is_possible(values: dict[str, object], text: str) -> None:
+    with pytest.raises(UserError, match=rf"^conf/claim/mine\.yaml{text}"):
+        parsed("mine", _plain(**values))
+
+
+REQUIRED = ("section", "sentence", "command", "cost", "base", "about", "variants", "compare")
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_missing_key_is_named(key: str) -> None:
+    plain = _plain()
+    del plain[key]
+    with pytest.raises(UserError, match=rf"conf/claim/mine\.yaml: {key} is missing"):
+        parsed("mine", plain)
+
+
+WRONGLY_COMPARED: list[tuple[dict[str, object], str]] = [
+    ({"minus": "y"}, ": of is missing"),
+    ({**COMPARED, "metrik": "val/loss"}, "=metrik .*Did you mean metric"),
+    ({**COMPARED, "of": "z"}, r"\.of=z .*choose x, y"),
+    ({**COMPARED, "minus": "z"}, r"\.minus=z .*choose x, y"),
+    ({**COMPARED, "kind": "lower"}, r"\.kind=lower .*choose higher, same, ratio, value"),
+    ({**COMPARED, "paper": "1.4"}, ": paper=1.4 is not possible: give a number"),
+    ({**COMPARED, "paper": True}, ": paper=True is not possible: give a number"),
+    ({**COMPARED, "epoch": 1.5}, ": epoch=1.5 is not possible: give a whole number"),
+    ({**COMPARED, "metric": 1}, ": metric=1 is not possible: give text"),
+    ({**COMPARED, "metric": "steps_to"}, ": steps_to needs a level"),
+    ({**COMPARED, "level": 25}, ": steps_to needs a level, and nothing else"),
+    ({**COMPARED, "metric": "steps_to", "level": 25, "epoch": 1}, ": steps_to has no epoch"),
+    ({**COMPARED, "metric": "steps_to", "level": 25, "minus_metric": "val/loss"}, ": steps_to has no epoch"),
+    ({"of": "x"}, ": kind=value has no minus and needs paper; the other kinds need minus"),
+    ({"of": "x", "kind": "value"}, ": kind=value has no minus and needs paper"),
+    ({**COMPARED, "kind": "value", "paper": 1}, ": kind=value has no minus"),
+    ({"of": "x", "kind": "value", "paper": 1, "minus_metric": "val/loss"}, ": minus_metric=val/loss is "),
+    ({"of": "x", "minus": "x"}, ": of and minus are both x"),
+    ({"of": "x", "minus": "x", "minus_metric": "val/top1_error"}, ": of and minus are both x"),
+    ({**COMPARED, "margin": 1}, ": kind=higher has no margin; same and value have"),
+    ({**COMPARED, "kind": "same", "at_least": 1}, ": kind=same has no at_least; higher and ratio have"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("comparison", "text"), WRONGLY_COMPARED, ids=str)
+def test_a_comparison_that_contradicts_itself_is_told(comparison: dict[str, object], text: str) -> None:
+    with pytest.raises(UserError, match=rf"^conf/claim/mine\.yaml: compare{text}"):
+        parsed("mine", _plain(compare=[comparison]))
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold"),
+    [({}, 0.0), ({"kind": "ratio"}, 1.0), ({"at_least": 1}, 1.0), ({"kind": "ratio", "at_least": 2}, 2.0)],
+)
+def test_what_is_to_be_exceeded(comparison: dict[str, Any], threshold: float) -> None:
+    assert Comparison(**COMPARED, **comparison).threshold == threshold
+
+
+def test_a_scales_overrides_stand_between_the_common_ones_and_the_variants() -> None:
+    claim = parsed("a", _plain(common=["a=1"], scales={"demo": ["a=2"]}, variants={"x": ["a=3"], "y": []}))
+    assert claim.overrides("x", "demo") == ["a=1", "a=2", "a=3"]
+    assert claim.overrides("y", "paper") == claim.overrides("y", None) == ["a=1"]

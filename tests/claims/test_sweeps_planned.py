@@ -1,0 +1,86 @@
+"""Sweeps that only tell: dry runs, and what cannot work, in one message."""
+
+from pathlib import Path
+
+import pytest
+
+from alexnet.cli.jobs import matter
+from commands import run
+from sweep_commands import LRN, refused, train
+from tiny import overrides
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*LRN, "seed=0"), ["2 runs: 2 to do; about 48 seconds"]),  # 0.4 minutes each
+        (
+            ("claim=[headline,lrn,bias_one]", "scale=demo", "seed=0"),
+            [
+                "left out: claim=headline is not possible with scale=demo",
+                "3 runs (1 more are shared): 3 to do",
+            ],
+        ),
+        (("-m", "seed=0,1"), ["2 runs: 2 to do; about an unknown time"]),
+        ((), ["1 run: 1 to do"]),
+    ],
+)
+def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], words: list[str]) -> None:
+    done = train(tmp_path / "o", "dry_run=true", *arguments)
+    assert done.returncode == 0, done.stderr
+    for word in words:
+        assert word in done.stdout
+    assert [path for path in tmp_path.rglob("*") if path != tmp_path / "o"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["claim=lrn"], ["claim=lrn needs a size", "scale=NAME", "cifar10, demo, imagenette, paper"]),
+        (["claim=lrm", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
+        (["claim=[lrn,lrm]", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
+        (["claim=[]", "scale=demo"], ["claim=[] names no claim"]),
+        (["claim=lrn,relu", "scale=demo"], ["type claim=[lrn,relu], without -m"]),
+        (["-m", "claim=lrn,relu", "scale=demo"], ["type claim=[lrn,relu], without -m"]),
+        (["+claim=lrn", "scale=demo"], ["claim"]),
+        ([*LRN, "model/norm=none"], ["model/norm=none is not possible", "what claim=lrn compares"]),
+        ([*LRN, "model.norm=null"], ["model.norm=null is not possible", "what claim=lrn compares"]),
+        ([*LRN, "model.norm.alpha=1"], ["model.norm.alpha=1 is not possible", "what claim=lrn compares"]),
+        ([*LRN, "optim.lr=0.1,0.2"], ["optim.lr=0.1,0.2 is not possible", "seed alone takes several"]),
+        ([*LRN, "model.remove=[conv3],[conv4]"], ["model.remove=[conv3],[conv4]", "seed alone"]),
+        (["claim=relu", "scale=imagenette"], ["claim=relu", "scale=imagenette", "choose scale=cifar10"]),
+        (["claim=lrn", "scale=imagenet"], ["scale=imagenet is not possible", "Did you mean imagenette"]),
+        ([*LRN, "seed=[0,1]"], ["seed=[0, 1] is not possible", "seed=0,1,2"]),
+        ([*LRN, "seed=0,x"], ["seed=x is not possible", "seed=0,1,2"]),
+        ([*LRN, "seed=-1"], ["seed=-1 is not possible", "whole number from 0"]),
+        (["-m", "seed=0,x"], ["seed=x is not possible"]),
+        ([*LRN, "dry_run=yes"], ["dry_run=yes is not possible: choose true, false"]),
+        ([*LRN, "hydra/sweeper=basic"], ["claim=NAME is for a sweep of our own"]),
+        (["-m", "dry_run=true", "hydra/sweeper=basic"], ["dry_run=true is for a sweep of our own"]),
+        (["-m", "optim.lr=interval(0,1)"], ["does not support", "INTERVAL"]),
+    ],
+)
+def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    own = () if "scale=imagenette" in arguments else overrides(tmp_path)
+    done = run("src/train.py", *own, f"output_dir='{tmp_path}'", *arguments)
+    refused(done, *words)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_what_makes_other_runs_makes_another_index() -> None:
+    other = ["optim.lr=1", "model=alexnet", "+model.changes.x=1", "data.epochs=3", "init_from=a", "data=demo"]
+    same = ["output_dir=a", "data.root=b", "logger=csv", "logger.csv.x=1", "scale.seeds=1", "rerun=true"]
+    same += ["trainer.enable_progress_bar=true", "checkpoint.minutes=1", "callbacks=none", "variant=x"]
+    assert matter([*same, *other]) == other
+
+
+def test_an_output_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(train(tmp_path / "file", *LRN), f"{tmp_path}/file is in the way")
+
+
+@pytest.mark.parametrize("arguments", [("--cfg", "job"), ("--info", "config"), ("--help",)])
+def test_hydras_own_flags_work_with_a_claim(arguments: tuple[str, ...]) -> None:
+    done = run("src/train.py", *LRN, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "output_dir" in done.stdout or "alexnet" in done.stdout.lower()

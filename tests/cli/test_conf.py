@@ -1,0 +1,275 @@
+"""Each choice of each config group composes and can be made, without data on disk, or is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from alexnet.errors import UserError
+from tiny import ROOT
+
+CONF = ROOT / "conf"
+CHOICES = [
+    f"{path.parent.relative_to(CONF)}={path.stem}"
+    for path in sorted(CONF.rglob("*/*.yaml"))
+    if path.stem != "base"
+]
+
+
+def _compose(file: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(file, list(overrides))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_each_choice_composes_without_data(
+    choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = _compose("train", choice)
+    assert OmegaConf.to_container(cfg, resolve=True)
+    assert not list(tmp_path.iterdir())
+
+
+PROGRAMS = [("summary", []), ("preview", ["data=imagenet"]), ("train", ["data=imagenet"])]
+VARIANTS = [choice.split("=")[1] for choice in CHOICES if choice.startswith("model=")]
+
+
+def _small(model: str) -> list[str]:
+    """Overrides that make it narrow, with a crop as small as it can have."""
+    width = [] if model == "torchvision_alexnet" else ["model.width=0.05"]
+    crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
+    return [f"model={model}", "model.num_classes=10", *width, *crop]
+
+
+def _made(*overrides: str) -> nn.Sequential:
+    """Raises UserError as people see it: what Hydra wraps around it is taken off."""
+    model = _compose("summary", *overrides).model
+    torch.manual_seed(0)
+    try:
+        return instantiate(model)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+@pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
+def test_each_choice_of_a_model_is_made(choice: str) -> None:
+    of = choice.split("=")[1] if "init=cifar" in choice else "alexnet_lrn"
+    assert sum(weight.numel() for weight in _made(*_small(of), choice).parameters()) > 0
+
+
+def test_there_are_as_many_variants_as_were_meant() -> None:
+    names = """alexnet alexnet_lrn alexnet_one_tower alexnet_half alexnet_no_talk alexnet_source
+        alexnet_non_overlapping alexnet_six_conv caffe_alexnet caffenet alexnet_d2l torchvision_alexnet
+        cifar_80sec cifar_18pct cifar_13pct cifar_11pct"""
+    assert sorted(VARIANTS) == sorted(names.split())
+
+
+@pytest.mark.parametrize("model", VARIANTS)
+def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) -> None:
+    """With the optimiser that it brings, so that the layers which that names are there."""
+    summary, preview, cfg = (_compose(file, *_small(model), *data) for file, data in PROGRAMS)
+    assert summary.model == preview.model == cfg.model
+    assert summary.model.crop_size == preview.data.crop_size == cfg.data.crop_size
+    assert (summary.optim, summary.schedule, summary.augment) == (cfg.optim, cfg.schedule, cfg.augment)
+    torch.manual_seed(0)
+    network = instantiate(cfg.model)
+    optimizer = instantiate(cfg.optim)(network)
+    loss = cross_entropy(network(torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50), torch.arange(4))
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.any(), name
+        assert weight.isfinite().all(), name
+
+
+def test_caffes_crop_is_followed_by_the_data() -> None:
+    for model in ("caffe_alexnet", "caffenet"):
+        cfg = _compose("train", f"model={model}", "data=imagenet", "model.width=0.05", "model.num_classes=10")
+        assert (cfg.model.crop_size, cfg.data.crop_size, cfg.data.image_size) == (227, 227, 256)
+        assert instantiate(cfg.model).conv1(torch.zeros(1, 3, 227, 227)).shape[2:] == (55, 55)
+        assert _compose("train", f"model={model}", "data=imagenette").model.crop_size == 67
+
+
+@pytest.mark.parametrize(("model", "crop"), [("80sec", 32), ("18pct", 32), ("13pct", 24), ("11pct", 24)])
+def test_the_small_nets_name_their_crop(model: str, crop: int) -> None:
+    cfg = _compose("train", f"model=cifar_{model}", "data=cifar10_small")
+    assert (cfg.model.crop_size, cfg.data.crop_size, cfg.data.image_size) == (crop, crop, 32)
+
+
+CAFFE = {
+    "optim.bias_lr": 0.02,
+    "optim.bias_weight_decay": 0,
+    "augment.colour_noise": 0,
+    "schedule.milestones": [20, 40, 60, 80],
+    "model.norm.k": 1,
+}
+SMALL_NET = {"optim.lr": 0.001, "optim.bias_lr": 0.002, "optim.weight_decay": 0.004}
+BROUGHT = {  # facts, sections 3 and 4
+    "alexnet_source": {
+        "optim.bias_lr": 0.02,
+        "optim.bias_weight_decay": 0,
+        "optim.bias_lr_fixed": True,
+        "schedule.milestones": [25, 51, 79],
+        "augment.colour_divide": True,
+        "augment.colour_until": 67,
+        "model.spatial_norm.n": 5,
+        "model.spatial_norm.alpha": 0.001,
+    },
+    "alexnet_no_talk": {"model.norm.towers": 2, "model.norm.k": 2, "model.norm.n": 5},
+    "caffe_alexnet": CAFFE,
+    "caffenet": CAFFE,
+    "cifar_18pct": SMALL_NET | {"schedule.milestones": [120, 130], "optim.layers.fc4.weight_decay": 250},
+    "cifar_13pct": SMALL_NET | {"optim.layers.conv1.weight_decay": 0, "optim.layers.conv2.weight_decay": 0},
+    "cifar_11pct": SMALL_NET | {"model.norm.n": 9, "model.norm.k": 1, "model.norm.alpha": 0.001},
+    "alexnet_lrn": {
+        "model.norm.towers": 1,
+        "model.norm.k": 2,
+        "optim.bias_lr": None,
+        "augment.colour_until": None,
+        "augment.colour_noise": 0.1,
+    },
+}
+
+
+@pytest.mark.parametrize("model", BROUGHT)
+def test_a_variant_brings_its_rates_schedule_and_colours(model: str) -> None:
+    for file in ("train", "summary"):
+        cfg = _compose(file, f"model={model}")
+        assert {key: OmegaConf.select(cfg, key) for key in BROUGHT[model]} == BROUGHT[model]
+
+
+@pytest.mark.parametrize("model", ["alexnet_source", "caffenet", "cifar_18pct"])
+def test_what_is_asked_for_wins_over_what_a_variant_brings(model: str) -> None:
+    others = ["optim=sgd", "schedule=constant", "augment=none"]
+    cfg, plain = _compose("train", f"model={model}", *others), _compose("train", *others)
+    assert (cfg.optim, cfg.schedule, cfg.augment) == (plain.optim, plain.schedule, plain.augment)
+    assert cfg.optim._target_ == "alexnet.training.optim.sgd"
+    cfg = _compose("train", f"model={model}", "optim.bias_lr=0.5")
+    assert cfg.optim.bias_lr == 0.5
+
+
+OTHERS = [
+    (model, norm)
+    for model in ("alexnet_no_talk", "caffe_alexnet", "caffenet", "cifar_11pct")
+    for norm in ("none", "batch")
+]
+
+
+@pytest.mark.parametrize(("model", "norm"), OTHERS)
+def test_variants_with_a_norm_of_their_own_can_have_another(model: str, norm: str) -> None:
+    place = ["model.norm_place=null"] if model == "caffenet" else []
+    names = [name for name, _ in _made(*_small(model), f"model/norm={norm}", *place).named_children()]
+    assert any(name.startswith("norm") for name in names) == (norm == "batch")
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_each_file_says_what_it_is(choice: str) -> None:
+    """A comment on top, or a name that says it (none, full, constant)."""
+    group, name = choice.split("=")
+    text = (
+        (CONF / group / f"{name}.yaml")
+        .read_text()
+        .replace("# @package model", "")
+        .replace("# @package _global_", "")
+    )
+    named = name in ("none", "full", "constant") or group == "claim"  # whose first lines are its sentence
+    assert named or text.strip().startswith("#")
+
+
+ROOTS = [
+    ("imagenet", "IMAGENET_ROOT", None),
+    ("imagenette", "IMAGENETTE_ROOT", "/runs/imagenette"),
+    ("cifar10", "CIFAR10_ROOT", "/runs/cifar10"),
+    ("image_folder", "IMAGE_FOLDER_ROOT", None),
+]
+
+
+@pytest.mark.parametrize(("data", "variable", "without"), ROOTS)
+def test_the_root_comes_from_the_command_the_environment_or_the_config(
+    data: str, variable: str, without: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def root(*more: str) -> object:
+        cfg = _compose("preview", f"data={data}", "output_dir=/runs", *more)
+        assert cfg.data.source.root == cfg.data.root
+        return cfg.data.root
+
+    monkeypatch.delenv(variable, raising=False)
+    assert root() == without
+    monkeypatch.setenv(variable, "/my images, [all] = 'mine'")
+    assert root() == "/my images, [all] = 'mine'"
+    assert root("data.root=/other") == "/other"
+
+
+SMALL = ("model.num_classes=10", "model.crop_size=67", "model.width=0.05")
+REFUSED = [
+    ("model.norm_place=after", "model.norm_place=after .*choose before_activation, after_activation, "),
+    ("model.activation=gelu", "model.activation=gelu .*choose relu, tanh, sigmoid, leaky_relu"),
+    ("model.activation=relu6", "model.activation=relu6 .*Did you mean relu"),
+    ("model.activation=leaky_relu model.activation_slope=-1", "model.activation_slope=-1 .*number from 0"),
+    ("model.activation=leaky_relu model.activation_slope=a", "model.activation_slope=a .*from 0"),
+    ("model.activation_slope=0.1", "model.activation_slope=0.1 changes nothing with"),
+    ("model/norm=none model.norm_place=after_pool", "model.norm_place=after_pool changes nothing.*/norm=lrn"),
+    ("+model.dropout_rates.conv9=0.1", "model.dropout_rates=conv9 .*choose conv1, "),
+    ("+model.dropout_rates.conv4=1", "model.dropout_rates.conv4=1 .*from 0 to below 1"),
+    ("model/dropout=none +model.dropout_rates.fc6=0.1", "model.dropout_rates changes nothing.*/dropout="),
+    ("model.ceil_mode=no", "model.ceil_mode=no .*choose true, false"),
+    ("model.add=conv6", r"model.add=conv6 .*write model.add=\[conv6\]"),
+    ("model.add=[conv7]", "model.add=conv7 .*choose conv6"),
+    ("model.remove=[conv6]", "model.remove=conv6 .*choose conv2"),
+    ("+model.changes.conv1.own_tower=true", "model.changes.conv1.own_tower=true .*3 channels"),
+    ("+model.changes.con1.maps=1", "model.changes=con1 .*Did you mean conv1"),
+    ("+model.changes.conv1.map=1", "model.changes.conv1=map .*Did you mean maps"),
+    ("model/norm=spatial model.norm.n=0", "model.norm.n=0 .*from 1"),
+    ("model.towers=4", "model.towers=4 .*choose 1, 2"),
+    ("model.width=0", "model.width=0 .*from 1e-06"),
+    ("model.num_classes=0", "model.num_classes=0 .*from 1"),
+    ("model.crop_size=9", "crop_size=9 is too small: conv1 has a 11x11 .*that works is 52"),
+    ("model/init=cifar_18pct", "model.init.std names fc4: choose of default, conv1, .*fc8"),
+    ("+model.init.bias.conv9=0.1", "model.init.bias names conv9: choose of default, conv1, .*fc8"),
+    ("model.init.std.conv1=-1", "model.init.std.conv1=-1 .*number from 0"),
+    ("model=cifar_80sec model.towers=2", "model.towers=2 changes nothing"),
+    ("model=cifar_80sec model.net=11pct", "model.net=11pct .*choose 80sec, 18pct, 13pct"),
+    ("model=cifar_80sec model/layers=six_conv", "model.add=conv6 .*this network has no such layer"),
+    ("model=cifar_80sec model/layers=no_fc6", "model.remove=fc6 .*choose conv2, conv3, fc4"),
+    ("model=cifar_80sec model/init=source", "model.init.std names conv4: choose of default, conv1"),
+    ("model.dropout_rates=0.5", r"model.dropout_rates=0.5 .*give entries, \+model.dropout_rates.NAME="),
+    ("model.remove=null", r"model.remove=null .*give a list, model.remove=\["),
+    ("model.add=null", r"model.add=null .*give a list, model.add=\["),
+    ("+model.changes.conv1.then=[pool,average_pool]", "model.changes.conv1.then=.*once, and one pool"),
+    ("+model.changes.conv1.then=[pool,pool]", "model.changes.conv1.then=.*once, and one pool"),
+    ("+model.changes.fc7.kernel=3", "model.changes.fc7=kernel .*choose maps, own_tower, then"),
+    ("+model.changes.fc8.kernel=1", "model.changes.fc8=kernel .*choose own_tower, then"),
+    ("+model.changes.fc8.maps=5", "model.changes.fc8=maps .*choose own_tower, then"),
+    ("+model.changes.fc6.local=true", "model.changes.fc6=local .*choose maps, own_tower, then"),
+    ("+model.changes.fc6.stride=2", "model.changes.fc6=stride .*choose maps, own_tower, then"),
+    ("+model.changes.fc6.padding=2", "model.changes.fc6=padding .*choose maps, own_tower, then"),
+    ("+model.changes.conv3.kernel=0", "model.changes.conv3.kernel=0 .*whole number from 1"),
+    ("+model.changes.fc6.then=[activation,pool]", "model.changes.fc6.then=pool .*choose activation, dropout"),
+    ("model/norm=batch +model.changes.fc6.then=[norm]", "model.changes.fc6.then=norm .*choose activation, "),
+    ("+model.changes.conv3={stride:2,local:true}", "model.changes.conv3.local=true .*with a stride or"),
+    ("+model.changes.conv4.local=true", "model.changes.conv4.local=true .*with own_tower=true"),
+    ("+model.changes.fc8.own_tower=true model.num_classes=7", "model.changes.fc8.own_tower=true .*makes 7, "),
+    ("+model.changes.conv3.maps=95", "model.changes.conv3.maps=95 .*even number, or model.towers=1"),
+    ("+model/norm@model.spatial_norm=spatial", "model.spatial_norm changes nothing.*no place .*it null"),
+    ("model=cifar_80sec model/norm=lrn", "model.norm changes nothing.*no place for it; leave it null"),
+    ("model=cifar_80sec model/dropout=published", "model.dropout changes nothing.*no place .*leave it null"),
+    ("model=alexnet_source model.spatial_norm.n=0", "model.spatial_norm.n=0 .*from 1"),
+    ("model.norm.towers=3", "model.norm.towers=3 .*choose 1, 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "text"), REFUSED)
+def test_impossible_settings_name_key_value_and_allowed(overrides: str, text: str) -> None:
+    with pytest.raises(UserError, match=text.replace("model.", r"model\.")):
+        _made(*SMALL, *overrides.split())

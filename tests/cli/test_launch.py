@@ -1,0 +1,175 @@
+"""Paths survive Hydra's grammar, and its errors name what is near."""
+
+import io
+import os
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from alexnet.cli import app
+from alexnet.cli.app import CONF, explain_hydra, quoted, run
+
+PLACES = [
+    "/a b",
+    "/it's",
+    '/a"b"',
+    "/[x]",
+    "/{x}",
+    "/a=b",
+    "/a,b",
+    "~/data",
+    "/ä ö/图",
+    "/a\\'b",
+    "/(1)",
+    "C:\\x",
+]
+
+
+def value(argument: str) -> object:
+    override = OverridesParser.create().parse_override(quoted(argument))
+    assert not override.is_sweep_override()
+    return override.value()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("key", ["data.root", "output_dir", "hydra.run.dir", "+data.root", "runs"])
+def test_paths_come_through_as_typed(key: str, place: str) -> None:
+    assert value(f"{key}={place}") == os.path.expanduser(place)  # noqa: PTH111
+
+
+# a path ends in no backslash, and ${ is left to Hydra
+@given(st.text(st.characters(blacklist_categories=["Cc", "Cs"]), min_size=1).filter(lambda s: "${" not in s))
+def test_any_path_comes_through(name: str) -> None:
+    place = f"/data/{name}/x"
+    assert value(f"data.root={place}") == place
+
+
+@pytest.mark.parametrize("pattern", ["out/*", "out/a[0-9]?", "/a b/lrn-*", "~/out/{a,b}-*"])
+def test_a_pattern_comes_through_as_typed(pattern: str) -> None:
+    assert value(f"runs={pattern}") == os.path.expanduser(pattern)  # noqa: PTH111
+
+
+LISTED = [
+    ("[/a/b.ckpt]", ["/a/b.ckpt"]),
+    ("[/a/b.ckpt,/c d/e.ckpt]", ["/a/b.ckpt", "/c d/e.ckpt"]),
+    ("[/a=b, /it's/c]", ["/a=b", "/it's/c"]),
+    ("['/a,b',/c]", ["/a,b", "/c"]),
+    ("[\"/a=1,b=2/l.ckpt\", '/c [d]' ]", ["/a=1,b=2/l.ckpt", "/c [d]"]),
+    ("[/a/(1),/b/{x}]", ["/a/(1)", "/b/{x}"]),
+    ("[~/a,/b]", [os.path.expanduser("~/a"), "/b"]),  # noqa: PTH111
+    ("[]", []),
+]
+
+
+@pytest.mark.parametrize(("typed", "paths"), LISTED)
+def test_a_list_of_paths_comes_through_as_typed(typed: str, paths: list[str]) -> None:
+    assert value(f"checkpoint={typed}") == paths
+
+
+@given(st.lists(st.text(st.sampled_from("ab =(){}*:;~#图"), min_size=1), min_size=1))
+def test_any_list_of_paths_comes_through(names: list[str]) -> None:
+    paths = [f"/data/{name}/x" for name in names]
+    assert value(f"checkpoint=[{','.join(paths)}]") == paths
+
+
+def test_a_path_in_brackets_is_a_list_only_where_there_can_be_several() -> None:
+    assert value("data.root=[x]") == "[x]"
+    assert value("checkpoint=/a [1]/b.ckpt") == "/a [1]/b.ckpt"
+
+
+def test_a_sweep_over_paths_keeps_its_commas() -> None:
+    assert quoted("data.root=/a,/b", sweep=True) == "data.root=/a,/b"
+    assert quoted("data.root=/a b", sweep=True) == "data.root='/a b'"
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "seed=0,1,2",
+        "model.remove=[conv3]",
+        "data.root='/a b'",
+        'data.root="/a=b"',
+        "data.root=${oc.env:HOME}/x",
+        "-m",
+    ],
+)
+def test_what_is_no_path_or_quoted_already_stays(argument: str) -> None:
+    assert quoted(argument) == argument
+
+
+def _said(override: str) -> str:
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(ConfigCompositionException) as caught,
+    ):
+        compose("train", [override])
+    return explain_hydra(caught.value, "train")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["optim.layers.fc8.lr", "optim.layers.fc8", "model.changes.conv2.padding", "model.dropout_rates.conv4"],
+)
+def test_a_new_entry_without_a_plus_is_told_of_it(key: str) -> None:
+    places = "model.changes, model.dropout_rates, optim.layers"
+    assert _said(f"{key}=1") == f"A new entry takes a plus: +{key}=..., below {places}."
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("train", [f"+{key}=1"])
+
+
+def test_what_is_below_no_such_setting_is_no_setting() -> None:
+    assert "Did you mean optim.layers" in _said("optim.layer.fc8.lr=1")
+
+
+@pytest.mark.parametrize("key", ["model.changess", "model.dropout_ratesx.fc6"])
+def test_what_only_begins_like_such_a_setting_is_none(key: str) -> None:
+    assert f"{key} is no setting" in _said(f"{key}=1")
+
+
+def test_a_file_that_is_no_yaml_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    with pytest.raises(SystemExit):
+        run(lambda: OmegaConf.load(io.StringIO("base\nsentence: b")), "train")
+    said = capsys.readouterr().err
+    assert "is no YAML" in said
+    assert "line 2" in said
+
+
+def test_reading_no_further_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.argv", ["report.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with pytest.raises(SystemExit) as ended:
+        run(main, "report")
+    assert ended.value.code == 0
+
+
+SETTINGS = ("evaluate", "predict", "kernels", "neighbours", "export", "report", "record", "benchmark")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_help_of_an_entry_without_groups_is_its_file(name: str) -> None:
+    told = app.plain_help(["--help"], name)
+    assert told.startswith(f"# python src/{name}.py")
+    assert "# " in told.splitlines()[-1] or ": " in told.splitlines()[-1]
+    assert "hydra:" not in told
+    assert "defaults:" not in told
+    assert app.plain_help(["crops=1"], name) == ""
+
+
+@pytest.mark.parametrize("name", ["train", "preview", "summary", "prepare", "convert"])
+def test_help_of_an_entry_with_groups_is_hydras(name: str) -> None:
+    assert app.plain_help(["--help"], name) == ""

@@ -1,0 +1,282 @@
+"""The report's rows, Markdown and CSV, out of made-up runs whose figures numpy counts again."""
+
+import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from scipy import stats
+
+import made_up
+from alexnet.claims.claim_files import Comparison
+from alexnet.claims.index import collect, section_key
+from alexnet.cli.report import report
+from alexnet.errors import UserError
+from alexnet.report import markdown, wording, write
+from alexnet.report.wording import MINUS, NONE
+from tiny import ROOT
+
+WITH, WITHOUT = [40.0, 41.0, 43.5], [44.0, 45.5, 46.0]
+LRN = {"of": "without", "minus": "with", "paper": 1.4, "source": 1.37}
+RELU = {"of": "tanh", "minus": "relu", "kind": "ratio", "metric": "steps_to", "level": 25.0, "paper": 6.0}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Path, Path]:
+    """outputs and claims of two claims; lrn at two scales, relu at one."""
+    outputs, claims = tmp_path / "outputs", tmp_path / "claim"
+    made_up.claim(claims, "lrn", ["with", "without"], [LRN, LRN | {"metric": "val/top5_error"}])
+    made_up.claim(claims, "relu", ["relu", "tanh"], [RELU], section="P 3.1")
+    made_up.sweep(outputs, "lrn", "demo", {"with": [60.0, 61.0], "without": [62.0, 62.5]})
+    made_up.sweep(outputs, "lrn", "paper", {"with": WITH, "without": WITHOUT})
+    made_up.sweep(outputs, "relu", "paper", {"relu": [30.0, 32.0], "tanh": [45.0, 46.0]}, epochs=8)
+    return outputs, claims
+
+
+def _rows(outputs: Path, claims: Path) -> Any:
+    found = collect(outputs, claims)
+    return {(row.claim.name, row.sweep.name, row.comparison.metric): row for row in found.rows}
+
+
+def _text(outputs: Path, claims: Path) -> str:
+    found = collect(outputs, claims)
+    return markdown.render(found.rows, found.notes)
+
+
+def test_a_row_for_each_claim_scale_and_comparison(made: Any) -> None:
+    rows = _rows(*made)
+    assert list(rows) == [  # by section, and from the paper's scale down
+        ("relu", "paper", "steps_to"),
+        ("lrn", "paper", "val/top1_error"),
+        ("lrn", "paper", "val/top5_error"),
+        ("lrn", "demo", "val/top1_error"),
+        ("lrn", "demo", "val/top5_error"),
+    ]
+
+
+def test_figures_are_those_that_numpy_and_scipy_find(made: Any) -> None:
+    own = _rows(*made)["lrn", "paper", "val/top1_error"].judgement
+    difference = np.subtract(WITHOUT, WITH)
+    assert (own.of_mean, own.minus_mean) == pytest.approx((np.mean(WITHOUT), np.mean(WITH)))
+    assert (own.of_std, own.minus_std) == pytest.approx((np.std(WITHOUT, ddof=1), np.std(WITH, ddof=1)))
+    expected = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
+    assert (own.mean, own.low, own.high) == pytest.approx((difference.mean(), *expected))
+    assert own.n == 3
+
+
+def test_what_is_not_the_papers_scale_says_so_in_its_row(made: Any) -> None:
+    for line in _text(*made).splitlines():
+        if line.startswith("| P "):
+            assert ("not the paper's scale" in line) == ("| demo" in line)
+            assert ("says nothing about the paper" in line) == ("| demo" in line)
+
+
+def test_settings_changed_by_the_user_stand_in_the_row(made: Any) -> None:
+    made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "trainer.max_epochs=1")
+    text = write(made[0], made[0] / "report", made[1]).text
+    assert (
+        text.count("changed by trainer.max_epochs=1: not exactly the paper's scale") == 3
+    )  # summary, 2 rows
+
+
+def test_runs_that_are_missing_unfinished_failed_or_broken_are_counted(made: Any) -> None:
+    outputs, claims = made
+    runs = made_up.sweep(
+        outputs, "lrn", "paper", {"with": [*WITH, *[50.0] * 6], "without": [*WITHOUT, *[51.0] * 6]}
+    )
+    places = [outputs / f"made_up-{runs['with'][seed]}" for seed in range(3, 9)]
+    shutil.rmtree(places[0])
+    (places[1] / "result.json").unlink()
+    made_up.run(outputs, runs["with"][5], 5, 50.0, status="failed")
+    made_up.run(outputs, runs["with"][6], 6, 50.0, status="interrupted")
+    (places[4] / "result.json").write_text("{")
+    (places[5] / "result.json").write_text('{"status": "completed", "hash": "another", "metrics": {}}')
+    row = _rows(outputs, claims)["lrn", "paper", "val/top1_error"]
+    assert row.judgement.n == 3
+    states = {"completed": 12, "missing": 1, "unfinished": 1, "failed": 1, "interrupted": 1, "broken": 2}
+    assert row.states == states
+    said = "12 of 18 runs finished, 2 broken, 1 failed, 1 interrupted, 1 missing, 1 unfinished"
+    assert wording.runs(row.states) == said
+    assert said in write(outputs, outputs / "report", claims).page.read_text()
+
+
+GARBAGE = [b"", b"epoch,step\n\x00,,,", b"epoch,step,train/top1_error\nx,y,12\n", b"\xff\xfe\x00PK"]
+
+
+@pytest.mark.parametrize("content", [None, *GARBAGE])
+def test_damaged_files_of_finished_runs_do_not_end_the_report(made: Any, content: bytes | None) -> None:
+    for place in made[0].glob("made_up-*"):
+        for name in ("metrics.csv", "predictions.npz"):
+            (place / name).unlink()
+            if content is not None:
+                (place / name).write_bytes(content)
+    verdicts = [row["verdict"] for row in write(made[0], made[0] / "report", made[1]).rows]
+    assert verdicts[0] == "not measured"  # steps
+    assert ("not measured" in verdicts[1:]) == (content is not None)
+
+
+BAD_INDEXES = ["{", "[]", "null", '{"claim": "lrn"}', '{"claim": "lrn", "scale": {}, "runs": {"with": 3}}']
+
+
+@pytest.mark.parametrize("text", [*BAD_INDEXES, '{"claim": "gone", "scale": {}, "runs": {}}'])
+def test_an_index_that_is_of_no_use_is_left_out_and_named(made: Any, text: str) -> None:
+    (made[0] / "claims" / "bad.json").write_text(text)
+    found = collect(*made)
+    assert len(found.rows) == 5
+    assert len(found.notes) == 1
+    assert "bad.json" in found.notes[0]
+    assert "bad.json" in _text(*made)
+
+
+def test_a_claim_that_changed_after_its_sweep_is_not_measured(made: Any) -> None:
+    made_up.claim(made[1], "lrn", ["with", "half"], [LRN | {"of": "half"}])
+    row = _rows(*made)["lrn", "paper", "val/top1_error"]
+    assert row.judgement.verdict == "not measured"
+    assert "no longer in the claim" in write(made[0], made[0] / "r", made[1]).page.read_text()
+
+
+def test_the_csv_has_a_row_for_each_run_of_each_claim(made: Any) -> None:
+    outputs, claims = made
+    shared = {"with": {"0": made_up.digest("lrn", "paper", (), "with", 0), "1": "0badf00d"}}
+    made_up.claim(claims, "other", ["with", "without"], [LRN])
+    made_up.index(outputs, "other", "paper", shared)
+    write(outputs, outputs / "report", claims)
+    with (outputs / "report" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 + 6 + 4 + 2
+    for row in rows:
+        if row["status"] == "missing":
+            assert (row["hash"], row["directory"], row["val/top1_error"]) == ("0badf00d", "", "")
+            continue
+        result = json.loads((outputs / row["directory"] / "result.json").read_text())
+        assert (row["hash"], int(row["seed"])) == (result["hash"], result["seed"])
+        assert {key: float(row[key]) for key in result["metrics"]} == result["metrics"]
+        assert row["drawn"] == str(row["scale"] == "demo")
+    assert [row["claim"] for row in rows if row["hash"] == shared["with"]["0"]] == ["lrn", "other"]
+
+
+def test_rows_for_programs_are_plain_and_only_of_the_claims_asked_for(made: Any) -> None:
+    written = write(made[0], made[0] / "report", made[1], ["relu"])
+    (row,) = written.rows
+    assert (row["claim"], row["section"], row["scale"], row["paper"]) == ("relu", "P 3.1", "paper", 6.0)
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert "lrn" not in written.text
+    assert "claim-lrn" in written.page.read_text()  # the page holds all
+    assert (made[0] / "report" / "report.md").read_text().count("| lrn |") == 4
+
+
+def test_a_level_that_was_never_reached_gives_a_bound(made: Any) -> None:
+    made_up.sweep(made[0], "relu", "paper", {"relu": [30.0, 32.0], "tanh": [70.0, 71.0]}, epochs=8)
+    (row,) = write(made[0], made[0] / "report", made[1], ["relu"]).rows
+    assert (row["high"], row["n"]) == (None, 2)
+    json.dumps(row, allow_nan=False)
+    (line,) = (line for line in _text(*made).splitlines() if "| relu |" in line)
+    assert re.search(r"\| ≥ [\d.]+ \([\d.]+ or more\) \|", line)
+
+
+def test_of_two_directories_of_a_run_the_finished_one_counts(made: Any) -> None:
+    (place, *_) = sorted(made[0].glob("made_up-*"))
+    for name in ("a", "z"):
+        (made[0] / f"{name}-{place.name.rpartition('-')[2]}").mkdir()
+    assert all(set(row.states) == {"completed"} for row in collect(*made).rows)
+
+
+def test_the_same_runs_give_the_same_files(made: Any) -> None:
+    texts = []
+    for name in ("one", "two"):
+        write(made[0], made[0] / name, made[1])
+        texts.append({path.name: path.read_bytes() for path in (made[0] / name).iterdir()})
+    assert texts[0] == texts[1]
+    assert sorted(texts[0]) == ["index.html", "report.md", "results.csv"]
+
+
+def test_markdown_is_a_table_whatever_the_names_are(made: Any) -> None:
+    made_up.claim(made[1], "lrn", ["with", "without"], [LRN | {"says": "a|b `c` <i>d</i>\nnext"}])
+    lines = [line for line in _text(*made).splitlines() if line.startswith("|")]
+    cells = {line.replace("\\|", "").count("|") for line in lines}
+    assert cells == {10}
+    assert r"a\|b \`c\` \<i\>d\</i\> next" in lines[3]
+
+
+def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"claims has no index .*python src/train.py claim=lrn scale=demo"):
+        write(tmp_path, tmp_path / "report", ROOT / "conf" / "claim")
+    assert not list(tmp_path.iterdir())
+
+
+def _program(*overrides: str) -> str:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return report(compose("report", list(overrides)))
+
+
+def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
+    made_up.sweep(tmp_path, "lrn", "demo", {"with": WITH, "without": WITHOUT})
+    said = _program(f"output_dir='{tmp_path}'")
+    assert f"| lrn | val top-1 error: without {MINUS} with | demo" in said
+    assert said.splitlines()[-1] == f"{tmp_path}/report/index.html, report.md, results.csv"
+
+
+def test_the_program_does_without_torch(made: Any) -> None:
+    code = (
+        "import sys, pathlib; import report, alexnet.report as r;"
+        "r.write(*map(pathlib.Path, sys.argv[1:]));"
+        "slow = {'torch', 'lightning', 'torchmetrics', 'pandas', 'matplotlib.pyplot'} & {*sys.modules};"
+        "print(*slow)"
+    )
+    places = [made[0], made[0] / "report", made[1]]
+    call = [sys.executable, "-c", code, *map(str, places)]
+    done = subprocess.run(call, cwd=ROOT / "src", capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr.strip(), done.returncode) == ("", "", 0)
+
+
+PHRASES = [
+    (Comparison("a", "b"), f"val top-1 error: a {MINUS} b", "a difference above 0 points"),
+    (Comparison("a", "b", "train/top1_error", epoch=4), f"train top-1 error, epoch 4: a {MINUS} b",
+     "a difference above 0 points"),
+    (Comparison("a", "b", "steps_to", level=25, kind="ratio", at_least=5),
+     "steps to 25 % training error: a / b", "a ratio above 5"),
+    (Comparison("a", "a", minus_metric="ten/top1_error"), f"val top-1 error: a {MINUS} a (ten top-1 error)",
+     "a difference above 0 points"),
+    (Comparison("a", kind="value", paper=40.7), "val top-1 error: a",
+     "within 0.5 points of the paper's 40.7"),
+    (Comparison("a", "b", kind="same", says="both"), "val top-1 error: both",
+     "a difference within 0.5 points of 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("comparison", "phrase", "rule"), PHRASES)
+def test_a_comparison_in_words(comparison: Comparison, phrase: str, rule: str) -> None:
+    assert (wording.phrase(comparison), wording.rule(comparison)) == (phrase, rule)
+
+
+NUMBERS = [
+    (1.005, "1.00"),
+    (-0.31, f"{MINUS}0.31"),
+    (-0.001, "0.00"),
+    (12345.6, "12,346"),
+    (None, NONE),
+    (math.inf, NONE),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), NUMBERS)
+def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
+    assert wording.number(value) == text
+
+
+def test_intervals_without_an_end() -> None:
+    shown = [wording.interval(*each) for each in ((0.5, 2.0), (1.2, math.inf), (None, None))]
+    assert shown == ["0.50 to 2.00", "1.20 or more", ""]
+
+
+def test_sections_sort_as_people_do() -> None:
+    sections = {"S 145", "P 10", "P 6.1", "P 4.2", "P 3.3", "P 6", "P 3.1"}
+    assert sorted(sections, key=section_key) == ["P 3.1", "P 3.3", "P 4.2", "P 6", "P 6.1", "P 10", "S 145"]

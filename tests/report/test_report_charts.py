@@ -1,0 +1,167 @@
+"""The report's figures: what is drawn is what the runs have, and nothing is drawn where there is nothing."""
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+
+import made_up
+from alexnet.claims.index import Sweep, collect
+from alexnet.report import charts
+
+Made = tuple[Path, Path]
+STEPS = {"of": "b", "minus": "a", "metric": "steps_to", "level": 25.0, "kind": "ratio", "paper": 6.0}
+PUBLISHED = "alexnet.models.layers.PublishedDropout"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    outputs, claims = tmp_path / "outputs", tmp_path / "claim"
+    made_up.claim(claims, "it", ["a", "b"], [{"of": "b", "minus": "a", "paper": 1.4, "source": 1.3}, STEPS])
+    made_up.sweep(outputs, "it", "paper", {"a": [30.0, 34.0, 32.0], "b": [40.0, 38.0, 45.0]}, epochs=6)
+    return outputs, claims
+
+
+def _runs(
+    outputs: Path, claims: Path, name: str, changes: dict[str, dict[str, Any]]
+) -> dict[str, list[float]]:
+    """A claim whose variants have these settings of the model; returns its errors."""
+    made_up.claim(claims, name, list(changes), [{"of": next(iter(changes)), "kind": "value", "paper": 1.0}])
+    runs = {each: {seed: made_up.digest(name, each, seed) for seed in (0, 1)} for each in changes}
+    made_up.index(outputs, name, "paper", runs)
+    errors = {each: [20.0 + 5 * number, 21.0 + 5 * number] for number, each in enumerate(changes)}
+    for each, seeds in runs.items():
+        for seed, hashed in seeds.items():
+            made_up.run(outputs, hashed, seed, errors[each][seed], **changes[each])
+    return errors
+
+
+def _sweep(made: Made) -> Sweep:
+    (sweep,) = collect(*made).sweeps
+    return sweep
+
+
+def _lines(axes: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def test_curves_are_means_and_bands_reach_over_all_seeds(made: Made) -> None:
+    figure = charts.training_curves(_sweep(made))
+    assert figure
+    (axes,) = figure.axes
+    lines = _lines(axes)
+    assert list(lines) == ["a (3)", "b (3)"]
+    bands = [each for each in axes.collections if isinstance(each, PolyCollection)]
+    for (label, line), band in zip(lines.items(), bands, strict=True):
+        ends = np.array({"a": [30.0, 34.0, 32.0], "b": [40.0, 38.0, 45.0]}[label[0]]) / 2
+        curves = ends + (90 - ends) * 0.5 ** np.arange(1, 7)[:, None]  # as made_up writes them
+        assert line.get_xdata() == pytest.approx(np.arange(1, 7))
+        assert line.get_ydata() == pytest.approx(curves.mean(1), abs=1e-3)
+        low, high = band.get_paths()[0].get_extents().intervaly
+        assert (low, high) == pytest.approx((curves.min(), curves.max()), abs=1e-3)
+
+
+def test_the_training_error_asked_for_is_a_line(made: Made) -> None:
+    figure = charts.training_curves(_sweep(made))
+    assert figure
+    level = [line for line in figure.axes[0].lines if list(line.get_ydata()) == [25.0, 25.0]]
+    assert len(level) == 1
+    assert "25 %" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_curves_end_where_the_first_run_of_a_variant_does(made: Made) -> None:
+    hashed = _sweep(made).runs["a"][1].hash
+    made_up.run(made[0], hashed, 1, 34.0, epochs=2)
+    figure = charts.training_curves(_sweep(made))
+    assert figure
+    assert [len(line.get_xdata()) for line in _lines(figure.axes[0]).values()] == [2, 6]
+
+
+def test_drawn_images_are_named_in_the_figure(made: Made) -> None:
+    made_up.claim(made[1], "other", ["a"], [{"of": "a", "kind": "value", "paper": 1.0}])
+    made_up.sweep(made[0], "other", "demo", {"a": [50.0]})
+    found = collect(*made)
+    titles = [figure.axes[0].get_title() for figure in map(charts.training_curves, found.sweeps) if figure]
+    assert ["nothing about the paper" in " ".join(title.split()) for title in titles] == [False, True]
+    forest = charts.forest(found.rows)
+    assert forest
+    names = [text.get_text() for axes in forest.axes for text in axes.get_yticklabels()]
+    assert ["drawn" in name for name in names] == [False, False, True]
+
+
+def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
+    rows = collect(*made).rows
+    figure = charts.forest(rows)
+    assert figure
+    assert len(figure.axes) == 2  # a difference and a ratio
+    for axes, row in zip(figure.axes, rows, strict=True):
+        own = row.judgement
+        drawn = [tuple(np.atleast_1d(line.get_xdata())) for line in axes.lines]
+        intervals = [
+            pair for pair in ((own.low, own.high), (own.image_low, own.image_high)) if None not in pair
+        ]
+        points = [
+            value for value in (own.mean, row.comparison.paper, row.comparison.source) if value is not None
+        ]
+        assert {*intervals, *((value,) for value in points)} <= {*drawn}
+    assert [len(axes.lines) for axes in figure.axes] == [6, 4]  # with the line of no difference
+
+
+def test_errors_by_dropout_rate(made: Made) -> None:
+    rates = {"off": None, "low": 0.2, "half": 0.5}
+    settings = {
+        name: {"dropout": rate and {"_target_": PUBLISHED, "rate": rate}} for name, rate in rates.items()
+    }
+    errors = _runs(*made, "rates", settings)
+    figure = charts.by_dropout_rate(collect(*made).sweeps)
+    assert figure
+    (bars,) = figure.axes[0].containers
+    line = bars.lines[0]
+    assert list(line.get_xdata()) == [0.0, 0.2, 0.5]
+    assert list(line.get_ydata()) == pytest.approx([np.mean(each) for each in errors.values()])
+    assert bars.get_label() == "PublishedDropout, paper"
+
+
+def test_runs_that_differ_in_more_than_the_rate_are_not_joined(made: Made) -> None:
+    half = {"_target_": PUBLISHED, "rate": 0.5}
+    _runs(*made, "one", {"one": {"dropout": half, "width": 1.0}})
+    _runs(*made, "two", {"two": {"dropout": {**half, "rate": 0.2}, "width": 0.5}})
+    _runs(*made, "three", {"three": {"dropout": {**half, "_target_": "torch.nn.Dropout"}, "width": 1.0}})
+    _runs(*made, "four", {"four": {"dropout": {**half, "rate": 0.3}, "width": 1.0, "epochs": 9}})
+    assert charts.by_dropout_rate(collect(*made).sweeps) is None
+
+
+def test_errors_by_removed_layer(made: Made) -> None:
+    removed = {"full": [], "no_conv3": ["conv3"], "no_both": ["conv3", "conv4"]}
+    errors = _runs(*made, "layers", {name: {"remove": layers} for name, layers in removed.items()})
+    figure = charts.by_removed_layer(collect(*made).sweeps)
+    assert figure
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["none", "conv3", "conv3 conv4"]
+    assert list(axes.containers[0].lines[0].get_ydata()) == pytest.approx(
+        [np.mean(e) for e in errors.values()]
+    )
+
+
+def test_without_data_there_is_no_figure(made: Made) -> None:
+    found = collect(*made)
+    assert charts.by_dropout_rate(found.sweeps) is None
+    assert charts.by_removed_layer(found.sweeps) is None
+    for path in made[0].glob("made_up-*/result.json"):
+        path.unlink()
+    empty = collect(*made)
+    assert charts.training_curves(empty.sweeps[0]) is None
+    assert charts.forest(empty.rows) is None
+
+
+def test_a_figure_is_the_same_each_time_and_reads_as_xml(made: Made) -> None:
+    found = collect(*made)
+    one, two = (
+        charts.svg(figure) for figure in (charts.forest(found.rows), charts.forest(found.rows)) if figure
+    )
+    assert one == two
+    assert "<dc:date>" not in one
+    assert ElementTree.fromstring(one).tag.endswith("svg")

@@ -1,0 +1,108 @@
+"""The hash of a run, its directory and its result.json."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexnet.errors import UserError
+from alexnet.runs import results
+from alexnet.runs.results import Run, run_hash
+
+CONFIG: dict[str, Any] = {
+    "seed": 0,
+    "output_dir": "outputs",
+    "name": None,
+    "data": {"root": "/a", "batch_size": 128, "threads": 2},
+    "trainer": {"max_epochs": 90, "accelerator": "cpu"},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(json.dumps(CONFIG))
+    *groups, key = path.split(".")
+    inner = config
+    for group in groups:
+        inner = inner[group]
+    inner[key] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "x"),
+        ("output_dir", "/elsewhere"),
+        ("data.root", "/b"),
+        ("data.threads", 9),
+        ("trainer.accelerator", "gpu"),
+        ("trainer.enable_progress_bar", False),
+        ("setting_added_later", None),
+    ],
+)
+def test_paths_names_and_hardware_do_not_change_the_hash(key: str, value: Any) -> None:
+    assert run_hash(changed(key, value), "d") == run_hash(CONFIG, "d")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 1), ("data.batch_size", 64), ("trainer.max_epochs", 1), ("trainer.precision", "16")],
+)
+def test_what_is_computed_changes_the_hash(key: str, value: Any) -> None:
+    assert run_hash(changed(key, value), "d") != run_hash(CONFIG, "d")
+
+
+def test_the_data_changes_the_hash_and_the_order_of_keys_does_not() -> None:
+    assert run_hash(CONFIG, "d") != run_hash(CONFIG, "e")
+    assert run_hash(dict(reversed(CONFIG.items())), "d") == run_hash(CONFIG, "d")
+    assert len(run_hash(CONFIG, "d")) == 8
+
+
+def test_a_run_is_found_under_any_name(tmp_path: Path) -> None:
+    config = CONFIG | {"output_dir": str(tmp_path)}
+    digest = run_hash(config, "d")
+    assert Run.of(config, "d", "alexnet", None, []).directory == tmp_path / f"alexnet-{digest}"
+    (tmp_path / f"first-{digest}").mkdir()
+    assert Run.of(config, "d", "alexnet", None, []).directory == tmp_path / f"first-{digest}"
+    assert Run.of(config, "d", "alexnet", tmp_path / "given", []).directory == tmp_path / "given"
+
+
+def test_results_say_null_where_json_has_no_number(tmp_path: Path) -> None:
+    run = Run(CONFIG, "0", tmp_path)
+    run.write({"status": "failed", "hash": "0", "metrics": {"loss": math.nan, "error": [math.inf, 1.5]}})
+    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == {
+        "loss": None,
+        "error": [None, 1.5],
+    }
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_only_a_completed_run_is_finished(tmp_path: Path, status: str) -> None:
+    run = Run(CONFIG, "0", tmp_path)
+    assert run.finished() is None
+    run.write({"status": status, "hash": "0"})
+    assert run.finished() is None
+    run.write({"status": "completed", "hash": "0"})
+    assert run.finished() == {"status": "completed", "hash": "0"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "completed"}'])
+def test_a_damaged_result_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(UserError, match=r"result\.json is no result"):
+        results.read(tmp_path)
+
+
+def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
+    for name in ("result.json", "last.ckpt", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    Run(CONFIG, "0", tmp_path).clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_facts_say_what_ran(tmp_path: Path) -> None:
+    facts = Run(CONFIG, "0", tmp_path, ["seed=0"]).facts()
+    assert facts["overrides"] == ["seed=0"]
+    assert {"python", "torch", "lightning"} <= facts["versions"].keys()

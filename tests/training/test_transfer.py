@@ -1,0 +1,237 @@
+"""Starting from another run's layers: what is copied, what is refused, and which run it makes."""
+
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from alexnet.cli.train import train
+from alexnet.errors import UserError
+from alexnet.models.alexnet import AlexNet, torchvision_alexnet
+from alexnet.training.transfer import digest, load_layers
+from tiny import config
+
+NARROW = partial(AlexNet, crop_size=67, width=0.02)
+
+
+def _network(seed: int, classes: int = 5, **more: Any) -> AlexNet:
+    torch.manual_seed(seed)
+    return NARROW(num_classes=classes, **more)
+
+
+def _saved(network: nn.Module, path: Path) -> Path:
+    """As Lightning does it: Classifier's measures lie beside its network."""
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    other = {"measures.train_loss.weight": torch.zeros(())}
+    torch.save({"state_dict": state | other, "global_step": 3, "hyper_parameters": {"seed": 0}}, path)
+    return path
+
+
+@pytest.mark.parametrize("classes", [5, 8, 1])
+def test_all_layers_but_the_last_are_copied_bit_for_bit(classes: int, tmp_path: Path) -> None:
+    first, second = _network(0), _network(1, classes)
+    before = {name: value.clone() for name, value in second.state_dict().items()}
+    names = load_layers(second, _saved(first, tmp_path / "last.ckpt"))
+    assert names == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
+    for name, value in second.state_dict().items():
+        head = name.startswith("fc8.")
+        assert torch.equal(value, (before if head else first.state_dict())[name]), name
+        assert torch.equal(before[name], value) == head
+
+
+def test_the_copy_is_a_networks_own_and_draws_no_random_numbers(tmp_path: Path) -> None:
+    path = _saved(_network(0), tmp_path / "last.ckpt")
+    content, network, state = path.read_bytes(), _network(1), torch.random.get_rng_state()
+    load_layers(network, path)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    assert path.read_bytes() == content
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_norms_are_copied_with_what_they_counted(tmp_path: Path) -> None:
+    first, second = (_network(seed, norm=nn.BatchNorm2d) for seed in (0, 1))
+    first(torch.randn(4, 3, 67, 67))
+    assert "norm1" in load_layers(second, _saved(first, tmp_path / "last.ckpt"))
+    assert second.norm1.num_batches_tracked == 1
+    assert torch.equal(second.norm1.running_mean, first.norm1.running_mean)
+
+
+def test_torchvisions_network_keeps_its_own_head(tmp_path: Path) -> None:
+    first, second = torchvision_alexnet(num_classes=3), torchvision_alexnet(num_classes=4)
+    head = second.classifier[6].weight.clone()
+    names = load_layers(second, _saved(first, tmp_path / "last.ckpt"))
+    assert "classifier.4" in names
+    assert "classifier.6" not in names
+    assert torch.equal(second.classifier[6].weight, head)
+    assert torch.equal(second.features[0].weight, first.features[0].weight)
+
+
+ADVICE = r"last\.ckpt or best\.ckpt|train with|choose|give"
+OTHERS = [
+    ({"add": ["conv6"]}, r"has no conv6\.weight: train with the same model as there\.$"),
+    ({"norm": nn.BatchNorm2d}, r"has no norm1\.weight: train with the same model as there\.$"),
+    ({"width": 0.05}, r"shapes of conv1\.weight differ, \(2, 3, 11, 11\) and \(4, 3, 11, 11\)"),
+    ({"towers": 1}, r"shapes of .*model and data\.crop_size"),
+    ({"crop_size": 131}, r"shapes of fc6\.weight differ.* model and data\.crop_size"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS)
+def test_another_network_or_crop_is_refused(changes: Any, message: str, tmp_path: Path) -> None:
+    path = _saved(_network(0), tmp_path / "last.ckpt")
+    other = _network(1, **changes)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(UserError, match=message) as caught:
+        load_layers(other, path)
+    assert str(caught.value).startswith(f"init_from={path}")
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    assert re.search(ADVICE, str(caught.value))
+
+
+def _damaged(kind: str, path: Path) -> Path:
+    content = _saved(_network(0), path).read_bytes()
+    files = {"empty": b"", "text": b"hello", "begun": content[:1000], "cut": content[:-30]}
+    objects: dict[str, Any] = {
+        "weights alone": _network(0).state_dict(),
+        "a module": nn.Linear(1, 1),
+        "a list": [1],
+        "a tensor": torch.zeros(3),
+        "no state": {"state_dict": [1]},
+    }
+    if kind in files:
+        path.write_bytes(files[kind])
+    else:
+        torch.save(objects[kind], path)
+    return path
+
+
+DAMAGED = ("empty", "text", "begun", "cut", "a module")
+OTHER = ("weights alone", "a list", "a tensor", "no state")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [*((kind, "damaged") for kind in DAMAGED), *((kind, "no checkpoint of a run") for kind in OTHER)],
+)
+def test_what_is_no_checkpoint_is_refused_with_what_to_do(kind: str, said: str, tmp_path: Path) -> None:
+    path = _damaged(kind, tmp_path / "last.ckpt")
+    with pytest.raises(UserError) as caught:
+        load_layers(_network(1), path)
+    assert str(caught.value) == f"init_from={path} is {said}: give last.ckpt or best.ckpt of a run."
+
+
+def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"one")
+    second.write_bytes(b"one")
+    assert digest(first) == digest(second)
+    assert len(digest(first)) == 32
+    second.write_bytes(b"two")
+    assert digest(first) != digest(second)
+    for wrong in (tmp_path / "none", tmp_path):
+        with pytest.raises(UserError, match=f"^init_from={wrong} is no file: give last.ckpt or best.ckpt"):
+            digest(wrong)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def first(outputs: Path) -> Path:
+    """The directory of a run, trained with large steps, so that its layers are not those at the start."""
+    return _directory(outputs, train(config(outputs, "optim.lr=0.05")))
+
+
+def _directory(outputs: Path, result: Any) -> Path:
+    (found,) = outputs.glob(f"*-{result['hash']}")
+    return found
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def _start_of(outputs: Path, *more: str) -> dict[str, Tensor]:
+    """Weights after a run that learns nothing: those it started from."""
+    result = train(config(outputs, "optim.lr=0", "data.epochs=1", *more))
+    return _state(_directory(outputs, result) / "last.ckpt")
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+@pytest.mark.parametrize("classes", [10, 12])
+def test_a_run_starts_from_another_runs_layers(outputs: Path, first: Path, name: str, classes: int) -> None:
+    more = f"model.num_classes={classes}"
+    scratch, pretrained = _start_of(outputs, more), _start_of(outputs, more, f"init_from='{first / name}'")
+    theirs = _state(first / name)
+    for key in scratch:
+        if key.startswith("network."):
+            expected = scratch if key.startswith("network.fc8.") else theirs
+            assert torch.equal(pretrained[key], expected[key]), key
+    assert not torch.equal(pretrained["network.fc7.weight"], scratch["network.fc7.weight"])
+
+
+def test_a_pretrained_run_is_named_by_the_contents_it_starts_from(
+    outputs: Path, first: Path, tmp_path: Path
+) -> None:
+    scratch = train(config(outputs))
+    results = [scratch, train(config(outputs, f"init_from='{first}/last.ckpt'"))]
+    shutil.copy(first / "last.ckpt", tmp_path / "copy of it")
+    moved = train(config(outputs, f"init_from='{tmp_path}/copy of it'"))
+    assert moved == results[1], "found finished"
+    results.append(train(config(outputs, f"init_from='{first}/best.ckpt'")))
+    assert len({result["hash"] for result in results}) == 3
+    found = [_state(_directory(outputs, result) / "last.ckpt")["network.conv2.weight"] for result in results]
+    assert not torch.equal(found[0], found[1])
+
+
+def test_a_pretrained_runs_data_is_that_of_others(outputs: Path, first: Path) -> None:
+    results = [train(config(outputs, *more)) for more in ((), (f"init_from='{first}/last.ckpt'",))]
+    assert results[0]["data"] == results[1]["data"]
+
+
+def test_a_pretrained_run_goes_on_from_where_it_stopped(
+    outputs: Path, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = (f"init_from='{first}/last.ckpt'", "seed=5")
+    whole = train(config(outputs, *more))
+    expected = _state(_directory(outputs, whole) / "last.ckpt")
+    with monkeypatch.context() as patch:
+        patch.setattr("alexnet.training.fit.Kernels.on_train_batch_end", _stop)
+        stopped = train(config(outputs, *more, "rerun=true"))
+    resumed = _state(_directory(outputs, train(config(outputs, *more))) / "last.ckpt")
+    assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def _stop(self: Any, trainer: Any, *args: Any) -> None:
+    if trainer.global_step == 6:
+        trainer.checkpoint_callbacks[-1].asked_to_stop = True
+
+
+@pytest.mark.parametrize("more", ["model.width=0.06", "data.crop_size=80 model.crop_size=80"])
+def test_a_run_refuses_another_networks_layers(outputs: Path, first: Path, more: str) -> None:
+    with pytest.raises(UserError, match=r"^init_from=.*last\.ckpt: the shapes of .* differ.*data\.crop_size"):
+        train(config(outputs, f"init_from='{first}/last.ckpt'", *more.split()))
+
+
+def test_a_run_refuses_a_file_that_is_missing(outputs: Path) -> None:
+    with pytest.raises(UserError, match=r"^init_from=/nowhere/last\.ckpt is no file: give last\.ckpt or"):
+        train(config(outputs, "init_from=/nowhere/last.ckpt"))
+
+
+def test_paths_begin_with_a_tilde_as_in_a_shell(
+    outputs: Path, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(first))
+    assert train(config(outputs, "init_from='~/last.ckpt'"))["status"] == "completed"
