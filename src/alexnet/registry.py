@@ -1,0 +1,120 @@
+"""Parts of a run by their names, so that a run is found and restored whatever module its parts lie in.
+
+A config says `name: lrn`. A user's own or a library's part is named by its path instead, `_target_: torch.nn.ELU`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alexnet.errors import UserError, check_choice
+from alexnet.paths import CONF
+
+NAME, TARGET = "name", "_target_"
+HYDRAS = ("_partial_", "_convert_", "_recursive_", "_args_")  # what Hydra would be told, and no part takes
+Part = Callable[..., Any]
+Registered = TypeVar("Registered", bound=Part)
+
+
+class Registry:
+    """The parts that one setting chooses among, for example those of model.norm.
+
+    key: that setting, which messages name.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.parts: dict[str, Part] = {}
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """A decorator that makes a class or function known under this name."""
+
+        def remember(part: Registered) -> Registered:
+            self.parts[name] = part
+            return part
+
+        return remember
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order in which they were registered."""
+        return iter(self.parts)
+
+    def factory(self, settings: str | Mapping[str, Any] | Part | None) -> Part | None:
+        """What builds a part: settings is its name, a mapping with its name and settings, or is it already.
+
+        None stays None. Raises UserError for an unknown name, and for a setting that the part does not have.
+        """
+        if settings is None or callable(settings):
+            return settings
+        values = {NAME: settings} if isinstance(settings, str) else dict(settings)
+        if TARGET in values:
+            return partial(target(values.pop(TARGET), self.key), **_without_hydras(values))
+        name = values.pop(NAME, None)
+        check_choice(f"{self.key}.{NAME}", name, self.parts)
+        part = self.parts[str(name)]
+        check_settings(self.key, str(name), part, values)
+        return partial(part, **values)
+
+    def build(self, settings: str | Mapping[str, Any] | Part | None, *arguments: Any, **more: Any) -> Any:
+        """The part itself, given more arguments; None for None. Raises UserError as factory() does."""
+        factory = self.factory(settings)
+        return None if factory is None else factory(*arguments, **more)
+
+
+def check_settings(key: str, name: str, part: Part, values: Mapping[str, Any]) -> None:
+    """Raises UserError, naming the key and the possible ones, for a value that the part has no argument for."""
+    parameters = signature(part).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    for setting, value in values.items():
+        if setting not in known:
+            raise UserError(
+                f"{key}.{setting}={value} is not possible: {name} has no such setting, it has {', '.join(known)}."
+            )
+
+
+def target(path: object, key: str) -> Part:
+    """The class or function at a dotted path; raises UserError, naming the key, where there is none."""
+    module, _, attribute = str(path).rpartition(".")
+    try:
+        part = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}.{TARGET}={path} can't be imported: {error}") from error
+    if not callable(part):
+        raise UserError(f"{key}.{TARGET}={path} is no class or function.")
+    return part  # type: ignore[no-any-return]
+
+
+def _without_hydras(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in HYDRAS}
+
+
+def refuse_unknown_targets(source: Path, config: Any) -> None:
+    """Raises UserError for a config that names code which no file in conf/ names.
+
+    source: the file that the config comes from, which may be anybody's: nothing is to be called for it.
+    """
+    for path in _targets(config):
+        if path not in _targets_in_conf():
+            raise UserError(f"{source} names {path}, which nothing in conf/ does: don't use that file.")
+
+
+@cache
+def _targets_in_conf() -> frozenset[str]:
+    import yaml
+
+    files = (yaml.safe_load(path.read_text("utf-8")) for path in sorted(CONF.rglob("*.yaml")))
+    return frozenset(path for content in files for path in _targets(content))
+
+
+def _targets(config: Any) -> Iterator[str]:
+    if isinstance(config, Mapping):
+        if TARGET in config:
+            yield str(config[TARGET])
+        config = list(config.values())
+    for value in config if isinstance(config, list | tuple) else ():
+        yield from _targets(value)
