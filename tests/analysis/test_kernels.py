@@ -240,7 +240,7 @@ def test_training_ends_with_the_picture(outputs: Path, tmp_path: Path) -> None:
 
 def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, added = next(outputs.glob("one-*")), []
-    monkeypatch.setattr(kernel_report.wandb_more, "add", lambda *args: added.append(args))
+    monkeypatch.setattr(kernel_report.tracking, "add", lambda *args: added.append(args))
     told = kernels(_settings(f"checkpoint='{directory}/last.ckpt'"))
     assert "One tower, whose halves mean nothing" in told
     written = [Path(line) for line in told.splitlines()[-3:]]

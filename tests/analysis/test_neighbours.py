@@ -134,7 +134,7 @@ def test_the_entry_prints_a_table_and_writes_figures(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added: list[Any] = []
-    monkeypatch.setattr(neighbour_report.wandb_more, "add", lambda *args: added.append(args))
+    monkeypatch.setattr(neighbour_report.tracking, "add", lambda *args: added.append(args))
     told = entry.neighbours(_settings(f"checkpoint='{trained.checkpoint.path}'", "queries=3"))
     lines = [
         line.split(" | ")[0] for line in told.splitlines() if line.startswith("| the") or "| pix" in line

@@ -118,9 +118,9 @@ def test_the_command_writes_it_without_an_account_and_says_how_to_upload(tmp_pat
 
 def test_without_the_library_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)  # as if it were not there
-    monkeypatch.delitem(sys.modules, "alexnet.dashboard")
+    monkeypatch.delitem(sys.modules, "alexnet.report.dashboard")
     with pytest.raises(UserError, match=r"pip install -e '\.\[dashboard\]'"):
-        importlib.import_module("alexnet.dashboard")
+        importlib.import_module("alexnet.report.dashboard")
 
 
 def test_saved_again_both_are_replaced(

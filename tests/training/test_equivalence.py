@@ -180,7 +180,7 @@ def test_the_configs_differ_in_the_correction_alone() -> None:
 def test_the_configs_are_the_correction(rule: str) -> None:
     found = []
     for choices in (PUBLISHED, CORRECTED):
-        cfg = _composed(*choices, f"optim._target_=alexnet.optim.{rule}")
+        cfg = _composed(*choices, f"optim._target_=alexnet.training.optim.{rule}")
         torch.manual_seed(0)
         network = instantiate(cfg.model).double()
         found.append(_trained(network, instantiate(cfg.optim)(network)))

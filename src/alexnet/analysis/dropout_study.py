@@ -18,7 +18,7 @@ from alexnet.files import replacing, write_atomically
 from alexnet.runs import results
 
 Row = dict[str, Any]
-STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 80, 199)  # that are kept of diagnostics.csv
+STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 80, 199)  # that are kept of diagnose.csv
 PEAK = 30  # steps in which the highest loss is looked for
 DEFAULTS = "defaults"
 NOT_SWITCHES = ("data", "trainer", "callbacks", "seed", "name", "output_dir", "cache_dir", "rerun", "logger")
@@ -45,7 +45,7 @@ def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
             steps += [{**_named(result), **row} for row in rows if row["step"] in STEPS]
     if not runs:
         raise UserError(
-            "runs has no directory with result.json and diagnostics.csv: train with callbacks=diagnostics."
+            "runs has no directory with result.json and diagnose.csv: train with callbacks=diagnose."
         )
     return sorted(runs, key=lambda row: (row["crop_size"], row["switched"], row["seed"])), _averaged(steps)
 
