@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from alexnet.runs.results import FORMAT
+
 SCALES: dict[str, dict[str, Any]] = {
     "demo": {"name": "demo", "seeds": 3, "about": "drawn images, 67 px, 2 epochs", "papers": False},
     "paper": {"name": "paper", "seeds": 3, "about": "ILSVRC-2012, 90 epochs", "papers": True},
@@ -62,7 +64,14 @@ def run(
         "train/top1_error": error / 2,
     }
     config = {"seed": seed, "model": {"made_up": 1, **model}, "trainer": {"max_epochs": epochs}}
-    result = {"hash": hashed, "seed": seed, "status": status, "metrics": metrics, "config": config}
+    result = {
+        "format": FORMAT,
+        "hash": hashed,
+        "seed": seed,
+        "status": status,
+        "metrics": metrics,
+        "config": config,
+    }
     result |= {"data": {"name": "made up", "drawn": drawn, "fingerprint": f"of {drawn}"}}
     result |= {"steps": 10 * epochs, "epochs": epochs, "seconds": 1.5}
     (where / "result.json").write_text(json.dumps(result))

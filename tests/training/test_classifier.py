@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import UserError
 from alexnet.models.layers import PublishedDropout
-from alexnet.training.classifier import Classifier, TopError
+from alexnet.training.classifier import Classifier, TopKError
 from alexnet.training.optim import published
 
 OPTIMIZER = partial(published, lr=0.01, momentum=0.9, weight_decay=0.0)
@@ -30,7 +30,7 @@ def batch(classes: int = 10) -> tuple[Tensor, Tensor]:
 def test_errors_are_the_share_of_labels_not_among_the_top(k: int) -> None:
     logits = torch.randn(200, 10, generator=torch.Generator().manual_seed(2))
     labels = torch.arange(200) % 10
-    metric = TopError(10, k)
+    metric = TopKError(10, k)
     for part in range(0, 200, 64):
         metric.update(logits[part : part + 64], labels[part : part + 64])
     missed = [
@@ -41,7 +41,7 @@ def test_errors_are_the_share_of_labels_not_among_the_top(k: int) -> None:
 
 
 def test_top5_of_fewer_classes_is_never_wrong() -> None:
-    metric = TopError(3, 5)
+    metric = TopKError(3, 5)
     metric.update(torch.randn(7, 3), torch.arange(7) % 3)
     assert float(metric.compute()) == pytest.approx(0, abs=1e-4)
 

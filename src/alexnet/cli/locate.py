@@ -61,8 +61,6 @@ def run_of(
     settle(cfg, images)
     start_from = ""
     if cfg.init_from is not None:
-        from alexnet.training import transfer
-
-        start_from = transfer.digest(Path(cfg.init_from).expanduser())
+        start_from = results.contents_digest(Path(cfg.init_from).expanduser())
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return results.Run.of(plain, digest + start_from, name, directory, overrides)

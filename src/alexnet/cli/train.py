@@ -32,7 +32,7 @@ def train(cfg: DictConfig) -> results.Result:
     if result:
         log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
     result = result or start(cfg, run, images, digest)
-    log.info("%s", results.told(result, run.directory, images.note))
+    log.info("%s", results.ending(result, run.directory, images.note))
     return result
 
 
@@ -44,10 +44,8 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     fit.seed(cfg.seed)
     parts = {name: instantiate(cfg[name]) for name in ("model", "optim", "schedule", "augment")}
     log.log(progress.verbose(), "%s", images)
-    if cfg.init_from is not None:
-        fit.take_over(parts["model"], Path(cfg.init_from).expanduser())
     module, data = fit.build(run.config, images, digest, **parts)
-    cfg.trainer.precision = fit.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile)
+    cfg.trainer.precision = run.config["trainer"]["precision"]
     trainer = instantiate(
         cfg.trainer,
         callbacks=[

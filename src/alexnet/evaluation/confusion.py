@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alexnet.evaluation.errors import chunks
 from alexnet.files import replacing, write_atomically
-from alexnet.training.classifier import leading
+from alexnet.models.ranking import top_classes
 
 Counts = NDArray[np.int64]  # (classes, classes): images of the row's class taken for the column's
 
@@ -33,7 +33,7 @@ def confusion(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Counts:
     classes = scores.shape[1]
     counts = np.zeros(classes * classes, dtype=np.int64)
     for part in chunks(*scores.shape):
-        first = leading(torch.from_numpy(np.array(scores[part])), 1)[:, 0].numpy()
+        first = top_classes(torch.from_numpy(np.array(scores[part])), 1)[:, 0].numpy()
         counts += np.bincount(labels[part] * classes + first, minlength=classes * classes)
     return counts.reshape(classes, classes)
 

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from alexnet.evaluation.errors import before, chunks
 from alexnet.files import replacing
-from alexnet.training.classifier import leading
+from alexnet.models.ranking import top_classes
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 COLUMNS = {
@@ -50,7 +50,7 @@ def write(
 def _group(
     scores: NDArray[np.float32], labels: NDArray[np.int64], names: pa.StringArray
 ) -> dict[str, pa.Array]:
-    top = leading(torch.from_numpy(scores)).numpy()
+    top = top_classes(torch.from_numpy(scores)).numpy()
     place = before(scores, labels)
     return {
         "label": labels,

@@ -12,7 +12,7 @@ from alexnet.runs.metrics import (
     AT_LEAST,
     AT_MOST,
     Figure,
-    Measured,
+    FinishedRun,
     Point,
     curve,
     errors_by_image,
@@ -23,7 +23,9 @@ from alexnet.runs.metrics import (
 HEAD = "epoch,minival/top1_error,step,train/loss_step,train/top1_error\n"
 
 
-def run(where: Path, errors: list[float | str], metrics: dict[str, float | None] | None = None) -> Measured:
+def run(
+    where: Path, errors: list[float | str], metrics: dict[str, float | None] | None = None
+) -> FinishedRun:
     """Epochs of ten steps, with rows between their ends as Lightning leaves them."""
     where.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -31,7 +33,7 @@ def run(where: Path, errors: list[float | str], metrics: dict[str, float | None]
         end = 10 * epoch + 9
         rows += [f"{epoch},,{end - 5},2.5,", f"{epoch},50.5,{end},,", f"{epoch},,{end},2.5,{error}"]
     (where / "metrics.csv").write_text(HEAD + "\n".join(rows) + "\n")
-    return Measured(where, {"metrics": metrics or {}, "data": {}})
+    return FinishedRun(where, {"metrics": metrics or {}, "data": {}})
 
 
 def test_final_metric(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_steps_to_an_error(tmp_path: Path, errors: list[float], level: float, ex
 
 
 def test_nothing_was_logged(tmp_path: Path) -> None:
-    bare = Measured(tmp_path, {"metrics": {}})
+    bare = FinishedRun(tmp_path, {"metrics": {}})
     assert figure(bare, "steps_to", level=25) is None
     assert value(bare, "train/top1_error", epoch=1) is None
     assert errors_by_image(bare, "val/top1_error") is None
@@ -88,22 +90,22 @@ def test_errors_by_image_are_those_of_torchmetrics(tmp_path: Path, metric: str, 
         "top5": top5,
     }
     np.savez_compressed(tmp_path / "predictions.npz", **stored)
-    found = errors_by_image(Measured(tmp_path, {}), metric)
+    found = errors_by_image(FinishedRun(tmp_path, {}), metric)
     accuracy = MulticlassAccuracy(classes, top_k=min(k, classes), average="micro")
     assert found is not None
     assert found.wrong.mean() == pytest.approx(1 - float(accuracy(logits, labels)))
     np.testing.assert_array_equal(found.index, np.arange(200))
-    assert errors_by_image(Measured(tmp_path, {}), "train/top1_error") is None
+    assert errors_by_image(FinishedRun(tmp_path, {}), "train/top1_error") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
 def test_damaged_predictions_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "predictions.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
-        errors_by_image(Measured(tmp_path, {}), "val/top1_error")
+        errors_by_image(FinishedRun(tmp_path, {}), "val/top1_error")
 
 
 def test_predictions_without_labels_are_damaged(tmp_path: Path) -> None:
     np.savez(tmp_path / "predictions.npz", index=np.arange(3))
     with pytest.raises(UserError, match="damaged"):
-        errors_by_image(Measured(tmp_path, {}), "val/top1_error")
+        errors_by_image(FinishedRun(tmp_path, {}), "val/top1_error")
