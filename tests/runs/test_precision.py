@@ -39,6 +39,7 @@ def test_the_processor_and_torch_say_the_same() -> None:
     assert precision.device_type("cpu") == "cpu"
 
 
+@pytest.mark.filterwarnings("ignore:.*historical reasons", "ignore:You passed")
 @pytest.mark.parametrize("written", [None, 64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-true"])
 def test_a_precision_is_spelt_as_lightning_will_use_it(written: Any) -> None:
     used = Trainer(accelerator="cpu", precision=written, logger=False, enable_checkpointing=False).precision
@@ -73,8 +74,9 @@ def test_a_hash_is_of_the_precision_that_is_used(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("written", ["auto", "16-mixed", "32"])
 def test_a_run_says_in_what_it_was_computed(
-    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "alexnet")
     monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     settings = (f"trainer.precision={written}", "memory_format=auto", "data.epochs=1")
     result = train(config(tmp_path, *settings))

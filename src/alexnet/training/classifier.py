@@ -77,9 +77,10 @@ class Classifier(lightning.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.save_hyperparameters(config or {})
         for split in SPLITS:
-            setattr(self, f"{split}_metrics", MetricCollection(epoch_metrics(num_classes), prefix=f"{split}/"))
+            collection = MetricCollection(epoch_metrics(num_classes), prefix=f"{split}/")
+            setattr(self, f"{split}_metrics", collection)
         # in checkpoints, so that a run resumed within an epoch goes on counting
-        self._metrics_of("train").persistent(True)
+        self.metrics_of("train").persistent(True)
         self.register_buffer("bad_step", torch.tensor(-1), persistent=False)
 
     def forward(self, images: Tensor) -> Any:
@@ -96,7 +97,7 @@ class Classifier(lightning.LightningModule):
             self.trainer.should_stop = True
 
     def on_train_epoch_start(self) -> None:
-        self._metrics_of("train").reset()  # a checkpoint at the end of an epoch holds that epoch's counts
+        self.metrics_of("train").reset()  # a checkpoint at the end of an epoch holds that epoch's counts
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
@@ -124,7 +125,7 @@ class Classifier(lightning.LightningModule):
     # ---- minival after each epoch, val at the end
 
     def on_validation_epoch_start(self) -> None:
-        self._metrics_of("minival").reset()
+        self.metrics_of("minival").reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._measure("minival", self(batch[0]), batch[1])
@@ -134,12 +135,12 @@ class Classifier(lightning.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.log("lr", optimizer.param_groups[0]["lr"])
-        error = float(self._metrics_of("minival")["top1_error"].compute())
+        error = float(self.metrics_of("minival")["top1_error"].compute())
         if self.schedule and advance(self.schedule, error):
             self.trainer.should_stop = True
 
     def on_test_epoch_start(self) -> None:
-        self._metrics_of("val").reset()
+        self.metrics_of("val").reset()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Gives the leading classes (N, 5), of which the errors are, too: both agree on ties."""
@@ -169,7 +170,8 @@ class Classifier(lightning.LightningModule):
 
     # ---- metrics
 
-    def _metrics_of(self, split: str) -> MetricCollection:
+    def metrics_of(self, split: str) -> MetricCollection:
+        """What is measured of train, minival or val in an epoch."""
         collection = getattr(self, f"{split}_metrics")
         assert isinstance(collection, MetricCollection)
         return collection
@@ -178,14 +180,14 @@ class Classifier(lightning.LightningModule):
         """The loss, in float32 at any precision; counts the batch."""
         logits = logits.float()
         loss = cross_entropy(logits, labels)
-        self._metrics_of(split).update(
+        self.metrics_of(split).update(
             preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels)
         )
         return loss
 
     def _log(self, split: str) -> None:
         """Once an epoch: Lightning's log() in each step would take longer than a small network's step."""
-        for name, value in self._metrics_of(split).compute().items():
+        for name, value in self.metrics_of(split).compute().items():
             self.log(name, value, prog_bar=name == "minival/top1_error")
 
     def _check_finite(self, loss: Tensor) -> None:
