@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from test_measured import run
 
 from alexnet.claims.claim_files import Comparison
 from alexnet.claims.judge import FinishedRun, Judgement, judge
+from made_up import logged_run
 
 HIGHER = Comparison("without", "with", paper=1.4)
 SAME = Comparison("without", "with", kind="same", margin=0.5)
@@ -178,7 +178,10 @@ def test_missing_metrics_are_named() -> None:
 def paced(where: Path, epochs: list[int], level_reached: bool = True) -> dict[int, FinishedRun]:
     """Runs that are down to 25 % at the end of an epoch of ten steps, and were at 80 before."""
     last = 25 if level_reached else 60
-    return {seed: run(where / str(seed), [80] * (number - 1) + [last]) for seed, number in enumerate(epochs)}
+    return {
+        seed: logged_run(where / str(seed), [80] * (number - 1) + [last])
+        for seed, number in enumerate(epochs)
+    }
 
 
 def test_ratio_of_steps(tmp_path: Path) -> None:
@@ -280,7 +283,7 @@ def test_sampling_error_of_a_value_is_the_binomial_one(tmp_path: Path) -> None:
 def test_predictions_are_those_of_the_end(tmp_path: Path) -> None:
     made = predicted(tmp_path, [0.5, 0.6])
     for each in made.values():
-        run(each.directory, [80, 70])
+        logged_run(each.directory, [80, 70])
     early = Comparison("a", kind="value", paper=50.5, metric="minival/top1_error", epoch=1)
     assert judge(early, made, {}).images is None
 

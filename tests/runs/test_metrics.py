@@ -19,32 +19,18 @@ from alexnet.runs.metrics import (
     figure,
     value,
 )
-
-HEAD = "epoch,minival/top1_error,step,train/loss_step,train/top1_error\n"
-
-
-def run(
-    where: Path, errors: list[float | str], metrics: dict[str, float | None] | None = None
-) -> FinishedRun:
-    """Epochs of ten steps, with rows between their ends as Lightning leaves them."""
-    where.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for epoch, error in enumerate(errors):
-        end = 10 * epoch + 9
-        rows += [f"{epoch},,{end - 5},2.5,", f"{epoch},50.5,{end},,", f"{epoch},,{end},2.5,{error}"]
-    (where / "metrics.csv").write_text(HEAD + "\n".join(rows) + "\n")
-    return FinishedRun(where, {"metrics": metrics or {}, "data": {}})
+from made_up import logged_run
 
 
 def test_final_metric(tmp_path: Path) -> None:
-    made = run(tmp_path, [80], {"val/top1_error": 41.5, "val/loss": None})
+    made = logged_run(tmp_path, [80], {"val/top1_error": 41.5, "val/loss": None})
     assert value(made, "val/top1_error") == 41.5
     assert value(made, "val/loss") is None
     assert value(made, "val/top1_error_10_crops") is None
 
 
 def test_metric_at_the_end_of_an_epoch(tmp_path: Path) -> None:
-    made = run(tmp_path, [80, 70, 61.5], {"train/top1_error": 1.0})
+    made = logged_run(tmp_path, [80, 70, 61.5], {"train/top1_error": 1.0})
     assert [value(made, "train/top1_error", epoch=epoch) for epoch in (1, 2, 3, 4)] == [80, 70, 61.5, None]
     assert value(made, "minival/top1_error", epoch=2) == 50.5
     assert curve(made, "train/top1_error")[1] == Point(2, 20, 70.0)
@@ -62,11 +48,11 @@ def test_metric_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     ],
 )
 def test_steps_to_an_error(tmp_path: Path, errors: list[float], level: float, expected: Figure) -> None:
-    found = figure(run(tmp_path, errors), "steps_to", level=level)
+    found = figure(logged_run(tmp_path, errors), "steps_to", level=level)
     assert found is not None
     assert found.value == pytest.approx(expected.value)
     assert found.bound == expected.bound
-    reached = value(run(tmp_path, errors), "steps_to", level=level)
+    reached = value(logged_run(tmp_path, errors), "steps_to", level=level)
     assert reached == (None if expected.bound == AT_LEAST else found.value)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alexnet.claims import plan
 from alexnet.errors import UserError
 from alexnet.runs import results
 from alexnet.runs.results import FORMAT, Run, run_hash
@@ -106,6 +107,17 @@ def test_a_result_of_another_version_is_refused(tmp_path: Path, number: Any, ver
     for read in (Run(CONFIG, "0", tmp_path).finished, lambda: results.read(tmp_path)):
         with pytest.raises(UserError, match=message):
             read()
+
+
+def test_a_sweep_says_so_of_such_a_result_and_goes_on(tmp_path: Path) -> None:
+    old = Run.of(CONFIG | {"output_dir": str(tmp_path)}, "d", "net", None, [])
+    old.write({"status": "completed", "hash": old.hash})
+    new = Run.of(CONFIG | {"output_dir": str(tmp_path), "seed": 1}, "d", "net", None, [])
+    jobs = [plan.Job([], "row", seed, run) for seed, run in enumerate((old, new))]
+    assert [job.state for job in jobs] == [plan.IMPOSSIBLE, plan.NEW]
+    assert plan.to_train(jobs) == jobs[1:]
+    assert plan.text(jobs, None).count("was written by an earlier version of this project") == 1
+    assert plan.Job([], "row", 0, old, again=True).state == plan.NEW
 
 
 def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
