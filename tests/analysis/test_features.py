@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from alexnet.analysis import features
 from alexnet.analysis.neighbours import UNTRAINED, hidden_space, pixel_space
 from alexnet.errors import UserError
-from alexnet.evaluation import trained as restore
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.predictor import Predictor
+from alexnet.evaluation.trained import Trained as Network
 from alexnet.models.alexnet import torchvision_alexnet
 from trained import Trained
 
@@ -17,7 +17,7 @@ from trained import Trained
 @pytest.mark.parametrize("split", ["val", "minival", "train"])
 def test_features_are_what_the_last_layer_is_given(fresh: Trained, split: str) -> None:
     found = hidden_space(fresh.forward, fresh.data, fresh.checkpoint).rows(split)
-    before = nn.Sequential(*list(restore.network(fresh.checkpoint).children())[:-1]).eval()
+    before = nn.Sequential(*list(Network(fresh.checkpoint).network.children())[:-1]).eval()
     with torch.no_grad():
         expected = before(fresh.crops(split).float() - fresh.checkpoint.mean).numpy()
     assert isinstance(found, np.memmap)
@@ -40,7 +40,7 @@ def test_torchvisions_features_are_those_before_its_last_layer(fresh: Trained) -
     torch.manual_seed(0)
     network = torchvision_alexnet(num_classes=10).eval()
     mean = torch.full((3, 67, 67), 120.0)
-    forward = Forward(network, mean, "32-true", "contiguous", "cpu")
+    forward = Predictor(network, mean, "32-true", "contiguous", "cpu")
     crops = torch.randint(0, 256, (3, 3, 67, 67), dtype=torch.uint8)
     with torch.no_grad():
         whole = network.avgpool(network.features(crops - mean)).flatten(1)
@@ -71,17 +71,16 @@ def test_the_split_is_kept_and_read_again(fresh: Trained, monkeypatch: pytest.Mo
 
 
 def test_units_that_are_not_finite_are_refused_and_not_kept(fresh: Trained) -> None:
-    network = restore.network(fresh.checkpoint)
+    diverged = Network(fresh.checkpoint, "cpu")
     with torch.no_grad():
-        network.fc7.weight.fill_(torch.nan)
-    forward = restore.forward(fresh.checkpoint, "cpu", network)
+        diverged.network.fc7.weight.fill_(torch.nan)
     with pytest.raises(UserError, match="NaN or infinite"):
-        features.hidden(forward, fresh.data, "val", fresh.checkpoint.kept("x.npy"))
+        features.hidden(diverged.predictor, fresh.data, "val", fresh.checkpoint.kept("x.npy"))
     assert not list(fresh.checkpoint.path.parent.rglob("*.npy*"))
 
 
 def test_the_untrained_network_is_another_one(fresh: Trained) -> None:
-    control = restore.forward(fresh.checkpoint, "cpu", restore.untrained(fresh.checkpoint))
+    control = Network(fresh.checkpoint, "cpu").untrained
     spaces = [
         hidden_space(fresh.forward, fresh.data, fresh.checkpoint),
         hidden_space(control, fresh.data, fresh.checkpoint, UNTRAINED),

@@ -13,16 +13,15 @@ from tqdm import tqdm
 
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
-from alexnet.evaluation import arrays
-from alexnet.evaluation.arrays import Rows
-from alexnet.evaluation.crops import views
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.crops import crop_places
+from alexnet.evaluation.predictor import Predictor
+from alexnet.evaluation.scores import Rows, read_rows, write_rows
 from alexnet.models.init import weighted
 
 SIDE = 32  # pixels of what images are brought to before their pixels are compared
 
 
-def hidden(forward: Forward, data: ImageData, split: str, path: Path, bar: str = "fc7") -> Rows:
+def hidden(forward: Predictor, data: ImageData, split: str, path: Path, bar: str = "fc7") -> Rows:
     """(N, D) float32 for data.members(split): what the last layer is given for the central crop; out of path
     if it is there.
 
@@ -48,11 +47,11 @@ def pixels(data: ImageData, split: str, path: Path) -> Rows:
 
 def central(images: Tensor, size: int) -> Tensor:
     """(N, 3, S, S) -> (N, 3, size, size), as a run crops val."""
-    top, left, _ = views(1, images.shape[-1] - size)[0]
+    top, left, _ = crop_places(1, images.shape[-1] - size)[0]
     return images[:, :, top : top + size, left : left + size].contiguous()
 
 
-def _input_of(layer: nn.Module, forward: Forward, crops: Tensor) -> Tensor:
+def _input_of(layer: nn.Module, forward: Predictor, crops: Tensor) -> Tensor:
     """(N, D) float32: what the layer is given."""
     seen: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -84,11 +83,10 @@ def _kept(
     pinned: bool = False,
 ) -> Rows:
     count = len(data.members(split))
-    if path.exists():
-        found = arrays.read(path)
-        assert len(found) == count
+    found = read_rows(path, count)
+    if found is not None:
         return found
-    return arrays.write(path, _computed(data, split, compute, bar, pinned), count)
+    return write_rows(path, _computed(data, split, compute, bar, pinned), count)
 
 
 @torch.inference_mode()

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from alexnet.analysis import features
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
-from alexnet.evaluation.arrays import Rows
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.predictor import Predictor
+from alexnet.evaluation.scores import Rows
 from alexnet.files import replacing
 from alexnet.runs.checkpoint import Checkpoint
 from alexnet.statistics import CONFIDENCE, Interval
@@ -43,7 +43,7 @@ class Precision(NamedTuple):
     interval: Interval | None
 
 
-def hidden_space(forward: Forward, data: ImageData, checkpoint: Checkpoint, name: str = TRAINED) -> Space:
+def hidden_space(forward: Predictor, data: ImageData, checkpoint: Checkpoint, name: str = TRAINED) -> Space:
     """The last hidden layer's units, kept beside the checkpoint; name: another one for another network."""
     return Space(
         name,
@@ -128,11 +128,11 @@ def chance(data: ImageData, split: str = "val") -> list[Precision]:
 
 
 def wrong_neighbours(
-    forward: Forward,
+    forward: Predictor,
     data: ImageData,
     checkpoint: Checkpoint,
     split: str = "val",
-    untrained: Forward | None = None,
+    untrained: Predictor | None = None,
 ) -> dict[str, Same]:
     """(N,) under "pixels" and "fc7", for data.members(split): whether the nearest is of another class.
 
@@ -146,7 +146,7 @@ def wrong_neighbours(
 
 
 def neighbour_errors(
-    forward: Forward, data: ImageData, checkpoint: Checkpoint, split: str = "val"
+    forward: Predictor, data: ImageData, checkpoint: Checkpoint, split: str = "val"
 ) -> dict[str, float]:
     """SPLIT/neighbour_error_pixels and SPLIT/neighbour_error_fc7: percent of wrong_neighbours()."""
     wrong = wrong_neighbours(forward, data, checkpoint, split)

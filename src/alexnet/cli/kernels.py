@@ -44,10 +44,7 @@ def _checkpoints(cfg: DictConfig) -> "list[Checkpoint]":
 
     if cfg.runs is None and not isinstance(cfg.checkpoint, str | None):
         raise UserError(f"checkpoint={cfg.checkpoint} is more than one network: {GIVE}")
-    paths, unfinished = selection.chosen(cfg.checkpoint, cfg.runs)
-    if unfinished:
-        print("left out, as not finished or without last.ckpt:", *unfinished)
-    return selection.loaded(paths, "checkpoint" if cfg.runs is None else "runs")
+    return selection.select(cfg.checkpoint, cfg.runs)
 
 
 def main(cfg: DictConfig) -> None:

@@ -44,9 +44,11 @@ def neighbours(cfg: DictConfig) -> str:
 
 def _found(cfg: DictConfig, trained: "Checkpoint") -> "Found":
     from alexnet.analysis import neighbour_figure, neighbour_report
-    from alexnet.evaluation import trained as restore
+    from alexnet.evaluation.trained import Trained
 
-    data = restore.images(trained, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+    data = Trained(
+        trained, cfg.accelerator, root=cfg.data.root, pack=cfg.data.pack, cache_dir=cfg.cache_dir
+    ).images
     asked = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(asked, dict)
     queries = neighbour_figure.chosen(data, cfg.split, asked["queries"], cfg.seed)
@@ -56,12 +58,13 @@ def _found(cfg: DictConfig, trained: "Checkpoint") -> "Found":
 def _spaces(cfg: DictConfig, trained: "Checkpoint", data: "ImageData") -> "list[Space]":
     """The last hidden layer, and its two controls."""
     from alexnet.analysis.neighbours import UNTRAINED, hidden_space, pixel_space
-    from alexnet.evaluation import trained as restore
+    from alexnet.evaluation.trained import Trained
 
-    forward = restore.forward(trained, cfg.accelerator)
-    start = restore.untrained(trained, trained.config["seed"])
-    control = restore.forward(trained, cfg.accelerator, start)
-    hidden = (hidden_space(forward, data, trained), hidden_space(control, data, trained, UNTRAINED))
+    network = Trained(trained, cfg.accelerator)
+    hidden = (
+        hidden_space(network.predictor, data, trained),
+        hidden_space(network.untrained, data, trained, UNTRAINED),
+    )
     return [*hidden, pixel_space(data, trained)]
 
 
