@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -46,3 +47,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
+    """Writes a figure of matplotlib's, or an image of Pillow's, as a PNG."""
+    with replacing(path) as temporary:
+        if hasattr(figure, "savefig"):
+            figure.savefig(temporary, format="png", dpi=dpi)
+        else:
+            figure.save(temporary, format="PNG")

@@ -119,17 +119,18 @@ def _confusion(variant: str, found: "Evaluation") -> Look:
 
 def kernels(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """The kernels of all seeds by tower, their colours, and whether towers differ in them."""
-    from alexnet.analysis import kernel_figures, kernel_report
-    from alexnet.analysis.kernels import difference, table, verdict
+    from alexnet.analysis import kernels as analysis
     from alexnet.runs import checkpoint
 
-    weights, towers = kernel_report.gathered([checkpoint.load(path) for path in nets.values()])
+    weights, towers = analysis.kernels_by_seed([checkpoint.load(path) for path in nets.values()])
     pictures = [folder / f"{variant}-{name}.png" for name in ("kernels", "colours")]
-    kernel_figures.figure_of_runs(weights, towers, pictures[0])
-    kernel_figures.figure_of_colours(weights, towers, pictures[1])
-    told = verdict([difference(each, seed) for seed, each in weights.items()], towers)
+    analysis.figure_of_runs(weights, towers, pictures[0])
+    analysis.figure_of_colours(weights, towers, pictures[1])
+    told = analysis.verdict([analysis.difference(each, seed) for seed, each in weights.items()], towers)
     columns = ("seed", "tower", "kernels", "mean colour", "median", "share of coloured kernels")
-    rows: list[list[Any]] = [[str(row["seed"]), *list(row.values())[1:]] for row in table(weights, towers)]
+    rows: list[list[Any]] = [
+        [str(row["seed"]), *list(row.values())[1:]] for row in analysis.table(weights, towers)
+    ]
     return [
         Look(f"{variant}: kernels of conv1", KERNELS, pictures[0].name),
         Look(f"{variant}: colour of the kernels", f"{told} {COLOURS}", pictures[1].name, columns, rows),
