@@ -3,10 +3,15 @@
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # slow to import
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 
 @contextmanager
@@ -29,6 +34,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def save_figure(figure: "Figure | Image", path: Path, **settings: Any) -> None:
+    """Writes a figure of Matplotlib or a picture of Pillow in the format that path ends with (.png, .svg).
+
+    settings: of savefig or save. A letter that the font lacks is drawn as a box, without a warning.
+    """
+    with warnings.catch_warnings(), replacing(path) as temporary:
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        save = getattr(figure, "savefig", None) or figure.save  # type: ignore[union-attr]
+        save(temporary, format=path.suffix.removeprefix("."), **settings)
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Gives a temporary neighbour of path to fill; it becomes path only if all went well.
@@ -47,12 +63,3 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
-    """Writes a figure of matplotlib's, or an image of Pillow's, as a PNG."""
-    with replacing(path) as temporary:
-        if hasattr(figure, "savefig"):
-            figure.savefig(temporary, format="png", dpi=dpi)
-        else:
-            figure.save(temporary, format="PNG")
