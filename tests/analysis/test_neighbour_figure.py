@@ -78,9 +78,3 @@ def test_the_figure_shows_queries_and_what_is_nearest(
 
 def _central(trained: Trained, split: str, place: int) -> Any:
     return trained.crops(split)[place].permute(1, 2, 0).numpy()
-
-
-def test_titles_are_short() -> None:
-    assert neighbours.short("tench (n01440764)") == "tench"
-    assert neighbours.short("tench, Tinca tinca") == "tench"
-    assert neighbours.short("a very long name of a class") == "a very long name…"

@@ -262,7 +262,7 @@ def figure_of_colours(weights_by_seed: Mapping[int, Tensor], towers: int, path: 
     axes.set_ylabel("chroma's share of a kernel's energy")
     axes.set_xticks(range(len(scores)), [f"seed {seed}" for seed in weights_by_seed])
     drawing.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    save_figure(drawing, path)
+    save_figure(drawing, path, dpi=110)
 
 
 def picture(weights: Tensor, columns: int = COLUMNS, side: int = SIDE) -> Image.Image:
@@ -300,7 +300,7 @@ def write(checkpoint: Checkpoint) -> list[Path]:
     figure(kernels, towers, paths[0])
     figure_of_colours(weights, towers, paths[1])
     rows = table(weights, towers)
-    tables.write_csv(rows, paths[2])
+    tables.write_csv(rows, paths[2], digits=4)
     metrics = {"kernels/colour_gap": colour_gap(kernels)}
     pictures = {"kernels/conv1": paths[0], "kernels/colours": paths[1]}
     wandb_table = tracking.Table(list(rows[0]), [list(row.values()) for row in rows])
@@ -313,7 +313,7 @@ def write_runs(weights_by_seed: Mapping[int, Tensor], towers: int, folder: Path)
     paths = [folder / name for name in ("kernels.png", "colours.png", "kernels.csv")]
     figure_of_runs(weights_by_seed, towers, paths[0])
     figure_of_colours(weights_by_seed, towers, paths[1])
-    tables.write_csv(table(weights_by_seed, towers), paths[2])
+    tables.write_csv(table(weights_by_seed, towers), paths[2], digits=4)
     return paths
 
 

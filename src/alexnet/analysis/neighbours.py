@@ -89,8 +89,8 @@ def spaces(
 ) -> dict[str, Callable[[str], Rows]]:
     """What images are compared by: (N, D) for a split's name, kept beside the checkpoint.
 
-    By the name of the network's last hidden layer, "fc7" in AlexNet, the same with "_untrained" if the network
-    before training is given, and "pixels".
+    By the name of the network's last hidden layer, "fc7" in AlexNet; the same with "_untrained" behind it, if
+    the network before training is given; and "pixels".
     """
     name, _ = features.feature_layer(forward.network)
     forwards = {name: forward} | ({f"{name}{UNTRAINED}": untrained} if untrained else {})
@@ -218,7 +218,9 @@ def _place(data: ImageData, split: str, name: str) -> int:
     part = data.images.splits[part_of(split)]
     files = [part.files[index] for index in data.members(split)]
     root, path = part.root.absolute(), Path(name).expanduser()
-    below = [full.relative_to(root) for full in (path.absolute(), path.resolve()) if full.is_relative_to(root)]
+    below = [
+        full.relative_to(root) for full in (path.absolute(), path.resolve()) if full.is_relative_to(root)
+    ]
     for file in (name, *(relative.as_posix() for relative in below)):
         if file in files:
             return files.index(file)
@@ -228,16 +230,19 @@ def _place(data: ImageData, split: str, name: str) -> int:
 
 
 def draw(found: Neighbours, by: str, queries: Places, path: Path) -> None:
-    """A row per query: it, and the training images nearest to it in a space, marked by whether they are of its
-    class. queries: (n,) places in data.members(split). Writes a PNG."""
+    """A row per query: it, and its nearest training images in a space, marked if they are of its class.
+
+    queries: (n,) places in data.members(split). Writes a PNG.
+    """
     data, nearest = found.data, found.nearest[by]
     members = {split: data.members(split) for split in (found.split, "train")}
     labels = {split: data.labels(split) for split in members}
+    titles = tables.short_titles(data.images.titles, LONGEST)
 
     def show(axes: Axes, split: str, place: int, colour: str = "black", mark: str = "") -> None:
         image = np.array(data.reads[part_of(split)](int(members[split][place])))
         crop = central(torch.from_numpy(image)[None])[0].permute(1, 2, 0).numpy()  # what was compared
-        _show(axes, crop, mark + short(data.images.titles[labels[split][place]]), colour)
+        _show(axes, crop, mark + titles[labels[split][place]], colour)
 
     central = partial(features.central, size=data.sizes[1])
     columns = min(SHOWN, nearest.shape[1])
@@ -253,7 +258,7 @@ def draw(found: Neighbours, by: str, queries: Places, path: Path) -> None:
             show(axes, "train", place, colour, f"{mark} ")
     heading = f"{found.split} images, and the training images nearest to them by {title(by)}"
     drawing.suptitle(heading, fontsize=10)
-    save_figure(drawing, path)
+    save_figure(drawing, path, dpi=110)
 
 
 def _show(axes: Axes, image: NDArray[np.uint8], heading: str, colour: str) -> None:
@@ -262,12 +267,6 @@ def _show(axes: Axes, image: NDArray[np.uint8], heading: str, colour: str) -> No
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set(color=colour, linewidth=2.5)
-
-
-def short(class_title: str) -> str:
-    """A class's first name, without its folder's, cut where it is long."""
-    name = class_title.split(" (")[0].split(",")[0]
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 # written out
@@ -309,7 +308,7 @@ def text(found: Neighbours) -> str:
 def write(found: Neighbours, queries: Places, stem: Path) -> dict[str, Path]:
     """Writes the table as CSV, and a figure for each of the two spaces that P compares."""
     files = {"table": stem.with_name(f"{stem.name}.csv")}
-    tables.write_csv(table(found), files["table"])
+    tables.write_csv(table(found), files["table"], digits=4)
     for space in found.drawn:
         files[space] = stem.with_name(f"{stem.name}-{space}.png")
         draw(found, space, queries, files[space])

@@ -154,7 +154,7 @@ def neighbours(folder: Path, variant: str, nets: Nets) -> list[Look]:
     return made
 
 
-def _precision(variant: str, found: "Sequence[Found]") -> Look:
+def _precision(variant: str, found: "Sequence[Neighbours]") -> Look:
     """Mean and standard deviation over seeds."""
     from alexnet.analysis.neighbours import title
 
