@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
+from alexnet import tables
 from alexnet.analysis import dropout_study
 from alexnet.benchmark import report
 from alexnet.claims import claim_files
@@ -86,7 +87,7 @@ def test_there_are_figures_to_check() -> None:
 
 @pytest.mark.parametrize("line", FINDINGS)
 def test_each_row_of_the_finding_is_that_of_its_runs(line: str) -> None:
-    assert line in dropout_study.table(dropout_study.load(ROOT / "results/dropout/runs.csv")).splitlines()
+    assert line in dropout_study.table(tables.read_csv(ROOT / "results/dropout/runs.csv")).splitlines()
 
 
 def test_the_claims_are_those_of_their_files() -> None:
