@@ -22,11 +22,6 @@ PEAK = 30  # steps among which the highest loss is sought
 DEFAULTS = "defaults"
 NOT_SWITCHES = ("data", "trainer", "callbacks", "seed", "name", "output_dir", "cache_dir", "rerun", "logger")
 HIDDEN = "fc7"  # of the study's networks: the last hidden layer, whose units die
-RUN_COLUMNS = ("crop_size", "switched", "seed", "status", "top1_error") + (
-    "rate_x_curvature",
-    "peak_loss",
-    "dead",
-)
 
 
 def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
@@ -41,15 +36,17 @@ def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
         switches = [item for item in switches if item.split("=")[0].split(".")[0] not in NOT_SWITCHES]
         size, switched = result["config"]["data"]["crop_size"], " ".join(sorted(switches)) or DEFAULTS
         *_, hidden, _ = dict.fromkeys(row["layer"] for row in rows)  # the one before the logits
-        end = (rows[-1]["step"], hidden)
-        values = (
-            *(size, switched, result["seed"], result["status"]),
-            result["metrics"].get("val/top1_error"),
-            result["metrics"].get(diagnostics.STEEPNESS),
-            max(row["loss"] for row in rows if row["step"] < PEAK),
-            next(row["dead"] for row in rows if (row["step"], row["layer"]) == end),
-        )
-        runs.append(dict(zip(RUN_COLUMNS, values, strict=True)))
+        run = {
+            "crop_size": size,
+            "switched": switched,
+            "seed": result["seed"],
+            "status": result["status"],
+            "top1_error": result["metrics"].get("val/top1_error"),
+            "rate_x_curvature": result["metrics"].get(diagnostics.STEEPNESS),
+            "peak_loss": max(row["loss"] for row in rows if row["step"] < PEAK),
+            "dead": [row["dead"] for row in rows if row["layer"] == hidden][-1],  # behind the last step
+        }
+        runs.append(run)
         for row in rows:
             if row["step"] in STEPS:
                 steps[size, switched, row["step"], row["layer"]].append(row)

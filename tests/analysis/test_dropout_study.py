@@ -20,6 +20,10 @@ from tiny import ROOT
 LAYERS, LAST = ("conv1", "fc7", "fc8"), 45
 SHOWN = (dropout_study.DEFAULTS, "model/dropout=inverted", "model/dropout=none")
 SEEDS = (0, 1, 2)
+RUN_COLUMNS = (
+    *("crop_size", "switched", "seed", "status"),
+    *("top1_error", "rate_x_curvature", "peak_loss", "dead"),
+)
 TOLD = ["data=imagenette", "trainer.max_epochs=4", "callbacks=diagnose", "rerun=true"]
 
 
@@ -63,7 +67,7 @@ def test_each_run_has_its_row(runs: Any, collected: Any) -> None:
     assert [row["seed"] for row in collected[0]] == list(SEEDS) * len(SHOWN)
     for key, row in found.items():
         _, result, rows = runs[key]
-        assert tuple(row) == dropout_study.RUN_COLUMNS
+        assert tuple(row) == RUN_COLUMNS
         assert (row["top1_error"], row["rate_x_curvature"]) == tuple(result["metrics"].values())
         assert row["peak_loss"] == np.max(
             [each["loss"] for each in rows if each["step"] < dropout_study.PEAK]
