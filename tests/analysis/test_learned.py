@@ -1,4 +1,4 @@
-"""results/learned: verdicts and averages follow from the runs (what its README says: test_results_readme.py)."""
+"""results/learned: verdicts and averages follow from runs (what its README says: test_results_readme.py)."""
 
 import csv
 from typing import Any
