@@ -46,7 +46,7 @@ def test_there_are_no_more_neighbours_than_images() -> None:
 
 def _expected_errors(trained: Trained, split: str = "val") -> dict[str, Any]:
     wrong = {}
-    for name, rows in spaces(*trained).items():
+    for name, rows in spaces(trained.network).items():
         far = cdist(rows(split).astype(np.float64), rows("train").astype(np.float64))
         metric = f"{split}/neighbour_error_{name}"
         wrong[metric] = trained.labels("train")[far.argmin(1)] != trained.labels(split)
@@ -54,22 +54,22 @@ def _expected_errors(trained: Trained, split: str = "val") -> dict[str, Any]:
 
 
 def test_errors_are_neighbours_of_another_class(fresh: Trained) -> None:
-    errors, expected = neighbours(*fresh).errors(), _expected_errors(fresh)
-    assert list(errors) == ["val/neighbour_error_fc7", "val/neighbour_error_pixels"]
+    errors, expected = neighbours(fresh.network).errors(), _expected_errors(fresh)
+    assert list(errors) == [f"val/neighbour_error_{by}" for by in ("fc7", "fc7_untrained", "pixels")]
     for name, wrong in errors.items():
         assert np.array_equal(wrong, expected[name])
         assert 0 < wrong.mean() < 1
 
 
 def test_neighbours_are_kept(fresh: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = neighbours(*fresh).errors()
+    first = neighbours(fresh.network).errors()
     monkeypatch.setattr("alexnet.analysis.neighbours.search", None)
-    again = neighbours(*fresh).errors()
+    again = neighbours(fresh.network).errors()
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
 def test_minival_has_neighbours_in_the_rest_of_train(fresh: Trained) -> None:
-    found = neighbours(*fresh, "minival")
+    found = neighbours(fresh.network, "minival")
     assert found.nearest["pixels"].shape == (len(fresh.data.members("minival")), 10)
     metric = "minival/neighbour_error_pixels"
     assert np.array_equal(found.errors()[metric], _expected_errors(fresh, "minival")[metric])
@@ -77,7 +77,7 @@ def test_minival_has_neighbours_in_the_rest_of_train(fresh: Trained) -> None:
 
 def test_training_images_are_no_queries(fresh: Trained) -> None:
     with pytest.raises(UserError, match="split=train is not possible: a training image is nearest to itself"):
-        neighbours(*fresh, "train")
+        neighbours(fresh.network, "train")
 
 
 def test_precision_is_the_share_of_the_nearest_that_are_right() -> None:
@@ -126,7 +126,7 @@ def test_the_entry_prints_a_table_and_writes_figures(
     assert all(path.is_file() for path in files)
     ((where, metrics, pictures, tables),) = added
     assert where == trained.checkpoint.path.parent
-    wrong = neighbours(*trained).errors()["val/neighbour_error_fc7"]
+    wrong = neighbours(trained.network).errors()["val/neighbour_error_fc7"]
     assert metrics["val/neighbours_fc7_at_1"] == pytest.approx(1 - wrong.mean())
     assert len(metrics) == len(tables["neighbours/val"].rows) == 12
     assert list(pictures.values()) == files[1:]
@@ -142,7 +142,7 @@ def test_json_is_all_on_standard_output(
     assert (told["split"], told["images"]) == ("val", 20)
     assert [row["query"] for row in told["queries"]["fc7"]] == [name]
     near = told["queries"]["pixels"][0]["nearest"]
-    found = neighbours(*trained)
+    found = neighbours(trained.network)
     places = trained.data.members("train")[found.nearest["pixels"][5]]
     assert near == [trained.data.images.train.files[at] for at in places]
     share = found.same_class("pixels").mean()

@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
-from alexnet.evaluation import arrays
-from alexnet.evaluation.arrays import Rows
-from alexnet.evaluation.crops import views
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.crops import crop_places
+from alexnet.evaluation.predictor import Predictor
+from alexnet.evaluation.scores import Rows, read_rows, write_rows
 from alexnet.models.init import weighted
 
 SIDE = 32  # pixels of what images are brought to before their pixels are compared
@@ -28,24 +27,24 @@ def feature_layer(network: nn.Module) -> tuple[str, nn.Module]:
     return name, head
 
 
-def hidden(forward: Forward, data: ImageData, split: str, path: Path, bar: str = "features") -> Rows:
+def hidden(predictor: Predictor, data: ImageData, split: str, path: Path, bar: str = "features") -> Rows:
     """(N, D) float32 for data.members(split): what the last layer is given for the central crop; out of path
     if it is there.
 
     In AlexNet that is fc7, 4096 units (P 6.1), halved by the published dropout at test, which changes no
     order of distances. Raises UserError where they are not finite.
     """
-    _, head = feature_layer(forward.network)
+    _, head = feature_layer(predictor.network)
 
     def units(crops: Tensor) -> NDArray[Any]:
-        rows = inputs_of(head, forward, crops).cpu().numpy()
+        rows = inputs_of(head, predictor, crops).cpu().numpy()
         if not np.isfinite(rows).all():
             raise UserError(
                 "the network's units are NaN or infinite: its training diverged; take another run."
             )
         return rows
 
-    return _kept(path, data, split, units, f"{bar}, {split}", pinned=forward.device.type == "cuda")
+    return _kept(path, data, split, units, f"{bar}, {split}", pinned=predictor.device.type == "cuda")
 
 
 def pixels(data: ImageData, split: str, path: Path) -> Rows:
@@ -58,16 +57,16 @@ def pixels(data: ImageData, split: str, path: Path) -> Rows:
 
 def central(images: Tensor, size: int) -> Tensor:
     """(N, 3, S, S) -> (N, 3, size, size), as a run crops val."""
-    top, left, _ = views(1, images.shape[-1] - size)[0]
+    top, left, _ = crop_places(1, images.shape[-1] - size)[0]
     return images[:, :, top : top + size, left : left + size].contiguous()
 
 
-def inputs_of(layer: nn.Module, forward: Forward, crops: Tensor) -> Tensor:
+def inputs_of(layer: nn.Module, predictor: Predictor, crops: Tensor) -> Tensor:
     """(N, D) float32: what a layer of the network is given for crops (N, 3, C, C)."""
     inputs_seen: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
     try:
-        forward(crops)
+        predictor(crops)
     finally:
         handle.remove()
     return inputs_seen[0].flatten(1).float()
@@ -97,8 +96,5 @@ def _kept(
                 progress.update(len(batch.labels))
 
     count = len(data.members(split))
-    if not path.exists():
-        arrays.write(path, parts(), count)
-    rows = arrays.read(path)
-    assert len(rows) == count
-    return rows
+    rows = read_rows(path, count)
+    return write_rows(path, parts(), count) if rows is None else rows

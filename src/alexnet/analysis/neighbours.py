@@ -16,7 +16,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
@@ -24,19 +23,17 @@ from alexnet import tables
 from alexnet.analysis import features
 from alexnet.data.datamodule import ImageData, part_of
 from alexnet.errors import UserError, check_range, check_whole
-from alexnet.evaluation.arrays import Rows
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.scores import Rows
+from alexnet.evaluation.trained import Trained
 from alexnet.files import replacing, save_figure
 from alexnet.runs import tracking
-from alexnet.runs.checkpoint import Checkpoint
-from alexnet.statistics import CONFIDENCE, Interval
+from alexnet.statistics import Interval, bootstrap_interval, share_interval
 
 Places = NDArray[np.int64]
 Same = NDArray[np.bool_]
 PIXELS, UNTRAINED, CHANCE = "pixels", "_untrained", "chance"
 AT = (1, 5, 10)  # neighbours among which precision is measured
 CHUNK = 2**27  # bytes of features, as float32, that are searched at once
-RESAMPLES, BATCH = 2000, 50
 
 SHOWN = 6  # nearest images in a row, as in P
 LONGEST = 17  # letters of a title
@@ -84,46 +81,39 @@ class Neighbours:
         return [space for space in self.nearest if not space.endswith(UNTRAINED)]
 
 
-def spaces(
-    forward: Forward, data: ImageData, checkpoint: Checkpoint, untrained: Forward | None = None
-) -> dict[str, Callable[[str], Rows]]:
+def spaces(trained: Trained) -> dict[str, Callable[[str], Rows]]:
     """What images are compared by: (N, D) for a split's name, kept beside the checkpoint.
 
-    By the name of the network's last hidden layer, "fc7" in AlexNet; the same with "_untrained" behind it, if
-    the network before training is given; and "pixels".
+    By the name of the network's last hidden layer, "fc7" in AlexNet; the same with "_untrained" behind it, as
+    the run started; and "pixels".
     """
-    name, _ = features.feature_layer(forward.network)
-    forwards = {name: forward} | ({f"{name}{UNTRAINED}": untrained} if untrained else {})
+    layer, _ = features.feature_layer(trained.network)
 
-    def hidden(space: str, split: str) -> Rows:
-        return features.hidden(forwards[space], data, split, checkpoint.kept(f"{space}-{split}.npy"), space)
+    def units(split: str, of: str = "") -> Rows:
+        predictor = trained.untrained if of else trained.predictor
+        path = trained.checkpoint.kept(f"{layer}{of}-{split}.npy")
+        return features.hidden(predictor, trained.images, split, path, f"{layer}{of}")
 
     def pixels(split: str) -> Rows:
-        return features.pixels(data, split, checkpoint.kept(f"{PIXELS}-{split}.npy"))
+        return features.pixels(trained.images, split, trained.checkpoint.kept(f"{PIXELS}-{split}.npy"))
 
-    return {space: partial(hidden, space) for space in forwards} | {PIXELS: pixels}
+    return {layer: units, f"{layer}{UNTRAINED}": partial(units, of=UNTRAINED), PIXELS: pixels}
 
 
-def neighbours(
-    forward: Forward,
-    data: ImageData,
-    checkpoint: Checkpoint,
-    split: str = "val",
-    untrained: Forward | None = None,
-) -> Neighbours:
+def neighbours(trained: Trained, split: str = "val") -> Neighbours:
     """Searches what is not kept yet, in all spaces(); raises UserError for split="train"."""
     if split == "train":
         raise UserError("split=train is not possible: a training image is nearest to itself; choose val.")
     nearest: dict[str, Places] = {}
-    for space, rows in spaces(forward, data, checkpoint, untrained).items():
-        path = checkpoint.kept(f"nearest-{space}-{split}.npy")
+    for space, rows in spaces(trained).items():
+        path = trained.checkpoint.kept(f"nearest-{space}-{split}.npy")
         if not path.exists():
             places = search(rows(split), rows("train"), AT[-1], f"nearest by {space}")
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, places)
         nearest[space] = np.load(path)
-        assert len(nearest[space]) == len(data.members(split))
-    return Neighbours(data, split, nearest)
+        assert len(nearest[space]) == len(trained.images.members(split))
+    return Neighbours(trained.images, split, nearest)
 
 
 def search(queries: Rows, among: Rows, count: int, bar: str = "search", chunk: int = CHUNK) -> Places:
@@ -164,19 +154,7 @@ def precision(by: str, same: Same) -> list[Precision]:
     precisions = []
     for at in (at for at in AT if at <= same.shape[1]):
         shares = same[:, :at].mean(axis=1)
-        if at == 1:
-            ends = stats.binomtest(int(shares.sum()), len(shares)).proportion_ci(CONFIDENCE, "wilson")
-        else:
-            ends = stats.bootstrap(
-                (shares,),
-                np.mean,
-                n_resamples=RESAMPLES,
-                batch=BATCH,
-                confidence_level=CONFIDENCE,
-                method="percentile",
-                random_state=np.random.default_rng(0),
-            ).confidence_interval
-        interval = Interval(float(ends.low), float(ends.high))
+        interval = share_interval(int(shares.sum()), len(shares)) if at == 1 else bootstrap_interval(shares)
         precisions.append(Precision(by, at, float(same[:, :at].mean()), interval))
     return precisions
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alexnet.analysis.neighbours import Neighbours
     from alexnet.evaluation.averaging import BySize
     from alexnet.evaluation.errors import Errors
-    from alexnet.evaluation.evaluation import Evaluation
+    from alexnet.evaluation.evaluate import Evaluation
 
 Nets = Mapping[int, Path]  # checkpoints by seed: one network at a time is in memory
 Show = Callable[[Path, str, Nets], list[Look]]
@@ -70,21 +70,18 @@ def _look(sweep: Sweep) -> None:
 
 def errors(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """Of ten crops: each network's, those of averages of several, and which classes are taken for which."""
-    from alexnet.evaluation import evaluation
+    from alexnet.evaluation.evaluate import evaluate
+    from alexnet.evaluation.scores import stem
     from alexnet.runs import checkpoint
 
     checkpoints = [checkpoint.load(path) for path in nets.values()]
-    kept = [evaluation.score_path(each, measuring.SPLIT, 10) for each in checkpoints]
-    found_scores = [measuring.ten_crop_scores(Trained(path)) for path in nets.values()]
-    scores = dict(zip(kept, found_scores, strict=True))
-    files = evaluation.places(folder / f"{variant}-{evaluation.stem(measuring.SPLIT, 10)}", len(nets) > 1)
-    images = Trained(next(iter(nets.values()))).images
-    found = evaluation.evaluated(checkpoints, scores, images, measuring.SPLIT, 10, WORST, files)
+    place = folder / f"{variant}-{stem(measuring.SPLIT, 10)}"
+    found = evaluate(checkpoints, measuring.SPLIT, 10, WORST, place)
     return [*_errors(variant, list(nets), found), _confusion(variant, found)]
 
 
 def _errors(variant: str, seeds: Sequence[int], found: "Evaluation") -> list[Look]:
-    rows = [_row(f"seed {seed}", net.errors) for seed, net in zip(seeds, found.nets, strict=True)]
+    rows = [_row(f"seed {seed}", net.errors) for seed, net in zip(seeds, found.networks, strict=True)]
     columns = ("network", "top-1 error", "95 %", "top-5 error", "95 %")
     alone = Look(f"{variant}: errors over ten crops", INTERVALS, columns=columns, rows=rows)
     if len(seeds) < 2:
@@ -141,10 +138,8 @@ def neighbours(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """Nearest training images of some of val, of the first seed; how often they are of the same class."""
     from alexnet.analysis import neighbours as analysis
 
-    found = [
-        analysis.neighbours(net.forward, net.images, net.checkpoint, measuring.SPLIT, net.untrained)
-        for net in map(Trained, nets.values())
-    ]
+    first = Trained(next(iter(nets.values())))
+    found = [analysis.neighbours(Trained(path, like=first), measuring.SPLIT) for path in nets.values()]
     shown, made = found[0], [_precision(variant, found)]
     queries = analysis.choose(shown.data, measuring.SPLIT, QUERIES)
     for space in shown.drawn:

@@ -33,10 +33,10 @@ def export(cfg: DictConfig) -> str:
 
 def written(trained: "Checkpoint", form: str, path: Path, opset: int) -> str:
     """Writes a form; where, how large, and for ONNX how well it agrees."""
-    from alexnet.evaluation import trained as restore
+    from alexnet.evaluation.trained import Trained
     from alexnet.interop import export
 
-    network = restore.network(trained)
+    network = Trained(trained).network
     told = ""
     if form == "onnx":
         told = f"\n  {export.to_onnx(trained, network, path, opset)}"

@@ -21,10 +21,7 @@ def kernels(cfg: DictConfig) -> str:
             f"checkpoint={cfg.checkpoint} is more than one network: give checkpoint=PATH of one network, or"
             " runs=GLOB of several."
         )
-    paths, unfinished = selection.chosen(cfg.checkpoint, cfg.runs)
-    if unfinished:
-        print("left out, as not finished or without last.ckpt:", *unfinished)
-    checkpoints = selection.loaded(paths, "checkpoint" if cfg.runs is None else "runs")
+    checkpoints = selection.select(cfg.checkpoint, cfg.runs)
     weights, towers = analysis.kernels_by_seed(checkpoints)
     (files, *_) = [analysis.write(checkpoint) for checkpoint in checkpoints]
     if cfg.runs is not None:

@@ -23,23 +23,19 @@ def neighbours(cfg: DictConfig) -> str:
     if cfg.checkpoint is None:
         raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
     from alexnet.analysis import neighbours as analysis
-    from alexnet.evaluation import trained as restore
-    from alexnet.runs import checkpoint
+    from alexnet.evaluation.trained import Trained
 
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
-        data = restore.images(trained, cfg.data.root, cfg.data.pack, cfg.cache_dir)
-        queries = analysis.choose(data, cfg.split, settings["queries"], cfg.seed)
-        forward = restore.forward(trained, cfg.accelerator)
-        start = restore.untrained(trained, trained.config["seed"])
-        control = restore.forward(trained, cfg.accelerator, start)
-        found = analysis.neighbours(forward, data, trained, cfg.split, control)
+        path = Path(cfg.checkpoint).expanduser()
+        trained = Trained(path, cfg.accelerator, None, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+        queries = analysis.choose(trained.images, cfg.split, settings["queries"], cfg.seed)
+        found = analysis.neighbours(trained, cfg.split)
         name = f"neighbours-{cfg.split}"
-        stem = trained.kept(name) if cfg.out is None else Path(cfg.out).expanduser() / name
+        stem = trained.checkpoint.kept(name) if cfg.out is None else Path(cfg.out).expanduser() / name
         files = analysis.write(found, queries, stem)
-        analysis.add_to_wandb(found, files, trained.path.parent)
+        analysis.add_to_wandb(found, files, trained.checkpoint.path.parent)
     if cfg.format == "json":
         return json.dumps(analysis.facts(found, queries, files), indent=1)
     return "\n".join([analysis.text(found), "", *(str(path) for path in files.values())])
