@@ -49,13 +49,11 @@ def kernels(trained: Trained) -> Later:
 
 def neighbours(trained: Trained) -> Later:
     """How often the nearest training image is of another class (P 6.1, figure 4)."""
-    from alexnet.analysis.neighbours import wrong_neighbours
+    from alexnet.analysis.neighbours import neighbours as find
 
-    where = (trained.images, trained.checkpoint, SPLIT)
-    by = wrong_neighbours(trained.predictor, *where, trained.untrained)
-    found = {f"{SPLIT}/neighbour_error_{name}": wrong for name, wrong in by.items()}
-    metrics = {name: 100 * float(wrong.mean()) for name, wrong in found.items()}
-    return Later(metrics, trained.images.members(SPLIT), found)
+    wrong = find(trained, SPLIT).errors()
+    metrics = {name: 100 * float(by_image.mean()) for name, by_image in wrong.items()}
+    return Later(metrics, trained.images.members(SPLIT), wrong)
 
 
 METERS = (
