@@ -1,0 +1,172 @@
+"""The types of the settings in conf/, for OmegaConf to hold what was composed to.
+
+Hydra takes any value, and with a plus any key: what it composed is merged into these once more. They are not
+in Hydra's own store, since a part that a user names by its path (`_target_`) has settings of its own.
+"""
+
+from dataclasses import dataclass, is_dataclass
+from typing import Any, get_args
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, ValidationError
+
+from alexnet.cli.configs import keys
+from alexnet.cli.messages import no_setting
+from alexnet.errors import UserError, check_flag
+from alexnet.paths import CONF
+
+
+@dataclass
+class Data:
+    """conf/data; a source has settings of its own."""
+
+    root: str | None
+    image_size: int
+    crop_size: int
+    batch_size: int
+    epochs: int
+    minival_fraction: float
+    pack: str | None
+    skip_broken: bool
+    threads: int
+    source: Any
+
+
+@dataclass
+class Augment:
+    """conf/augment."""
+
+    crops: bool
+    flips: bool
+    colour_noise: float
+    colour_unit: str
+    colour_divide: bool
+    colour_until: int | None
+
+
+@dataclass
+class Optim:
+    """conf/optim; layers is open."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    bias_lr: float | None
+    bias_weight_decay: float | None
+    bias_lr_fixed: bool
+    layers: Any
+
+
+@dataclass
+class Checkpoint:
+    """When a run writes last.ckpt."""
+
+    minutes: float
+    every_n_steps: int
+
+
+@dataclass
+class Summary:
+    """conf/summary.yaml: a model, and what it may choose for itself; below, more is added."""
+
+    model: Any
+    augment: Any
+    optim: Any
+    schedule: Any
+
+
+@dataclass
+class Prepare(Summary):
+    """conf/prepare.yaml."""
+
+    data: Data
+    output_dir: str
+    cache_dir: str
+
+
+@dataclass
+class Seeded(Prepare):
+    """What follows from a random number: conf/preview.yaml, conf/convert.yaml, conf/train.yaml."""
+
+    seed: int
+
+
+@dataclass
+class Train(Seeded):
+    """conf/train.yaml."""
+
+    trainer: Any
+    logger: Any
+    callbacks: Any
+    checkpoint: Checkpoint
+    variant: str | None
+    dry_run: bool
+    rerun: bool
+    name: str | None
+    init_from: str | None
+    memory_format: str
+    compile: bool
+    run_dir: str | None
+    scale: Any = None
+    claim: Any = None
+
+
+ENTRIES = {"train": Train, "preview": Seeded, "convert": Seeded, "prepare": Prepare, "summary": Summary}
+PARTS = {"augment": Augment, "optim": Optim}  # unless they are a user's own
+NAMING = ("name", "_target_", "_partial_")  # keys by which a config says what a part is
+WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def checked(entry: str, cfg: DictConfig) -> DictConfig:
+    """A copy of cfg, composed from conf/ENTRY.yaml, whose values have the types above.
+
+    Raises UserError for a key that is no setting, and for a value of another type, naming both.
+    """
+    types = _types(entry, cfg)
+    try:
+        typed = OmegaConf.merge(types, cfg)
+        OmegaConf.to_container(typed, resolve=True)  # checks what ${...} stands for
+    except ConfigKeyError as error:
+        raise UserError(no_setting(str(error.full_key), keys(entry))) from error
+    except ValidationError as error:
+        raise UserError(_not_possible(error)) from error
+    if lacking := OmegaConf.missing_keys(typed):
+        raise UserError(f"{', '.join(sorted(lacking))} can't be left out.")
+    assert isinstance(typed, DictConfig)
+    return typed
+
+
+def _types(entry: str, cfg: DictConfig) -> DictConfig:
+    """What cfg is merged into; settings that only this entry has may be anything, and are checked by it."""
+    types = OmegaConf.structured(ENTRIES[entry]) if entry in ENTRIES else OmegaConf.create()
+    for key, value in OmegaConf.load(CONF / f"{entry}.yaml").items_ex(resolve=False):
+        if key not in types and key not in ("defaults", "hydra"):
+            OmegaConf.update(types, str(key), value, force_add=True)
+    for group in PARTS.keys() & types.keys():
+        if str(cfg[group].get("_target_", "alexnet.")).startswith("alexnet."):
+            types[group] = PARTS[group]
+            for key in NAMING:
+                if key in cfg[group]:
+                    OmegaConf.update(types, f"{group}.{key}", cfg[group][key], force_add=True)
+    OmegaConf.set_struct(types, True)
+    _refuse_words_for_flags(types, cfg)
+    return types
+
+
+def _refuse_words_for_flags(types: DictConfig, cfg: DictConfig, prefix: str = "") -> None:
+    """OmegaConf takes off, no and 0 for false, and any other number for true."""
+    kinds = getattr(OmegaConf.get_type(types), "__dataclass_fields__", {})
+    for key in map(str, types.keys() & cfg.keys()):
+        if key in kinds and kinds[key].type is bool:
+            check_flag(f"{prefix}{key}", cfg[key])
+        elif is_dataclass(OmegaConf.get_type(types, key)) and isinstance(cfg[key], DictConfig):
+            _refuse_words_for_flags(types[key], cfg[key], f"{prefix}{key}.")
+
+
+def _not_possible(error: ValidationError) -> str:
+    """OmegaConf's message, in the words of alexnet.errors."""
+    kinds = getattr(error.object_type, "__dataclass_fields__", {})
+    kind = kinds[error.key].type if error.key in kinds else None
+    possible = next((WORDS[each] for each in get_args(kind) or (kind,) if each in WORDS), "a mapping")
+    value = "null" if error.value is None else str(error.value)
+    return f"{error.full_key}={value} is not possible: choose {possible}."
