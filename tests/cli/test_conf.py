@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from alexnet.errors import UserError
+from alexnet.training.optim import OPTIMIZERS
 from tiny import ROOT
 
 CONF = ROOT / "conf"
@@ -82,7 +83,7 @@ def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) 
     assert (summary.optim, summary.schedule, summary.augment) == (cfg.optim, cfg.schedule, cfg.augment)
     torch.manual_seed(0)
     network = instantiate(cfg.model)
-    optimizer = instantiate(cfg.optim)(network)
+    optimizer = OPTIMIZERS.factory(cfg.optim)(network)
     loss = cross_entropy(network(torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50), torch.arange(4))
     loss.backward()
     optimizer.step()
@@ -154,7 +155,7 @@ def test_what_is_asked_for_wins_over_what_a_variant_brings(model: str) -> None:
     others = ["optim=sgd", "schedule=constant", "augment=none"]
     cfg, plain = _compose("train", f"model={model}", *others), _compose("train", *others)
     assert (cfg.optim, cfg.schedule, cfg.augment) == (plain.optim, plain.schedule, plain.augment)
-    assert cfg.optim._target_ == "alexnet.training.optim.sgd"
+    assert cfg.optim.name == "sgd"
     cfg = _compose("train", f"model={model}", "optim.bias_lr=0.5")
     assert cfg.optim.bias_lr == 0.5
 

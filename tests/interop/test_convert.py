@@ -125,7 +125,7 @@ def test_a_thousand_outputs_are_called_as_torchvision_calls_them(tmp_path: Path)
     assert made.classes[:2] == ["000 tench", "001 goldfish"]
     assert len(set(made.classes)) == 1000
     assert made.classes == sorted(made.classes)
-    assert made.config["data"]["source"]["_target_"].endswith("ImageNet")
+    assert made.config["data"]["source"]["name"] == "imagenet"
     assert (made.crop_size, made.image_size) == (224, 256)
 
 

@@ -19,7 +19,7 @@ from alexnet.cli.train import train
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Gaussian
 from alexnet.models.layers import PublishedDropout, inverted_dropout
-from alexnet.training.optim import published, sgd
+from alexnet.training.optim import OPTIMIZERS, published, sgd
 from tiny import ROOT, config
 
 BEHIND = ("fc7", "fc8")  # a dropout
@@ -180,10 +180,10 @@ def test_the_configs_differ_in_the_correction_alone() -> None:
 def test_the_configs_are_the_correction(rule: str) -> None:
     found = []
     for choices in (PUBLISHED, CORRECTED):
-        cfg = _composed(*choices, f"optim._target_=alexnet.training.optim.{rule}")
+        cfg = _composed(*choices, f"optim.name={rule}")
         torch.manual_seed(0)
         network = instantiate(cfg.model).double()
-        found.append(_trained(network, instantiate(cfg.optim)(network)))
+        found.append(_trained(network, OPTIMIZERS.factory(cfg.optim)(network)))
     (losses, weights, logits), (own_losses, own_weights, own_logits) = found
     assert own_losses == losses
     assert _distance(_as_published(own_weights), weights) == 0

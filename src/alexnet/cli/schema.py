@@ -14,6 +14,7 @@ from alexnet.cli.configs import keys
 from alexnet.cli.messages import no_setting
 from alexnet.errors import UserError, check_flag
 from alexnet.paths import CONF
+from alexnet.registry import TARGET
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Data:
 class Augment:
     """conf/augment."""
 
+    name: str
     crops: bool
     flips: bool
     colour_noise: float
@@ -48,6 +50,7 @@ class Augment:
 class Optim:
     """conf/optim; layers is open."""
 
+    name: str
     lr: float
     momentum: float
     weight_decay: float
@@ -113,7 +116,6 @@ class Train(Seeded):
 
 ENTRIES = {"train": Train, "preview": Seeded, "convert": Seeded, "prepare": Prepare, "summary": Summary}
 PARTS = {"augment": Augment, "optim": Optim}  # unless they are a user's own
-NAMING = ("name", "_target_", "_partial_")  # keys by which a config says what a part is
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -143,11 +145,8 @@ def _types(entry: str, cfg: DictConfig) -> DictConfig:
         if key not in types and key not in ("defaults", "hydra"):
             OmegaConf.update(types, str(key), value, force_add=True)
     for group in PARTS.keys() & types.keys():
-        if str(cfg[group].get("_target_", "alexnet.")).startswith("alexnet."):
+        if TARGET not in cfg[group]:
             types[group] = PARTS[group]
-            for key in NAMING:
-                if key in cfg[group]:
-                    OmegaConf.update(types, f"{group}.{key}", cfg[group][key], force_add=True)
     OmegaConf.set_struct(types, True)
     _refuse_words_for_flags(types, cfg)
     return types

@@ -8,7 +8,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
@@ -85,17 +84,19 @@ def checked(cfg: DictConfig) -> DictConfig:
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     """The images and their digest; fetched or drawn where the source can do that."""
+    from alexnet.data import SOURCES
     from alexnet.data.manifest import find  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    return find(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
 
 
 def images_are_there(cfg: DictConfig) -> bool:
     """Whether images_of() would find them without fetching, unpacking or drawing any."""
+    from alexnet.data import SOURCES
     from alexnet.data.manifest import named
 
-    return named(cfg.data.pack) is not None or bool(instantiate(cfg.data.source).present())
+    return named(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) -> tuple[DictConfig, Run]:
