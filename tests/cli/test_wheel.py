@@ -12,6 +12,8 @@ import pytest
 from tiny import ROOT, overrides
 
 PARTS = ("src", "conf", "pyproject.toml", "README.md", "LICENSE")
+WHEEL = ("-m", "pip", "wheel", ".", "-q", "--no-deps", "--no-build-isolation", "-w", "wheels")
+INSTALL = ("-m", "pip", "install", "-q", "--no-deps", "--target")
 TRAIN = "from alexnet.cli.app import start; start('train')"
 TIMEOUT = 300
 
@@ -32,7 +34,7 @@ def _run(folder: Path, packages: Path | None, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the packages of the wheel, which is built from a copy, since a build leaves files behind."""
+    """A folder with the packages of the wheel, built from a copy: a build leaves files behind."""
     copy, target = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("installed")
     for name in PARTS:
         ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -41,9 +43,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(whole, place, symlinks=True, ignore=ignore)
         else:
             shutil.copy(whole, place)
-    _run(copy, None, *"-m pip wheel . -q --no-deps --no-build-isolation -w wheels".split())
+    _run(copy, None, *WHEEL)
     (wheel,) = (copy / "wheels").glob("*.whl")
-    _run(copy, None, *"-m pip install -q --no-deps --target".split(), str(target), str(wheel))
+    _run(copy, None, *INSTALL, str(target), str(wheel))
     return target
 
 
