@@ -4,7 +4,7 @@ Hydra takes any value, and with a plus any key: what it composed is merged into 
 in Hydra's own store, since a part that a user names by its path (`_target_`) has settings of its own.
 """
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
@@ -88,17 +88,24 @@ class Prepare(Summary):
 
 
 @dataclass
-class Seeded(Prepare):
-    """What follows from a random number: conf/preview.yaml, conf/convert.yaml, conf/train.yaml."""
+class Preview(Prepare):
+    """conf/preview.yaml."""
 
     seed: int
 
 
 @dataclass
-class Train(Seeded):
-    """conf/train.yaml."""
+class Convert(Preview):
+    """conf/convert.yaml."""
 
     trainer: Any
+    memory_format: str
+
+
+@dataclass
+class Train(Convert):
+    """conf/train.yaml."""
+
     logger: Any
     callbacks: Any
     checkpoint: Checkpoint
@@ -107,14 +114,13 @@ class Train(Seeded):
     rerun: bool
     name: str | None
     init_from: str | None
-    memory_format: str
     compile: bool
     run_dir: str | None
     scale: Any = None
     claim: Any = None
 
 
-ENTRIES = {"train": Train, "preview": Seeded, "convert": Seeded, "prepare": Prepare, "summary": Summary}
+ENTRIES = {"summary": Summary, "prepare": Prepare, "preview": Preview, "convert": Convert, "train": Train}
 PARTS = {"augment": Augment, "optim": Optim}  # unless they are a user's own
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -125,6 +131,8 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
     Raises UserError for a key that is no setting, and for a value of another type, naming both.
     """
     types = _types(entry, cfg)
+    if entry in ENTRIES:
+        _refuse_words_for_flags(ENTRIES[entry], cfg)
     try:
         typed = OmegaConf.merge(types, cfg)
         OmegaConf.to_container(typed, resolve=True)  # checks what ${...} stands for
@@ -148,18 +156,17 @@ def _types(entry: str, cfg: DictConfig) -> DictConfig:
         if TARGET not in cfg[group]:
             types[group] = PARTS[group]
     OmegaConf.set_struct(types, True)
-    _refuse_words_for_flags(types, cfg)
     return types
 
 
-def _refuse_words_for_flags(types: DictConfig, cfg: DictConfig, prefix: str = "") -> None:
+def _refuse_words_for_flags(kind: Any, cfg: DictConfig, prefix: str = "") -> None:
     """OmegaConf takes off, no and 0 for false, and any other number for true."""
-    kinds = getattr(OmegaConf.get_type(types), "__dataclass_fields__", {})
-    for key in map(str, types.keys() & cfg.keys()):
-        if key in kinds and kinds[key].type is bool:
-            check_flag(f"{prefix}{key}", cfg[key])
-        elif is_dataclass(OmegaConf.get_type(types, key)) and isinstance(cfg[key], DictConfig):
-            _refuse_words_for_flags(types[key], cfg[key], f"{prefix}{key}.")
+    for field in fields(kind):
+        value, inner = cfg.get(field.name), PARTS.get(field.name, field.type)
+        if inner is bool and value is not None:
+            check_flag(f"{prefix}{field.name}", value)
+        elif is_dataclass(inner) and isinstance(value, DictConfig) and TARGET not in value:
+            _refuse_words_for_flags(inner, value, f"{prefix}{field.name}.")
 
 
 def _not_possible(error: ValidationError) -> str:
