@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data import manifest
 from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
-from alexnet.data.manifest import AUTO, Broken
-from alexnet.data.pack import Read
-from alexnet.data.prepare import Prepared, folder_of, prepare, refuse_broken, tell_broken
+from alexnet.data.manifest import AUTO, Broken, Manifest, pack_folder
+from alexnet.data.pack import Prepared, Read, folder_of, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import ImageSet
 from alexnet.data.statistics import Statistics
 from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
@@ -86,19 +84,16 @@ class ImageData(lightning.LightningDataModule):
 
         Raises UserError naming the broken images, unless they are to be skipped.
         """
-        found = self._prepared()
+        if folder := pack_folder(self.pack):
+            prepared = Prepared.of(Manifest.load(folder), self.images)
+        else:
+            settings = (self.pack == AUTO, self.fingerprint, self.threads)
+            prepared = prepare(self.images, self.sizes[0], self.cache_dir, *settings)
         if not self.skip_broken:
-            refuse_broken(self.images, found.broken, self.cache_dir / "broken.txt")
-        self.reads, self.broken = found.reads, found.broken
-        self.pixels = Pixels.of(found.statistics, self.sizes[1], self.augment.colour_unit)
-        return found.statistics
-
-    def _prepared(self) -> Prepared:
-        folder = manifest.named(self.pack)
-        if folder:
-            return Prepared.of(manifest.opened(folder), self.images)
-        pack = self.pack == AUTO
-        return prepare(self.images, self.sizes[0], self.cache_dir, pack, self.fingerprint, self.threads)
+            refuse_broken(self.images, prepared.broken, self.cache_dir / "broken.txt")
+        self.reads, self.broken = prepared.reads, prepared.broken
+        self.pixels = Pixels.of(prepared.statistics, self.sizes[1], self.augment.colour_unit)
+        return prepared.statistics
 
     def setup(self, stage: str) -> None:
         if self.pixels is None:
@@ -216,7 +211,7 @@ class ImageData(lightning.LightningDataModule):
         return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _check(self) -> None:
-        manifest.named(self.pack)
+        pack_folder(self.pack)
         check_flag("data.skip_broken", self.skip_broken)
         check_whole("data.batch_size", self.batch_size, 1)
         check_whole("data.threads", self.threads, 0)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from alexnet.data.datamodule import ImageData
+    from alexnet.data.manifest import pack_folder
     from alexnet.evaluation.predictor import Forward
     from alexnet.runs.checkpoint import Checkpoint
 
@@ -77,18 +78,19 @@ def images(
     root, pack, cache_dir: where they are now, if not where the run found them. Raises UserError where they
     are other ones.
     """
-    from alexnet.data import SOURCES, manifest
+    from alexnet.data import SOURCES, find_images
     from alexnet.data.augment import Augment
     from alexnet.data.datamodule import ImageData
+    from alexnet.data.manifest import pack_folder
 
     config = _moved(checkpoint.config, root, pack, cache_dir)
     refuse_unknown_targets(checkpoint.path, config["data"])
     settings = config["data"]
     source = SOURCES.build(settings["source"])
-    if manifest.named(settings["pack"]) is None and settings["source"]["name"] != "demo":
+    if pack_folder(settings["pack"]) is None and settings["source"]["name"] != "demo":
         _refuse_missing(checkpoint.path, settings["root"], source.present())
     where = (settings["pack"], settings["image_size"], Path(config["cache_dir"]).expanduser())
-    found, digest = manifest.find(source, *where)
+    found, digest = find_images(source, *where)
     checkpoint.check_images(found.classes, digest)
     data = ImageData.of(config, found, digest, Augment())
     data.prepare()
