@@ -93,7 +93,8 @@ class Manifest:
             there = (folder / name).stat().st_size if (folder / name).exists() else 0
             if there != size:
                 raise UserError(
-                    f"{folder / name} has {there:,} bytes, not {size:,}: copy the pack again, or make it anew."
+                    f"{folder / name} has {there:,} bytes, not {size:,}: copy the pack again, or make it"
+                    " anew."
                 )
         return manifest
 

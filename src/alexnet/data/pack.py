@@ -2,8 +2,8 @@
 
 Each split is packed as shards, which are plain files. pixels: SPLIT-00000.npy, (n, 3, S, S) uint8. jpeg:
 SPLIT-00000.bin, JPEGs one after the other, and SPLIT-00000-offsets.npy, (n + 1,) int64: where each begins,
-and the last one ends. An unusable image is black, or has no bytes. Until the pack is whole, what a finished
-shard adds to the statistics lies in unfinished/SPLIT-00000.npz: written last, it says that the shard is there.
+and the last one ends. An unusable image is black, or has no bytes. Until the pack is whole, what a shard adds
+to the statistics lies in unfinished/SPLIT-00000.npz, which is written last and says that it is finished.
 """
 
 import io
@@ -13,7 +13,7 @@ import os
 import shutil
 import zipfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -23,8 +23,8 @@ from shutil import disk_usage
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from alexnet.data.decode import BrokenImageError, Pixels, blank, decode, decode_jpeg, decoder, encode_jpeg
@@ -89,7 +89,8 @@ def reader(manifest: Manifest, split: str, count: int) -> Read:
         shards = [np.asarray(np.load(f"{name}.npy", mmap_mode="r")) for name in names]
 
         def read_pixels(index: int) -> Pixels:
-            return shards[index // length][index % length]
+            pixels: Pixels = shards[index // length][index % length]
+            return pixels
 
         return read_pixels
     offsets = [np.load(f"{name}-offsets.npy") for name in names]
@@ -177,7 +178,8 @@ def _check_space(images: ImageSet, plan: Plan, folder: Path) -> None:
         smaller = f"add form=jpeg (about {jpeg:.3g} GB), " if plan.form == "pixels" else ""
         raise UserError(
             f"{count:,} images of {plan.image_size} pixels take {needed:.3g} GB as form={plan.form}, and"
-            f" {parent} has {free / GB:.3g} GB free: {smaller}free some space, or give another data.pack=PATH."
+            f" {parent} has {free / GB:.3g} GB free: {smaller}free some space, or give another"
+            " data.pack=PATH."
         )
 
 
@@ -254,7 +256,7 @@ def _make(images: ImageSet, plan: Plan, folder: Path, threads: int) -> Manifest:
     (folder / UNFINISHED).mkdir(exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)  # of another pack, whose shards are now replaced
     length = min(SHARD_IMAGES, max(1, SHARD_BYTES // (3 * plan.image_size**2)))
-    files, sums = list[str](), {name: Sums(plan.image_size) for name in images.splits}
+    files, sums = list[str](), {name: Sums.none(plan.image_size) for name in images.splits}
     for name, split in images.splits.items():
         rows = {f"{name}-{i:05d}": part for i, part in enumerate(_parts(range(len(split)), length))}
         finished = {shard: _finished(shard, rows[shard], plan, folder) for shard in rows}
@@ -307,14 +309,14 @@ def _finished(shard: str, rows: range, plan: Plan, folder: Path) -> Sums | None:
             if str(saved["note"]) != _note(shard, rows, plan, folder):
                 return None
             broken = indexed(json.loads(str(saved["broken"])))
-            return Sums(plan.image_size, int(saved["count"]), saved["total"], saved["products"], broken)
+            return Sums(saved["total"], int(saved["count"]), saved["products"], broken)
     except (ValueError, KeyError, EOFError, FileNotFoundError, zipfile.BadZipFile):  # missing or damaged
         return None
 
 
 def _write(shard: str, rows: range, chunks: Iterator[Chunk], plan: Plan, folder: Path) -> Sums:
-    """Makes a shard, from start to end: a full disk is an error then, and no bus error as in mapped memory."""
-    sums, lengths, unfinished = Sums(plan.image_size), [0], folder / UNFINISHED / "shard"
+    """Makes a shard from its start to its end: a full disk is an error then, no bus error as if mapped."""
+    sums, lengths, unfinished = Sums.none(plan.image_size), [0], folder / UNFINISHED / "shard"
     try:
         with unfinished.open("wb") as file:  # for form "none" it stays empty
             if plan.form == "pixels":
@@ -352,7 +354,7 @@ def _npz(**arrays: Any) -> bytes:
     return stream.getvalue()
 
 
-def _decoded(name: str, split: Split, plan: Plan, chunks: list[range], threads: int) -> Iterator[Chunk]:
+def _decoded(name: str, split: Split, plan: Plan, chunks: list[range], threads: int) -> Generator[Chunk]:
     """What becomes of chunks, in order, by several threads, which are only a little ahead."""
     threads = threads or os.cpu_count() or 1
     pool, waiting = ThreadPoolExecutor(threads), deque[Future[Chunk]]()
@@ -373,7 +375,7 @@ def _decoded(name: str, split: Split, plan: Plan, chunks: list[range], threads: 
 
 
 def _decode_chunk(split: Split, plan: Plan, rows: range) -> Chunk:
-    contents, sums = list[bytes](), Sums(plan.image_size)
+    contents, sums = list[bytes](), Sums.none(plan.image_size)
     for row in rows:
         image = _attempt(split.path(row), plan.image_size)
         if isinstance(image, BrokenImageError):

@@ -32,15 +32,15 @@ class Sums:
     Whole numbers below 2**53 (for ILSVRC-2012, too), and so exact, whatever was added first.
     """
 
-    image_size: int
+    total: NDArray[np.float64]
     count: int = 0
-    total: NDArray[np.float64] = field(default=None)  # type: ignore[assignment]
     products: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
     broken: dict[int, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.total is None:
-            self.total = np.zeros((3, self.image_size, self.image_size))
+    @classmethod
+    def none(cls, image_size: int) -> "Sums":
+        """Of no image yet."""
+        return cls(np.zeros((3, image_size, image_size)))
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """image (3, S, S)."""
@@ -59,7 +59,7 @@ class Sums:
     def statistics(self) -> Statistics:
         mean = self.total / self.count
         colour = mean.mean(axis=(1, 2))  # (3,)
-        covariance = self.products / (self.count * self.image_size**2) - np.outer(colour, colour)
+        covariance = self.products / (self.count * self.total[0].size) - np.outer(colour, colour)
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
         return Statistics(*(array.astype(np.float32) for array in (mean, values, vectors)))
