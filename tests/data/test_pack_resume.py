@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alexnet.data import pack as module
 from alexnet.data.manifest import Manifest
 from alexnet.data.sources import Folders, ImageSet
+from alexnet.data.statistics import Sums
 from alexnet.errors import UserError, explain
 from packs import DIGEST, FORMS, SIZE, contents, packed
 from tiny import ROOT
@@ -38,7 +39,7 @@ def whole(image_set: ImageSet, tmp_path: Path) -> Callable[..., dict[str, bytes]
 def stopped(image_set: ImageSet, tmp_path: Path, small_steps: None, monkeypatch: MonkeyPatch) -> Path:
     """A pack all of whose shards are finished, but not the pack."""
     with monkeypatch.context() as patch:
-        patch.setattr(module, "index", lambda images: 1 / 0)
+        patch.setattr(Sums, "statistics", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             packed(image_set, tmp_path / "p")
     return tmp_path / "p"

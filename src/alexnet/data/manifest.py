@@ -16,6 +16,7 @@ import numpy as np
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import ImageSet, Split
 from alexnet.errors import UserError, check_choice
+from alexnet.files import write_atomically
 
 VERSION = 2  # of the files of a pack
 MANIFEST, IMAGES, STATISTICS = "manifest.json", "images.json", "statistics.npz"
@@ -106,10 +107,28 @@ class Manifest:
         except UserError:
             return None
 
-    def content(self) -> bytes:
-        """Of manifest.json."""
-        facts = {"version": VERSION, **asdict(self.plan), "shard": self.shard, "about": self.about}
-        return (json.dumps({**facts, "sizes": self.sizes, "broken": self.broken}, indent=2) + "\n").encode()
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        images: ImageSet,
+        plan: Plan,
+        shard: int,
+        files: list[str],
+        broken: dict[str, Broken],
+    ) -> "Manifest":
+        """Writes images.json and then manifest.json; files: that are in the folder already."""
+        rows = {
+            name: {"folder": split.root.name, "files": split.files, "labels": split.labels.tolist()}
+            for name, split in images.splits.items()
+        }  # JSON escapes what is no UTF-8 in names
+        write_atomically(folder / IMAGES, (json.dumps(rows, indent=0) + "\n").encode())
+        sizes = {file: (folder / file).stat().st_size for file in (*files, IMAGES)}
+        about = {key: getattr(images, key) for key in ("name", "classes", "titles", "note", "drawn")}
+        facts = {"version": VERSION, **asdict(plan), "shard": shard, "about": about, "sizes": sizes}
+        text = json.dumps({**facts, "broken": broken}, indent=2) + "\n"
+        write_atomically(folder / MANIFEST, text.encode())
+        return cls(folder, plan, shard, about, sizes, broken)
 
     @property
     def digest(self) -> str:
@@ -134,20 +153,6 @@ class Manifest:
         }
         facts: dict[str, Any] = {**self.about, "note": self.note, **splits}
         return ImageSet(**facts)
-
-
-def about(images: ImageSet) -> dict[str, Any]:
-    """What a manifest says of the set."""
-    return {key: getattr(images, key) for key in ("name", "classes", "titles", "note", "drawn")}
-
-
-def index(images: ImageSet) -> bytes:
-    """The contents of images.json: files and labels. JSON escapes what is no UTF-8 in names."""
-    rows = {
-        name: {"folder": split.root.name, "files": split.files, "labels": split.labels.tolist()}
-        for name, split in images.splits.items()
-    }
-    return (json.dumps(rows, indent=0) + "\n").encode()
 
 
 def indexed(reasons: Mapping[str, str]) -> Broken:

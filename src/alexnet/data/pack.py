@@ -30,7 +30,6 @@ from tqdm import tqdm
 from alexnet.data.decode import BrokenImageError, Pixels, blank, decode, decode_jpeg, decoder, encode_jpeg
 from alexnet.data.manifest import (
     FORMS,
-    IMAGES,
     LOCK,
     MANIFEST,
     NONE,
@@ -40,8 +39,6 @@ from alexnet.data.manifest import (
     Broken,
     Manifest,
     Plan,
-    about,
-    index,
     indexed,
 )
 from alexnet.data.sources import ImageSet, Split
@@ -269,13 +266,10 @@ def _make(images: ImageSet, plan: Plan, folder: Path, threads: int) -> Manifest:
             _remove_shards(images, folder)
             shutil.rmtree(folder / UNFINISHED)
             raise UserError(f"no image in {split.root} can be used: {sums[name].broken[0]}, for example.")
-    write_atomically(folder / IMAGES, index(images))
-    write_atomically(folder / STATISTICS, _npz(**vars(sums["train"].statistics())))
+    write_atomically(folder / STATISTICS, _saved(np.savez, **vars(sums["train"].statistics())))
     _remove_shards(images, folder, files)
-    sizes = {file: (folder / file).stat().st_size for file in (*files, IMAGES, STATISTICS)}
     broken = {name: total.broken for name, total in sums.items()}
-    manifest = Manifest(folder, plan, length, about(images), sizes, broken)
-    write_atomically(folder / MANIFEST, manifest.content())
+    manifest = Manifest.write(folder, images, plan, length, [*files, STATISTICS], broken)
     shutil.rmtree(folder / UNFINISHED)
     return manifest
 
@@ -333,24 +327,19 @@ def _write(shard: str, rows: range, chunks: Iterator[Chunk], plan: Plan, folder:
         error.filename = error.filename or str(folder)
         raise
     for name in _files(shard, plan.form)[1:]:
-        write_atomically(folder / name, _npy(np.cumsum(lengths, dtype="<i8")))
+        write_atomically(folder / name, _saved(np.save, np.cumsum(lengths, dtype="<i8")))
     for name in _files(shard, plan.form)[:1]:
         unfinished.replace(folder / name)
     facts = {"note": _note(shard, rows, plan, folder), "broken": json.dumps(sums.broken)}
     arrays = {"count": sums.count, "total": sums.total, "products": sums.products}
-    write_atomically(folder / UNFINISHED / f"{shard}.npz", _npz(**facts, **arrays))
+    write_atomically(folder / UNFINISHED / f"{shard}.npz", _saved(np.savez, **facts, **arrays))
     return sums
 
 
-def _npy(array: NDArray[Any]) -> bytes:
+def _saved(save: Callable[..., None], *array: NDArray[Any], **arrays: Any) -> bytes:
+    """What numpy's save or savez writes."""
     stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
-
-
-def _npz(**arrays: Any) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    save(stream, *array, **arrays)
     return stream.getvalue()
 
 
@@ -361,14 +350,12 @@ def _decoded(name: str, split: Split, plan: Plan, chunks: list[range], threads: 
     first = len(split) - sum(map(len, chunks))
     bar = tqdm(total=len(split), initial=first, desc=f"decoding {name}", unit="image", delay=1)
     try:
-        for rows in chunks[: 2 * threads]:
-            waiting.append(pool.submit(_decode_chunk, split, plan, rows))
-        for number, rows in enumerate(chunks):
-            chunk = waiting.popleft().result()
-            for following in chunks[number + 2 * threads :][:1]:
-                waiting.append(pool.submit(_decode_chunk, split, plan, following))
-            bar.update(len(rows))
-            yield chunk
+        for number in range(-2 * threads, len(chunks)):
+            for rows in chunks[number + 2 * threads : number + 2 * threads + 1]:  # none at the end
+                waiting.append(pool.submit(_decode_chunk, split, plan, rows))
+            if number >= 0:
+                yield waiting.popleft().result()
+                bar.update(len(chunks[number]))
     finally:
         bar.close()
         pool.shutdown(cancel_futures=True)
