@@ -23,7 +23,7 @@ from alexnet.evaluation.guesses import Guesses, bar, short_titles, shortened
 from alexnet.evaluation.photographs import UNKNOWN
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
-from commands import run
+from commands import fork, run
 from tiny import ROOT, config
 
 CLASSES = ["ant", "bee", "cat", "n4", "n5", "n6"]
@@ -284,7 +284,7 @@ def test_the_command_prints_only_json_and_writes_beside_the_checkpoint(
     with Image.open(figure) as image:
         assert image.format == "PNG"
         assert len(image.getcolors(1 << 20) or []) > 100
-    done = run("src/predict.py", *arguments, PYTHONIOENCODING="latin-1")
+    done = fork("src/predict.py", *arguments, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{figure} (2 of 9 images)"
 
