@@ -84,19 +84,18 @@ def checked(cfg: DictConfig) -> DictConfig:
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     """The images and their digest; fetched or drawn where the source can do that."""
-    from alexnet.data import SOURCES
-    from alexnet.data.manifest import find  # NumPy with it: --help does without
+    from alexnet.data import SOURCES, find_images  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    return find_images(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
 
 
 def images_are_there(cfg: DictConfig) -> bool:
     """Whether images_of() would find them without fetching, unpacking or drawing any."""
     from alexnet.data import SOURCES
-    from alexnet.data.manifest import named
+    from alexnet.data.manifest import pack_folder
 
-    return named(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
+    return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) -> tuple[DictConfig, Run]:
