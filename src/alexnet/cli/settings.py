@@ -114,9 +114,9 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) ->
         start_from = results.contents_digest(Path(cfg.init_from).expanduser())
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     run = Run.of(plain, digest + start_from, asked.name, asked.directory, list(asked.overrides))
-    speed = {"trainer": {"precision": run.config["trainer"]["precision"]}}
-    speed |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
-    placed = changed(whole, speed)
+    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
+    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
+    placed = changed(whole, used)
     OmegaConf.resolve(placed)
     OmegaConf.set_readonly(placed, True)
     return placed, run
