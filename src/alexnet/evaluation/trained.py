@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from alexnet.data.datamodule import ImageData
-    from alexnet.data.manifest import pack_folder
     from alexnet.evaluation.predictor import Forward
     from alexnet.runs.checkpoint import Checkpoint
 
