@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 from alexnet.benchmark import inputs
 from alexnet.benchmark.timing import Row, Sizes, interleaved, speed_up, timed
 from alexnet.data.loader import Batches
-from alexnet.evaluation.crops import views
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.crops import crop_places
+from alexnet.evaluation.predictor import Predictor
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout
 
@@ -68,15 +68,15 @@ class Ours:
         size, crop_size = sizes.eval_pixels
         pinned = device.type == "cuda"
         mean = torch.full((3, crop_size, crop_size), GREY)
-        self.views = views(CROPS, size - crop_size)
-        self.forward = Forward(network, mean, precision, accelerator="gpu" if pinned else "cpu")
+        self.places = crop_places(CROPS, size - crop_size)
+        self.predictor = Predictor(network, mean, precision, accelerator="gpu" if pinned else "cpu")
         members, whole = np.arange(len(packed)), (size, size)
         self.batches = Batches(
             packed.__getitem__, members, members, OUR_BATCH, whole, threads=2, pinned=pinned
         )
 
     def __call__(self) -> list[Tensor]:
-        return [self.forward.softmax(batch.crops, self.views).cpu() for batch in self.batches]
+        return [self.predictor.softmax(batch.crops, self.places).cpu() for batch in self.batches]
 
 
 def rows(sizes: Sizes, rounds: int, device: torch.device, root: Path | None) -> list[Row]:

@@ -31,9 +31,8 @@ CLASSES, SIDE = 10, 32
 STD = {"conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "default": 0.1}  # as cuda-convnet's example 80sec
 IGNORED = (*fit.IGNORED, "GPU available but not used")
 
-optimizer = partial(
-    optim.published, lr=0.001, momentum=0.9, weight_decay=0.004
-)  # conf/optim/cifar_80sec.yaml
+# as conf/optim/cifar_80sec.yaml
+optimizer = partial(optim.published, lr=0.001, momentum=0.9, weight_decay=0.004)
 
 
 def network() -> AlexNet:

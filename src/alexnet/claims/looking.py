@@ -16,10 +16,10 @@ from alexnet.runs import measurements
 from alexnet.runs.results import LAST
 
 if TYPE_CHECKING:
-    from alexnet.analysis.neighbour_report import Found
+    from alexnet.analysis.neighbours import Neighbours
     from alexnet.evaluation.averaging import BySize
     from alexnet.evaluation.errors import Errors
-    from alexnet.evaluation.evaluation import Evaluation
+    from alexnet.evaluation.evaluate import Evaluation
 
 Nets = Mapping[int, Path]  # checkpoints by seed: one network at a time is in memory
 Show = Callable[[Path, str, Nets], list[Look]]
@@ -70,21 +70,18 @@ def _look(sweep: Sweep) -> None:
 
 def errors(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """Of ten crops: each network's, those of averages of several, and which classes are taken for which."""
-    from alexnet.evaluation import evaluation
+    from alexnet.evaluation.evaluate import evaluate
+    from alexnet.evaluation.scores import stem
     from alexnet.runs import checkpoint
 
     checkpoints = [checkpoint.load(path) for path in nets.values()]
-    kept = [evaluation.score_path(each, measuring.SPLIT, 10) for each in checkpoints]
-    found_scores = [measuring.ten_crop_scores(Trained(path)) for path in nets.values()]
-    scores = dict(zip(kept, found_scores, strict=True))
-    files = evaluation.places(folder / f"{variant}-{evaluation.stem(measuring.SPLIT, 10)}", len(nets) > 1)
-    images = Trained(next(iter(nets.values()))).images
-    found = evaluation.evaluated(checkpoints, scores, images, measuring.SPLIT, 10, WORST, files)
+    place = folder / f"{variant}-{stem(measuring.SPLIT, 10)}"
+    found = evaluate(checkpoints, measuring.SPLIT, 10, WORST, place)
     return [*_errors(variant, list(nets), found), _confusion(variant, found)]
 
 
 def _errors(variant: str, seeds: Sequence[int], found: "Evaluation") -> list[Look]:
-    rows = [_row(f"seed {seed}", net.errors) for seed, net in zip(seeds, found.nets, strict=True)]
+    rows = [_row(f"seed {seed}", net.errors) for seed, net in zip(seeds, found.networks, strict=True)]
     columns = ("network", "top-1 error", "95 %", "top-5 error", "95 %")
     alone = Look(f"{variant}: errors over ten crops", INTERVALS, columns=columns, rows=rows)
     if len(seeds) < 2:
@@ -119,17 +116,18 @@ def _confusion(variant: str, found: "Evaluation") -> Look:
 
 def kernels(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """The kernels of all seeds by tower, their colours, and whether towers differ in them."""
-    from alexnet.analysis import kernel_figures, kernel_report
-    from alexnet.analysis.kernels import difference, table, verdict
+    from alexnet.analysis import kernels as analysis
     from alexnet.runs import checkpoint
 
-    weights, towers = kernel_report.gathered([checkpoint.load(path) for path in nets.values()])
+    weights, towers = analysis.kernels_by_seed([checkpoint.load(path) for path in nets.values()])
     pictures = [folder / f"{variant}-{name}.png" for name in ("kernels", "colours")]
-    kernel_figures.figure_of_runs(weights, towers, pictures[0])
-    kernel_figures.figure_of_colours(weights, towers, pictures[1])
-    told = verdict([difference(each, seed) for seed, each in weights.items()], towers)
+    analysis.figure_of_runs(weights, towers, pictures[0])
+    analysis.figure_of_colours(weights, towers, pictures[1])
+    told = analysis.verdict([analysis.difference(each, seed) for seed, each in weights.items()], towers)
     columns = ("seed", "tower", "kernels", "mean colour", "median", "share of coloured kernels")
-    rows: list[list[Any]] = [[str(row["seed"]), *list(row.values())[1:]] for row in table(weights, towers)]
+    rows: list[list[Any]] = [
+        [str(row["seed"]), *list(row.values())[1:]] for row in analysis.table(weights, towers)
+    ]
     return [
         Look(f"{variant}: kernels of conv1", KERNELS, pictures[0].name),
         Look(f"{variant}: colour of the kernels", f"{told} {COLOURS}", pictures[1].name, columns, rows),
@@ -138,40 +136,27 @@ def kernels(folder: Path, variant: str, nets: Nets) -> list[Look]:
 
 def neighbours(folder: Path, variant: str, nets: Nets) -> list[Look]:
     """Nearest training images of some of val, of the first seed; how often they are of the same class."""
-    from alexnet.analysis import neighbour_figure, neighbour_report
+    from alexnet.analysis import neighbours as analysis
 
-    found = {seed: _neighbours(Trained(path)) for seed, path in nets.items()}
-    shown = next(iter(found.values()))
-    made = [_precision(variant, list(found.values()))]
-    for name in neighbour_report.DRAWN:
-        path, by = folder / f"{variant}-nearest-{name}.png", neighbour_report.NAMES[name]
-        drawn = (shown.data, shown.split, shown.queries, shown.nearest[name], by, path)
-        neighbour_figure.draw(*drawn)
+    first = Trained(next(iter(nets.values())))
+    found = [analysis.neighbours(Trained(path, like=first), measuring.SPLIT) for path in nets.values()]
+    shown, made = found[0], [_precision(variant, found)]
+    queries = analysis.choose(shown.data, measuring.SPLIT, QUERIES)
+    for space in shown.drawn:
+        path, by = folder / f"{variant}-nearest-{space}.png", analysis.title(space)
+        analysis.draw(shown, space, queries, path)
         made.append(Look(f"{variant}: nearest by {by}", NEAREST.format(next(iter(nets))), path.name))
     return made
 
 
-def _neighbours(trained: Trained) -> "Found":
-    from alexnet.analysis import neighbour_figure, neighbour_report
-    from alexnet.analysis.neighbours import UNTRAINED, hidden_space, pixel_space
-
-    data, kept = trained.images, trained.checkpoint
-    hidden = (
-        hidden_space(trained.forward, data, kept),
-        hidden_space(trained.untrained, data, kept, UNTRAINED),
-    )
-    queries = neighbour_figure.chosen(data, measuring.SPLIT, QUERIES)
-    return neighbour_report.find([*hidden, pixel_space(data, kept)], data, kept, measuring.SPLIT, queries)
-
-
-def _precision(variant: str, found: "Sequence[Found]") -> Look:
+def _precision(variant: str, found: "Sequence[Neighbours]") -> Look:
     """Mean and standard deviation over seeds."""
-    from alexnet.analysis.neighbour_report import NAMES
+    from alexnet.analysis.neighbours import title
 
     shares: dict[str, dict[int, list[float]]] = {}
     for each in (one for own in found for one in own.precisions):
         shares.setdefault(each.by, {}).setdefault(each.at, []).append(100 * each.share)
-    rows = [[NAMES[by], *map(_spread, own.values())] for by, own in shares.items()]
+    rows = [[title(by), *map(_spread, own.values())] for by, own in shares.items()]
     columns = ["nearest by", *(f"of {at} nearest" for at in next(iter(shares.values())))]
     return Look(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)
 

@@ -49,13 +49,11 @@ def kernels(trained: Trained) -> Later:
 
 def neighbours(trained: Trained) -> Later:
     """How often the nearest training image is of another class (P 6.1, figure 4)."""
-    from alexnet.analysis.neighbours import wrong_neighbours
+    from alexnet.analysis.neighbours import neighbours as find
 
-    where = (trained.images, trained.checkpoint, SPLIT)
-    by = wrong_neighbours(trained.forward, *where, trained.untrained)
-    found = {f"{SPLIT}/neighbour_error_{name}": wrong for name, wrong in by.items()}
-    metrics = {name: 100 * float(wrong.mean()) for name, wrong in found.items()}
-    return Later(metrics, trained.images.members(SPLIT), found)
+    wrong = find(trained, SPLIT).errors()
+    metrics = {name: 100 * float(by_image.mean()) for name, by_image in wrong.items()}
+    return Later(metrics, trained.images.members(SPLIT), wrong)
 
 
 METERS = (
@@ -70,7 +68,10 @@ def measure(index: Path) -> list[str]:
     sweep = opened(index, CLAIMS)
     if sweep.claim.needs is None:
         return []
-    wrong = [message for message in (_of_run(*each) for each in _todo(sweep)) if message]
+    like, wrong = None, []
+    for each in _todo(sweep):
+        like, message = _of_run(*each, like)
+        wrong += [message] * bool(message)
     sweep = opened(index, CLAIMS)
     return wrong + [message for message in (_together(sweep, each) for each in sweep.runs) if message]
 
@@ -94,10 +95,12 @@ def _todo(sweep: Sweep) -> Iterator[tuple[str, Measured, list[Meter]]]:
                 yield f"{sweep.claim.name}/{variant}, seed {seed}", run, missing
 
 
-def _of_run(name: str, run: Measured, meters: list[Meter]) -> str:
+def _of_run(
+    name: str, run: Measured, meters: list[Meter], like: Trained | None
+) -> tuple[Trained | None, str]:
     print(f"measuring {name}: {', '.join(each.name for each in meters)}", flush=True)
     try:
-        trained = Trained(run.directory / LAST)
+        like = trained = Trained(run.directory / LAST, like=like)
         for meter in meters:
             found = meter.measure(trained)
             measurements.add(run.directory, found)
@@ -106,8 +109,10 @@ def _of_run(name: str, run: Measured, meters: list[Meter]) -> str:
         message = explain(error)
         if message is None:
             raise
-        return f"{name} is not measured: {message} To train it again: rerun=true seed={run.result['seed']}."
-    return ""
+        again = f"To train it again: rerun=true seed={run.result['seed']}."
+        return like, f"{name} is not measured: {message} {again}"
+    trained.unload()
+    return like, ""
 
 
 def _together(sweep: Sweep, variant: str) -> str:
@@ -132,24 +137,21 @@ def _averaged(runs: list[Measured]) -> Later:
 
     paths = [run.directory / LAST for run in runs]
     with TemporaryDirectory() as folder:
-        found = save_mean([ten_crop_scores(Trained(path)) for path in paths], Path(folder) / "mean.npy")
-        return _errors(Trained(paths[0]), found, AVERAGED)
+        first = Trained(paths[0])
+        scores = [ten_crop_scores(Trained(path, like=first)) for path in paths]
+        return _errors(first, save_mean(scores, Path(folder) / "mean.npy"), AVERAGED)
 
 
 def ten_crop_scores(trained: Trained) -> "Scores":
     """(N, classes) of val, kept beside the checkpoint."""
-    from alexnet.evaluation import evaluation, scores
-
-    path, data = evaluation.score_path(trained.checkpoint, SPLIT, 10), trained.images
-    found = scores.kept(data, SPLIT, path)
-    return scores.scores(trained.forward, data, SPLIT, 10, path) if found is None else found
+    return trained.scores(SPLIT, 10)
 
 
 def _errors(trained: Trained, found: "Scores", suffix: str) -> Later:
-    from alexnet.evaluation.errors import places
+    from alexnet.evaluation.errors import ranks as ranks_of
 
     members = trained.images.members(SPLIT)
-    ranks = places(found, trained.images.labels(SPLIT))
+    ranks = ranks_of(found, trained.images.labels(SPLIT))
     mistakes = {f"{name}{suffix}": ranks >= k for name, k in zip(ERRORS, RANKS, strict=True)}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
     return Later(metrics, members, mistakes)

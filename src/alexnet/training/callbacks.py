@@ -16,8 +16,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from alexnet import progress
-from alexnet.analysis.kernel_figures import figure
-from alexnet.analysis.kernels import first_kernels
+from alexnet.analysis.kernels import figure, first_kernels
 from alexnet.files import replacing
 
 
