@@ -318,10 +318,10 @@ def write_runs(weights_by_seed: Mapping[int, Tensor], towers: int, folder: Path)
 
 
 class KernelPicture(Callback):
-    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P). path: of the PNG."""
+    """Draws the first layer's kernels by tower into directory/kernels.png (fig. 3 of P), and for W&B."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, directory: Path | str) -> None:
+        self.path = Path(directory) / "kernels.png"
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         network = pl_module.network
