@@ -17,7 +17,7 @@ from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.scores import scores
 from alexnet.evaluation.trained import Trained
 from alexnet.interop import caffe
-from alexnet.interop.names import names
+from alexnet.interop.weights import class_names
 from alexnet.runs import checkpoint
 from alexnet.training.transfer import load_layers
 from foreign_files import converted, torchvision_state
@@ -144,7 +144,7 @@ NAMED = {
 def test_a_file_names_the_classes(kind: str, tmp_path: Path) -> None:
     text, classes, titles = NAMED[kind]
     (tmp_path / "names.txt").write_bytes(text.encode())
-    assert names(2, tmp_path / "names.txt") == (classes, titles)
+    assert class_names(2, tmp_path / "names.txt") == (classes, titles)
 
 
 UNNAMED = [
@@ -162,7 +162,7 @@ def test_a_file_that_does_not_name_them_is_refused(content: bytes | None, said: 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"^classes={path} {said}"):
-        names(2, path)
+        class_names(2, path)
 
 
 def test_the_command_takes_paths_as_people_type_them(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Trained:
         cache_dir: str | None = None,
     ) -> None:
         self.checkpoint = source if isinstance(source, Checkpoint) else checkpoints.load(source)
-        self.accelerator = accelerator or str(self.checkpoint.config["trainer"]["accelerator"])
+        self.accelerator = accelerator
         if accelerator == GPU:
             refuse_no_gpu()
         self._place = {"root": root, "pack": pack, "cache_dir": cache_dir}
@@ -89,7 +89,8 @@ class Trained:
     def _predictor(self, network: nn.Module) -> Predictor:
         config = self.checkpoint.config
         precision, memory_format = config["trainer"]["precision"], config["memory_format"]
-        return Predictor(network, self.checkpoint.mean, precision, memory_format, self.accelerator)
+        accelerator = self.accelerator or str(config["trainer"]["accelerator"])
+        return Predictor(network, self.checkpoint.mean, precision, memory_format, accelerator)
 
     def unload(self) -> None:
         """Frees the memory of the networks, which are made again when they are asked for."""
