@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from alexnet.claims.claim_files import Comparison, parsed
-from alexnet.claims.judge import Measured, judge
+from alexnet.claims.judge import FinishedRun, judge
 from alexnet.errors import UserError
 from alexnet.statistics import Region, values_needed
 
 RATIO = Comparison("a", "b", kind="ratio", at_least=3, paper=6)
 
 
-def _runs(figures: list[float]) -> dict[int, Measured]:
+def _runs(figures: list[float]) -> dict[int, FinishedRun]:
     return {
-        seed: Measured(Path("nowhere"), {"metrics": {"val/top1_error": figure}, "data": {}})
+        seed: FinishedRun(Path("nowhere"), {"metrics": {"val/top1_error": figure}, "data": {}})
         for seed, figure in enumerate(figures)
     }
 

@@ -12,6 +12,7 @@ from alexnet.errors import UserError
 from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
+from alexnet.runs.results import FORMAT
 from tiny import config
 
 
@@ -118,6 +119,20 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"hello")
     with pytest.raises(UserError, match=f"checkpoint={path} is damaged"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_a_checkpoint_of_an_earlier_version_is_refused(run: Path, tmp_path: Path, number: Any) -> None:
+    path, content = tmp_path / "last.ckpt", torch.load(run / "last.ckpt", weights_only=True)
+    assert content["format"] == torch.load(run / "best.ckpt", weights_only=True)["format"] == FORMAT
+    torch.save({**content, "format": number}, path)
+    message = f"{path} was written by an earlier version of this project.*rerun=true"
+    with pytest.raises(UserError, match=f"^checkpoint={message}"):
+        checkpoint.load(path)
+    with pytest.raises(UserError, match=f"^init_from={message}"):
+        checkpoint.load_layers(Trained(run).network, path)
+    with pytest.raises(UserError, match=f"^{message}"):
+        checkpoint.resumable_step(path, {})
 
 
 def test_a_runs_directory_stands_for_its_last_checkpoint(run: Path) -> None:

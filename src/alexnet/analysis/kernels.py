@@ -318,10 +318,13 @@ def write_runs(weights_by_seed: Mapping[int, Tensor], towers: int, folder: Path)
 
 
 class KernelPicture(Callback):
-    """Draws the first layer's kernels by tower into directory/kernels.png (fig. 3 of P), and for W&B."""
+    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P), and for W&B.
 
-    def __init__(self, directory: Path | str) -> None:
-        self.path = Path(directory) / "kernels.png"
+    path: of the PNG.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         network = pl_module.network

@@ -12,11 +12,11 @@ from typing import Any
 
 from alexnet.claims import claim_files
 from alexnet.claims.claim_files import Claim, Comparison
-from alexnet.claims.judge import VERDICTS, Judgement, Measured, judge
+from alexnet.claims.judge import VERDICTS, FinishedRun, Judgement, judge
 from alexnet.claims.plan import CLAIMS, folder_of
 from alexnet.errors import UserError
 from alexnet.runs import results
-from alexnet.runs.measurements import identity, together
+from alexnet.runs.measurements import read_pooled, run_identity
 
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
 
@@ -50,13 +50,13 @@ class Sweep:
             for seed, found in seeds.items():
                 yield variant, seed, found
 
-    def measured(self, variant: str | None) -> dict[int, Measured]:
+    def measured(self, variant: str | None) -> dict[int, FinishedRun]:
         """Finished runs of a variant, by seed."""
         finished = {s: f for s, f in self.runs.get(variant or "", {}).items() if f.state == COMPLETED}
-        shared = together(self.folder, variant or "")
-        if shared and shared.runs != {identity(found.result) for found in finished.values()}:
+        shared = read_pooled(self.folder, variant or "")
+        if shared and shared.runs != {run_identity(found.result) for found in finished.values()}:
             shared = None  # of other networks than these
-        return {s: Measured(f.directory, f.result, shared) for s, f in finished.items() if f.directory}
+        return {s: FinishedRun(f.directory, f.result, shared) for s, f in finished.items() if f.directory}
 
     def states(self, *variants: str | None) -> Counter[str]:
         """How many runs of these variants (none given: of all) are in which state."""

@@ -20,16 +20,16 @@ from alexnet.runs.metrics import (
     CURVE,
     STEPS_TO,
     Figure,
-    Measured,
+    FinishedRun,
     errors_by_image,
     figure,
     value,
 )
 from alexnet.statistics import Floats
 
-__all__ = ["VERDICTS", "Judgement", "Measured", "errors_by_image", "judge", "value"]
+__all__ = ["VERDICTS", "FinishedRun", "Judgement", "errors_by_image", "judge", "value"]
 
-Runs = Mapping[int, Measured]  # by seed
+Runs = Mapping[int, FinishedRun]  # by seed
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Judgement:
 
 def _without_spread(found: Judgement, sides: Sequence[Side]) -> Judgement:
     """A figure that all runs have together is one figure: no spread is known of it."""
-    alone = [not any(each.has_together(side.metric) for each in side.runs.values()) for side in sides]
+    alone = [not any(each.is_pooled(side.metric) for each in side.runs.values()) for side in sides]
     of_std = found.of_std if alone[0] else None
     return replace(found, of_std=of_std, minus_std=found.minus_std if alone[-1] else None)
 

@@ -57,7 +57,7 @@ def look(index: Path) -> list[str]:
 def _look(sweep: Sweep) -> None:
     """Unless it is there, of these very runs."""
     runs = {variant: sweep.measured(variant) for variant in sweep.runs}
-    same = [measurements.identity(run.result) for own in runs.values() for run in own.values()]
+    same = [measurements.run_identity(run.result) for own in runs.values() for run in own.values()]
     if not same or sweep.claim.needs is None or looks.are_of(sweep.folder, same):
         return
     asked, made = measuring.wanted(sweep), list[Look]()

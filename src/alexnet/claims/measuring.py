@@ -10,8 +10,8 @@ from alexnet.errors import UserError, explain
 from alexnet.evaluation.trained import Trained
 from alexnet.paths import CLAIMS
 from alexnet.runs import measurements, tracking
-from alexnet.runs.measurements import Later
-from alexnet.runs.metrics import Measured
+from alexnet.runs.measurements import Measurement
+from alexnet.runs.metrics import FinishedRun
 from alexnet.runs.results import LAST
 
 if TYPE_CHECKING:
@@ -29,31 +29,31 @@ class Meter(NamedTuple):
 
     name: str
     metrics: tuple[str, ...]
-    measure: Callable[[Trained], Later]
+    measure: Callable[[Trained], Measurement]
 
 
-def ten_crops(trained: Trained) -> Later:
+def ten_crops(trained: Trained) -> Measurement:
     """Errors of the mean softmax over P's ten crops (P 4.1)."""
     return _errors(trained, ten_crop_scores(trained), TEN)
 
 
-def kernels(trained: Trained) -> Later:
+def kernels(trained: Trained) -> Measurement:
     """How far the halves of conv1's kernels are apart in colour (P 6.1, figure 3)."""
     from alexnet.analysis.kernels import colour_gap, first_kernels
 
     weights = first_kernels(trained.checkpoint.weights)
     if weights is None:
         raise UserError(f"{trained.checkpoint.path} has no convolution that sees the image.")
-    return Later({"kernels/colour_gap": colour_gap(weights)})
+    return Measurement({"kernels/colour_gap": colour_gap(weights)})
 
 
-def neighbours(trained: Trained) -> Later:
+def neighbours(trained: Trained) -> Measurement:
     """How often the nearest training image is of another class (P 6.1, figure 4)."""
     from alexnet.analysis.neighbours import neighbours as find
 
     wrong = find(trained, SPLIT).errors()
     metrics = {name: 100 * float(by_image.mean()) for name, by_image in wrong.items()}
-    return Later(metrics, trained.images.members(SPLIT), wrong)
+    return Measurement(metrics, trained.images.members(SPLIT), wrong)
 
 
 METERS = (
@@ -84,7 +84,7 @@ def wanted(sweep: Sweep) -> set[str]:
     return found | {metric.replace(AVERAGED, TEN) for metric in found}
 
 
-def _todo(sweep: Sweep) -> Iterator[tuple[str, Measured, list[Meter]]]:
+def _todo(sweep: Sweep) -> Iterator[tuple[str, FinishedRun, list[Meter]]]:
     """Words for people, the run, and what is to be measured of it."""
     asked = wanted(sweep)
     meters = [meter for meter in METERS if asked & set(meter.metrics)]
@@ -96,7 +96,7 @@ def _todo(sweep: Sweep) -> Iterator[tuple[str, Measured, list[Meter]]]:
 
 
 def _of_run(
-    name: str, run: Measured, meters: list[Meter], like: Trained | None
+    name: str, run: FinishedRun, meters: list[Meter], like: Trained | None
 ) -> tuple[Trained | None, str]:
     print(f"measuring {name}: {', '.join(each.name for each in meters)}", flush=True)
     try:
@@ -122,17 +122,17 @@ def _together(sweep: Sweep, variant: str) -> str:
     ready = [run for run in runs.values() if measurements.has(run.directory, METERS[0].metrics)]
     if len(ready) < 2 or len(ready) < len(runs) or not wanted(sweep) & set(asked):
         return ""
-    if all(run.together for run in ready):
+    if all(run.pooled for run in ready):
         return ""
     try:
-        same = [measurements.identity(run.result) for run in ready]
-        measurements.keep_together(sweep.folder, variant, same, _averaged(ready))
+        same = [measurements.run_identity(run.result) for run in ready]
+        measurements.write_pooled(sweep.folder, variant, same, _averaged(ready))
     except (UserError, OSError) as error:
         return f"{sweep.claim.name}/{variant} is not averaged: {explain(error) or error}"
     return ""
 
 
-def _averaged(runs: list[Measured]) -> Later:
+def _averaged(runs: list[FinishedRun]) -> Measurement:
     from alexnet.evaluation.averaging import save_mean
 
     paths = [run.directory / LAST for run in runs]
@@ -147,11 +147,11 @@ def ten_crop_scores(trained: Trained) -> "Scores":
     return trained.scores(SPLIT, 10)
 
 
-def _errors(trained: Trained, found: "Scores", suffix: str) -> Later:
+def _errors(trained: Trained, found: "Scores", suffix: str) -> Measurement:
     from alexnet.evaluation.errors import ranks as ranks_of
 
     members = trained.images.members(SPLIT)
     ranks = ranks_of(found, trained.images.labels(SPLIT))
     mistakes = {f"{name}{suffix}": ranks >= k for name, k in zip(ERRORS, RANKS, strict=True)}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
-    return Later(metrics, members, mistakes)
+    return Measurement(metrics, members, mistakes)

@@ -20,7 +20,7 @@ def dashboard(cfg: DictConfig) -> str:
     """Addresses or paths, for people; raises UserError where wandb-workspaces is not installed."""
     from alexnet.claims.claim_files import every
     from alexnet.report import dashboard as board
-    from alexnet.runs.account import has_account
+    from alexnet.runs.tracking import has_account
 
     folder = Path(cfg.output_dir).expanduser() / "dashboard"
     claims = every(CLAIMS)

@@ -18,7 +18,7 @@ from alexnet.claims.index import COMPLETED, Found, Row, Sweep
 from alexnet.claims.judge import VERDICTS
 from alexnet.report.wording import drawn, metric, phrase, scale
 from alexnet.runs import results
-from alexnet.runs.metrics import CURVE, Measured, curve
+from alexnet.runs.metrics import CURVE, FinishedRun, curve
 
 # Okabe and Ito's, told apart by people who are colour-blind
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -90,12 +90,12 @@ def _band(axes: Axes, curves: Sequence[Mapping[int, float]], number: int, label:
     axes.plot(epochs, list(map(statistics.fmean, rows)), style, color=colour, label=label, marker=marker)
 
 
-def _curves(runs: Iterable[Measured]) -> list[dict[int, float]]:
+def _curves(runs: Iterable[FinishedRun]) -> list[dict[int, float]]:
     found = (_curve(run) for run in runs)
     return [each for each in found if each]
 
 
-def _curve(run: Measured) -> dict[int, float]:
+def _curve(run: FinishedRun) -> dict[int, float]:
     """Epoch -> training error; empty if metrics.csv cannot be read."""
     try:
         return {point.epoch: point.value for point in curve(run, CURVE)}

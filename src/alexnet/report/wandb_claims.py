@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.claims import looks
-from alexnet.runs.account import wandb_mode
+from alexnet.runs.tracking import wandb_mode
 
 COLUMNS = (
     *("claim", "section", "scale", "comparison"),
