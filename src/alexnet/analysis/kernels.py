@@ -318,7 +318,10 @@ def write_runs(weights_by_seed: Mapping[int, Tensor], towers: int, folder: Path)
 
 
 class KernelPicture(Callback):
-    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P). path: of the PNG."""
+    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P), and for W&B.
+
+    path: of the PNG.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
