@@ -1,0 +1,106 @@
+"""Errors over P's ten crops (P 4.1), of one network and of the average of all seeds (P 6, table 2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from alexnet.claims.evaluators import Checkpoints, Evaluator
+from alexnet.claims.exhibits import Cell, Exhibit
+from alexnet.evaluation import evaluation, scores
+from alexnet.evaluation.averaging import save_mean
+from alexnet.evaluation.errors import places
+from alexnet.evaluation.scores import Scores
+from alexnet.evaluation.trained import Trained
+from alexnet.runs import checkpoint
+from alexnet.runs.measurements import Later
+
+SPLIT, CROPS = "val", 10
+RANKS = {"val/top1_error": 1, "val/top5_error": 5}
+ALONE, AVERAGED = "_10_crops", "_10_crops_averaged"
+WORST = 10  # classes in a table
+INTERVALS = "In percent, with the 95 % interval that so many images leave."
+SIZES = (
+    "The mean softmax over networks and ten crops (P 6, table 2). Of each number of networks all subsets, or"
+    " 200 drawn ones; mean, lowest and highest error in percent."
+)
+CONFUSION = (
+    "Rows are the true classes, columns what the averaged networks took them for; the worst ones below."
+)
+
+
+def measure(trained: Trained) -> Later:
+    """Errors of the mean softmax over the crops."""
+    return _errors(trained, _scores(trained), ALONE)
+
+
+def measure_variant(checkpoints: Sequence[Path]) -> Later:
+    """Errors of the softmax averaged over networks and crops."""
+    with TemporaryDirectory() as folder:
+        of_each = [_scores(Trained(path)) for path in checkpoints]
+        return _errors(Trained(checkpoints[0]), save_mean(of_each, Path(folder) / "mean.npy"), AVERAGED)
+
+
+def _scores(trained: Trained) -> Scores:
+    """(N, classes) of val, kept beside the checkpoint."""
+    path = evaluation.score_path(trained.checkpoint, SPLIT, CROPS)
+    kept = scores.kept(trained.images, SPLIT, path)
+    if kept is not None:
+        return kept
+    return scores.scores(trained.forward, trained.images, SPLIT, CROPS, path)
+
+
+def _errors(trained: Trained, softmax: Scores, suffix: str) -> Later:
+    ranks = places(softmax, trained.images.labels(SPLIT))
+    mistakes = {f"{name}{suffix}": ranks >= k for name, k in RANKS.items()}
+    metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
+    return Later(metrics, trained.images.members(SPLIT), mistakes)
+
+
+def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
+    """Each network's errors, those of averages of several, and which classes are taken for which."""
+    nets = [checkpoint.load(path) for path in checkpoints.values()]
+    of_each = [_scores(Trained(path)) for path in checkpoints.values()]
+    files = evaluation.places(folder / f"{variant}-{evaluation.stem(SPLIT, CROPS)}", len(nets) > 1)
+    by_path = dict(zip([evaluation.score_path(net, SPLIT, CROPS) for net in nets], of_each, strict=True))
+    images = Trained(next(iter(checkpoints.values()))).images
+    result = evaluation.evaluated(nets, by_path, images, SPLIT, CROPS, WORST, files)
+
+    alone: list[list[Cell]] = [
+        [
+            f"seed {seed}",
+            *(net.errors.top1_error, _between(*net.errors.top1_interval)),
+            *(net.errors.top5_error, _between(*net.errors.top5_interval)),
+        ]
+        for seed, net in zip(checkpoints, result.nets, strict=True)
+    ]
+    columns = ("network", "top-1 error", "95 %", "top-5 error", "95 %")
+    exhibits = [Exhibit(f"{variant}: errors over ten crops", INTERVALS, columns=columns, rows=alone)]
+    if len(nets) > 1:
+        averaged: list[list[Cell]] = [
+            [
+                *(str(each.size), each.subsets),
+                *(each.top1_error.mean, _between(each.top1_error.low, each.top1_error.high)),
+                *(each.top5_error.mean, _between(each.top5_error.low, each.top5_error.high)),
+            ]
+            for each in result.by_size
+        ]
+        columns = ("networks", "subsets", "top-1 error", "lowest to highest", "top-5 error", "lowest to highest")
+        exhibits.append(Exhibit(f"{variant}: averaged networks", SIZES, columns=columns, rows=averaged))
+    worst = [[each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in result.worst]
+    columns = ("class", "images", "top-1 error", "most often taken for", "times")
+    picture = result.files["confusion_png"].name
+    return [*exhibits, Exhibit(f"{variant}: what is taken for what", CONFUSION, picture, columns, worst)]
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.2f} to {high:.2f}"
+
+
+EVALUATOR = Evaluator(
+    name="ten crops",
+    metrics=[f"{name}{ALONE}" for name in RANKS],
+    measure=measure,
+    show=show,
+    variant_metrics=[f"{name}{AVERAGED}" for name in RANKS],
+    measure_variant=measure_variant,
+)
