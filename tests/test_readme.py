@@ -14,10 +14,10 @@ from hydra.utils import instantiate
 
 from alexnet.analysis import dropout_study
 from alexnet.benchmark import report
-from alexnet.claims import claim_files
+from alexnet.claims.claim import list_claims, load_claim
 from alexnet.cli.app import every_claim
 from alexnet.models import summary
-from alexnet.report import markdown
+from alexnet.report.tables import listing
 from tiny import DEMO, ROOT, TINY
 
 README = (ROOT / "README.md").read_text()
@@ -90,8 +90,7 @@ def test_each_row_of_the_finding_is_that_of_its_runs(line: str) -> None:
 
 
 def test_the_claims_are_those_of_their_files() -> None:
-    folder = ROOT / "conf/claim"
-    assert markdown.listing([claim_files.load(folder, name) for name in claim_files.names(folder)]) in README
+    assert listing([load_claim(name) for name in list_claims()]) in README
 
 
 @pytest.mark.parametrize("line", report.markdown(ROOT / "results/benchmark/cpu.json").splitlines())

@@ -1,4 +1,4 @@
-"""The index of a claim's runs, OUTPUT/claims/CLAIM-SCALE.json: written by its sweep, read by all that comes after.
+"""The index of a claim's runs, OUTPUT/claims/CLAIM-SCALE.json: written by its sweep, read for all else.
 
 Reading never fails because of a run: one that is missing, unfinished or broken is counted as that.
 """
@@ -36,7 +36,7 @@ class IndexedRun:
 
 @dataclass(frozen=True)
 class ClaimIndex:
-    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: the index's own."""
+    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: of the file."""
 
     claim: Claim
     scale: Mapping[str, Any]
@@ -77,7 +77,9 @@ class ClaimIndex:
 
     def states(self, *variants: str | None) -> Counter[str]:
         """How many runs of these variants (none given: of all) are in which state."""
-        return Counter(run.state for variant, _, run in self.all_runs() if not variants or variant in variants)
+        return Counter(
+            run.state for variant, _, run in self.all_runs() if not variants or variant in variants
+        )
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,14 @@ def text(jobs: Sequence[Job], minutes: float | None) -> str:
     rows = list(dict.fromkeys(job.row for job in jobs))
     seeds = sorted({job.seed for job in jobs})
     states = {(job.row, job.seed): job.state for job in jobs}
-    table = [["seed", *map(str, seeds)], *([row, *(states.get((row, seed), "") for seed in seeds)] for row in rows)]
+    table = [
+        ["seed", *map(str, seeds)],
+        *([row, *(states.get((row, seed), "") for seed in seeds)] for row in rows),
+    ]
     wide = max(len(row[0]) for row in table)
-    lines = [f"  {name:<{wide}}  " + "  ".join(f"{cell:<13}" for cell in cells).rstrip() for name, *cells in table]
+    lines = [
+        f"  {name:<{wide}}  " + "  ".join(f"{cell:<13}" for cell in cells).rstrip() for name, *cells in table
+    ]
     errors = dict.fromkeys(f"  {job.row}: {job.error}" for job in jobs if job.error)
 
     runs = [job.state for job in _distinct(jobs)]

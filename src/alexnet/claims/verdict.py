@@ -196,7 +196,9 @@ def _why_no_ratio(comparison: Comparison, seeds: Sequence[int], figures: Sequenc
     if _nobody_arrived(figures):
         return f"No run came down to {level}."
     if late := [str(seed) for seed, each in zip(seeds, minus, strict=True) if each.bound == AT_LEAST]:
-        return f"There is no ratio: {comparison.minus} never came down to {level} with seed {', '.join(late)}."
+        return (
+            f"There is no ratio: {comparison.minus} never came down to {level} with seed {', '.join(late)}."
+        )
     if early := [str(seed) for seed, each in zip(seeds, of, strict=True) if each.bound == AT_MOST]:
         within = f"came down to {level} within its first epoch, no one knows when"
         return f"There is no ratio: {comparison.of} {within}, with seed {', '.join(early)}."
@@ -206,7 +208,10 @@ def _why_no_ratio(comparison: Comparison, seeds: Sequence[int], figures: Sequenc
 
 def _is_bound(comparison: Comparison, figures: Sequence[Sequence[Figure]]) -> bool:
     """Whether the ratio is at least this: a run of "of" took longer, or one of "minus" less."""
-    late, early = (each.bound == AT_LEAST for each in figures[0]), (each.bound == AT_MOST for each in figures[-1])
+    late, early = (
+        (each.bound == AT_LEAST for each in figures[0]),
+        (each.bound == AT_MOST for each in figures[-1]),
+    )
     return comparison.kind == "ratio" and (any(late) or any(early))
 
 
@@ -333,7 +338,9 @@ def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
         return None, "The seeds agree: more images are needed, not more seeds."
     images = "" if case.is_clear(case.over_images) else " More images would be needed as well."
     assumed = [(float(case.effects.mean()), "what was seen")]
-    if (paper := case.comparison.paper) is not None:  # the paper's first, unless so many seeds would have seen it
+    if (
+        paper := case.comparison.paper
+    ) is not None:  # the paper's first, unless so many seeds would have seen it
         effect = math.log(paper) if case.comparison.kind == "ratio" else paper
         assumed.insert(0, (effect, f"the paper's {paper:g}"))
     for effect, whose in assumed:

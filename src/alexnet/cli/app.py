@@ -27,10 +27,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from alexnet import progress
-from alexnet.claims import claim_files
+from alexnet.claims.claim import list_claims
 from alexnet.cli.messages import friendly
 from alexnet.errors import UserError, explain
-from alexnet.paths import CLAIMS, CONF
+from alexnet.paths import CONF
 
 PATHS = (
     "root",
@@ -132,7 +132,7 @@ def every_claim(argument: str) -> str:
     """claim=all with the names written out, for Hydra, which would look for a file of that name."""
     if argument not in ("claim=all", "claim=[all]"):
         return argument
-    return f"claim=[{','.join(claim_files.names(CLAIMS))}]"
+    return f"claim=[{','.join(list_claims())}]"
 
 
 def quoted(argument: str, sweep: bool = False) -> str:

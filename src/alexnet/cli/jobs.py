@@ -10,11 +10,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from alexnet.claims import claim_files
+from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.plan import Job
 from alexnet.cli import app, locate
 from alexnet.errors import UserError
-from alexnet.paths import CLAIMS, SCALES
 from alexnet.runs.results import NOT_HASHED, Run, run_hash
 
 Compose = Callable[[list[str]], DictConfig]
@@ -29,7 +28,7 @@ def jobs(overrides: Sequence[Override], cfg: DictConfig, finder: "Finder") -> li
     names = _names(next(each for each in reversed(overrides) if each.key_or_group == "claim"))
     scale = OmegaConf.select(cfg, "scale.name")
     if scale is None:
-        scales = ", ".join(claim_files.names(SCALES))
+        scales = ", ".join(list_scales())
         raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     _refuse_other_sweeps(overrides)
     found = []
@@ -56,10 +55,9 @@ def later(jobs: Iterable[Job]) -> str:
 @cache
 def _asked_later(name: str) -> set[str]:
     """What the runs of a claim are measured for once they are trained."""
-    claim = claim_files.load(CLAIMS, name)
-    metrics = {metric for each in claim.compare for metric in (each.metric, each.minus_metric) if metric}
+    claim = load_claim(name)
     # what all runs have together is in none of them
-    return {each for each in metrics if not each.endswith("_averaged")} if claim.needs else set()
+    return {each for each in claim.metrics if not each.endswith("_averaged")} if claim.needs else set()
 
 
 def of_claims(overrides: Iterable[Override]) -> bool:
@@ -67,15 +65,15 @@ def of_claims(overrides: Iterable[Override]) -> bool:
     return any(each.key_or_group == "claim" and not each.is_delete() for each in overrides)
 
 
-def _possible(names: Iterable[str], scale: str) -> list[claim_files.Claim]:
+def _possible(names: Iterable[str], scale: str) -> list[Claim]:
     """Those that make sense at a scale; says why the others are left out, raises UserError if all are."""
     found, refused = [], []
     for name in names:
-        claim = claim_files.load(CLAIMS, name)
+        claim = load_claim(name)
         try:
             claim.overrides(claim.base, scale)
             found.append(claim)
-        except claim_files.Refused as error:
+        except ImpossibleScale as error:
             refused.append(str(error))
     if not found:
         raise UserError("\n".join(refused))
@@ -116,8 +114,8 @@ def _names(claim: Override) -> list[str]:
     value = claim.value()
     plain = [str(each) for each in value] if isinstance(value, list) else str(value)
     if not plain:
-        raise UserError(f"{claim.input_line} names no claim: choose {', '.join(claim_files.names(CLAIMS))}.")
-    return claim_files.chosen(CLAIMS, plain)
+        raise UserError(f"{claim.input_line} names no claim: choose {', '.join(list_claims())}.")
+    return select_claims(plain)
 
 
 def _seeds(overrides: Iterable[Override]) -> list[int] | None:
@@ -138,7 +136,7 @@ def _seed(value: object) -> int:
 
 
 def _of_claim(
-    claim: claim_files.Claim, scale: str, rest: Sequence[str], seeds: list[int] | None, finder: "Finder"
+    claim: Claim, scale: str, rest: Sequence[str], seeds: list[int] | None, finder: "Finder"
 ) -> list[Asked]:
     for item in rest:
         if _is_compared(claim, _key(item).replace("/", ".")):
@@ -153,7 +151,7 @@ def _of_claim(
     return found
 
 
-def _is_compared(claim: claim_files.Claim, key: str) -> bool:
+def _is_compared(claim: Claim, key: str) -> bool:
     switched = {_key(item).replace("/", ".") for items in claim.variants.values() for item in items}
     return key in switched or any(_within(key, each) for each in claim.about)
 

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from alexnet import progress
 from alexnet.claims import plan
+from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
 from alexnet.cli import app
 from alexnet.cli import jobs as sweeps
 from alexnet.errors import UserError, explain
-from alexnet.paths import CLAIMS
 
 
 def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher: Launcher) -> list[JobReturn]:
@@ -41,8 +41,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     returned = _train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
-    wrong = _measure(indexes)
-    _tell(jobs, cfg, indexes)
+    wrong = _report(jobs, cfg, indexes)
     _refuse_failed(jobs, returned)
     if wrong:
         raise UserError("\n".join(["not all could be measured; what could is kept:", *wrong]))
@@ -95,15 +94,8 @@ def _write_indexes(
     written = []
     for name in _claims(jobs):
         own = [job for job in jobs if job.row.startswith(f"{name}/")]
-        written.append(plan.write_index(output_dir, name, finder.scale(own[0].overrides), more, own))
+        written.append(write_index(output_dir, name, finder.scale(own[0].overrides), more, own))
     return written
-
-
-def _measure(indexes: Iterable[Path]) -> list[str]:
-    """What the claims ask of their runs beside training; gives what went wrong."""
-    from alexnet.claims import looking, measuring
-
-    return [message for index in indexes for message in (*measuring.measure(index), *looking.look(index))]
 
 
 def _claims(jobs: Iterable[Job]) -> list[str]:
@@ -113,25 +105,28 @@ def _claims(jobs: Iterable[Job]) -> list[str]:
     )
 
 
-def _tell(jobs: Sequence[Job], cfg: DictConfig, indexes: Sequence[Path]) -> None:
-    """The report on claims, the table of other sweeps."""
+def _report(jobs: Sequence[Job], cfg: DictConfig, paths: Sequence[Path]) -> list[str]:
+    """Measures and judges claims, or prints the table of other sweeps; gives what could not be measured."""
     names = _claims(jobs)
     if not names:
         print(f"\n{plan.ends(jobs)}", flush=True)
-        return
-    from alexnet import report  # late: with scipy and matplotlib
+        return []
+    from alexnet import report  # late: with torch, scipy and matplotlib
+    from alexnet.claims.index import open_indexes
+    from alexnet.claims.measure import measure
+    from alexnet.report.wandb_claims import log_claim
 
     output_dir = Path(cfg.output_dir).expanduser()
-    written = report.write(output_dir, output_dir / "report", CLAIMS, names)
+    indexes = open_indexes(output_dir)
+    problems = [problem for index in indexes.of(paths) for problem in measure(index)]
+    written = report.write(indexes, output_dir / "report", names)
     print(f"\n{written.text}\n{written.page}", flush=True)
     if "wandb" in cfg.logger:
-        from alexnet.report.wandb_claims import log_claim
-
-        for name, index in zip(names, indexes, strict=True):
-            rows = [row for row in written.rows if row["claim"] == name]
-            where = (output_dir, name, cfg.scale.name, rows, written.page)
-            account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
-            log_claim(*where, *account, plan.folder_of(index))
+        for index in indexes.of(paths):
+            rows = [row for row in written.rows if row["claim"] == index.claim.name]
+            where = (output_dir, index.claim.name, cfg.scale.name, rows, written.page)
+            log_claim(*where, cfg.logger.wandb.offline, cfg.logger.wandb.project, index.folder)
+    return problems
 
 
 def _refuse_failed(jobs: Sequence[Job], returned: dict[str, JobReturn]) -> None:

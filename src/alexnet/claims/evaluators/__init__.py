@@ -1,4 +1,4 @@
-"""What claims ask of their networks beside training: a module for each kind of measurement, with its EVALUATOR."""
+"""What claims ask of their networks beside training: a module with an EVALUATOR for each kind."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

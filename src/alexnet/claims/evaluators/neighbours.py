@@ -41,9 +41,7 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
         for by, at in shares.items()
     ]
     columns = ["nearest by", *(f"of {at} nearest" for at in next(iter(shares.values())))]
-    exhibits = [
-        Exhibit(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)
-    ]
+    exhibits = [Exhibit(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)]
     seed, first = next(iter(by_seed.items()))
     for name in neighbour_report.DRAWN:
         path, by = folder / f"{variant}-nearest-{name}.png", neighbour_report.NAMES[name]
@@ -63,6 +61,4 @@ def _neighbours(trained: Trained) -> neighbour_report.Found:
     return neighbour_report.find(spaces, images, net, SPLIT, queries)
 
 
-EVALUATOR = Evaluator(
-    "neighbours", [f"{SPLIT}/neighbour_error_{name}" for name in SPACES], measure, show
-)
+EVALUATOR = Evaluator("neighbours", [f"{SPLIT}/neighbour_error_{name}" for name in SPACES], measure, show)

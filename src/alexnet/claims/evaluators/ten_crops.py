@@ -18,6 +18,13 @@ SPLIT, CROPS = "val", 10
 RANKS = {"val/top1_error": 1, "val/top5_error": 5}
 ALONE, AVERAGED = "_10_crops", "_10_crops_averaged"
 WORST = 10  # classes in a table
+ALONE_HEAD = ("network", "top-1 error", "95 %", "top-5 error", "95 %")
+AVERAGED_HEAD = (
+    "networks",
+    "subsets",
+    *("top-1 error", "lowest to highest", "top-5 error", "lowest to highest"),
+)
+WORST_HEAD = ("class", "images", "top-1 error", "most often taken for", "times")
 INTERVALS = "In percent, with the 95 % interval that so many images leave."
 SIZES = (
     "The mean softmax over networks and ten crops (P 6, table 2). Of each number of networks all subsets, or"
@@ -73,8 +80,7 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
         ]
         for seed, net in zip(checkpoints, result.nets, strict=True)
     ]
-    columns = ("network", "top-1 error", "95 %", "top-5 error", "95 %")
-    exhibits = [Exhibit(f"{variant}: errors over ten crops", INTERVALS, columns=columns, rows=alone)]
+    exhibits = [Exhibit(f"{variant}: errors over ten crops", INTERVALS, columns=ALONE_HEAD, rows=alone)]
     if len(nets) > 1:
         averaged: list[list[Cell]] = [
             [
@@ -84,12 +90,12 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
             ]
             for each in result.by_size
         ]
-        columns = ("networks", "subsets", "top-1 error", "lowest to highest", "top-5 error", "lowest to highest")
-        exhibits.append(Exhibit(f"{variant}: averaged networks", SIZES, columns=columns, rows=averaged))
-    worst = [[each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in result.worst]
-    columns = ("class", "images", "top-1 error", "most often taken for", "times")
+        exhibits.append(Exhibit(f"{variant}: averaged networks", SIZES, columns=AVERAGED_HEAD, rows=averaged))
+    worst: list[list[Cell]] = [
+        [each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in result.worst
+    ]
     picture = result.files["confusion_png"].name
-    return [*exhibits, Exhibit(f"{variant}: what is taken for what", CONFUSION, picture, columns, worst)]
+    return [*exhibits, Exhibit(f"{variant}: what is taken for what", CONFUSION, picture, WORST_HEAD, worst)]
 
 
 def _between(low: float, high: float) -> str:
