@@ -103,7 +103,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Any:
             if how and trainer.global_step == step:
                 os.kill(os.getpid(), signal.SIGINT) if how == "asked" else 1 / 0
 
-        monkeypatch.setattr(callbacks.Kernels, "on_train_batch_end", at)
+        monkeypatch.setattr(callbacks.Predictions, "on_train_batch_end", at)
         monkeypatch.setattr(Diagnose, "on_exception", (lambda *args: None) if how == "killed" else write)
 
     return stop

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from alexnet.analysis.diagnostics import FLAT_SHARE, STEEP, Diagnose, read, shown
+from alexnet.analysis.diagnostics import FLAT_SHARE, STEEP, Diagnose, outputs, read
 from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
 from alexnet.training.classifier import Classifier
@@ -113,7 +113,7 @@ def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
         cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
     network = instantiate(cfg.model)
     names = {module: name for name, module in network.named_modules()}
-    assert {layer: names[module] for layer, module in shown(network).items()} == PLACES[model]
+    assert {layer: names[module] for layer, module in outputs(network).items()} == PLACES[model]
 
 
 def _toy() -> nn.Sequential:

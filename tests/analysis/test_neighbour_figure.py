@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.analysis import neighbour_figure
+from alexnet.analysis import neighbours
 from alexnet.errors import UserError
 from trained import Trained
 
 
 def test_random_queries_are_spread_over_classes(trained: Trained) -> None:
-    found = [neighbour_figure.chosen(trained.data, "val", 10, seed) for seed in (0, 0, 1)]
+    found = [neighbours.choose(trained.data, "val", 10, seed) for seed in (0, 0, 1)]
     assert np.array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
     assert sorted(trained.labels("val")[found[0]]) == list(range(10))
-    everything = neighbour_figure.chosen(trained.data, "val", 20)
+    everything = neighbours.choose(trained.data, "val", 20)
     assert sorted(everything) == list(range(20))
 
 
@@ -27,8 +27,8 @@ def test_queries_are_found_by_their_files(trained: Trained, split: str, tmp_path
     names = [part.files[index] for index in trained.data.members(split)]
     (tmp_path / "link").symlink_to(part.root)
     files = [names[2], str(part.root / names[4]), str(tmp_path / "link" / names[3])]
-    assert list(neighbour_figure.chosen(trained.data, split, files)) == [2, 4, 3]
-    assert list(neighbour_figure.chosen(trained.data, split, files[0])) == [2]
+    assert list(neighbours.choose(trained.data, split, files)) == [2, 4, 3]
+    assert list(neighbours.choose(trained.data, split, files[0])) == [2]
 
 
 REFUSED: list[tuple[Any, str]] = [
@@ -50,18 +50,19 @@ def test_queries_that_are_not_there_are_refused(trained: Trained, queries: Any, 
     if isinstance(queries, list):
         queries = [each.replace("NEAR", name[:-5]).replace("NAME", name) for each in queries]
     with pytest.raises(UserError, match=message.replace("NAME", name)):
-        neighbour_figure.chosen(trained.data, "val", queries)
+        neighbours.choose(trained.data, "val", queries)
 
 
 def test_the_figure_shows_queries_and_what_is_nearest(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[Any, str, str]] = []
-    show = neighbour_figure._show
-    monkeypatch.setattr(neighbour_figure, "_show", lambda *args: (shown.append(args[1:]), show(*args)))
+    show = neighbours._show
+    monkeypatch.setattr(neighbours, "_show", lambda *args: (shown.append(args[1:]), show(*args)))
     data, rng = trained.data, np.random.default_rng(0)
     places = rng.integers(0, len(data.members("train")), (20, 10))
-    neighbour_figure.draw(data, "val", np.array([3, 1]), places, "pixels", tmp_path / "a.png")
+    found = neighbours.Neighbours(data, "val", {"pixels": places})
+    neighbours.draw(found, "pixels", np.array([3, 1]), tmp_path / "a.png")
     for row, query in zip((shown[:7], shown[7:]), (3, 1), strict=True):
         label = trained.labels("val")[query]
         assert row[0][1:] == (data.images.titles[label], "black")
@@ -77,9 +78,3 @@ def test_the_figure_shows_queries_and_what_is_nearest(
 
 def _central(trained: Trained, split: str, place: int) -> Any:
     return trained.crops(split)[place].permute(1, 2, 0).numpy()
-
-
-def test_titles_are_short() -> None:
-    assert neighbour_figure.short("tench (n01440764)") == "tench"
-    assert neighbour_figure.short("tench, Tinca tinca") == "tench"
-    assert neighbour_figure.short("a very long name of a class") == "a very long name…"

@@ -12,7 +12,8 @@ from scipy import stats
 
 from alexnet.claims.claim import Comparison
 from alexnet.claims.verdict import Verdict, judge
-from alexnet.runs.metrics import Measured
+from alexnet.runs.metrics import FinishedRun
+from made_up import logged_run
 
 HIGHER = Comparison("without", "with", paper=1.4)
 SAME = Comparison("without", "with", kind="same", margin=0.5)
@@ -23,9 +24,9 @@ NOWHERE = Path("nowhere")
 figures = st.lists(st.floats(0, 100).map(lambda x: round(x, 3)), min_size=2, max_size=8)
 
 
-def runs(errors: Any, **data: Any) -> dict[int, Measured]:
+def runs(errors: Any, **data: Any) -> dict[int, FinishedRun]:
     return {
-        seed: Measured(NOWHERE, {"metrics": {"val/top1_error": error}, "data": data})
+        seed: FinishedRun(NOWHERE, {"metrics": {"val/top1_error": error}, "data": data})
         for seed, error in enumerate(errors)
     }
 
@@ -175,18 +176,13 @@ def test_missing_metrics_are_named() -> None:
 # --- steps ---
 
 
-def run(where: Path, errors: list[int]) -> Measured:
-    """Training errors of epochs of ten steps, as metrics.csv has them."""
-    where.mkdir(parents=True, exist_ok=True)
-    rows = [f"{epoch},50.5,{10 * epoch + 9},{error}" for epoch, error in enumerate(errors)]
-    (where / "metrics.csv").write_text("\n".join(["epoch,minival/top1_error,step,train/top1_error", *rows]))
-    return Measured(where, {"metrics": {}, "data": {}})
-
-
-def paced(where: Path, epochs: list[int], level_reached: bool = True) -> dict[int, Measured]:
+def paced(where: Path, epochs: list[int], level_reached: bool = True) -> dict[int, FinishedRun]:
     """Runs that are down to 25 % at the end of an epoch of ten steps, and were at 80 before."""
     last = 25 if level_reached else 60
-    return {seed: run(where / str(seed), [80] * (number - 1) + [last]) for seed, number in enumerate(epochs)}
+    return {
+        seed: logged_run(where / str(seed), [80] * (number - 1) + [last])
+        for seed, number in enumerate(epochs)
+    }
 
 
 def test_ratio_of_steps(tmp_path: Path) -> None:
@@ -246,7 +242,9 @@ def test_a_difference_of_steps_needs_the_level(tmp_path: Path) -> None:
 # --- images ---
 
 
-def predicted(where: Path, shares: list[float], images: int = 400, print_: str = "x") -> dict[int, Measured]:
+def predicted(
+    where: Path, shares: list[float], images: int = 400, print_: str = "x"
+) -> dict[int, FinishedRun]:
     """Runs that miss the first images, the share of each its error; the label is 0, of ten classes."""
     made = {}
     for seed, share in enumerate(shares):
@@ -256,7 +254,7 @@ def predicted(where: Path, shares: list[float], images: int = 400, print_: str =
         stored = {"index": np.arange(images, dtype=np.int32), "labels": np.zeros(images, np.uint16)}
         np.savez(where / str(seed) / "predictions.npz", top5=top5.astype(np.uint16), **stored)
         metrics = {"val/top1_error": 100 * missed.mean()}
-        made[seed] = Measured(where / str(seed), {"metrics": metrics, "data": {"fingerprint": print_}})
+        made[seed] = FinishedRun(where / str(seed), {"metrics": metrics, "data": {"fingerprint": print_}})
     return made
 
 
@@ -286,7 +284,7 @@ def test_sampling_error_of_a_value_is_the_binomial_one(tmp_path: Path) -> None:
 def test_predictions_are_those_of_the_end(tmp_path: Path) -> None:
     made = predicted(tmp_path, [0.5, 0.6])
     for each in made.values():
-        run(each.directory, [80, 70])
+        logged_run(each.directory, [80, 70])
     early = Comparison("a", kind="value", paper=50.5, metric="minival/top1_error", epoch=1)
     assert judge(early, made, {}).images is None
 

@@ -17,7 +17,7 @@ from alexnet.claims.exhibits import EXHIBITS, Exhibit, exhibits_are_of, load_exh
 from alexnet.claims.index import ClaimIndex, open_indexes
 from alexnet.claims.verdict import ComparisonResult, judge_index
 from alexnet.runs import checkpoint
-from alexnet.runs.metrics import Measured, errors_by_image
+from alexnet.runs.metrics import FinishedRun, errors_by_image
 from sweep_commands import results, train, trained
 
 NAMES = "claim=[averaging,neighbours,ten_crops,towers_specialise]"
@@ -45,12 +45,12 @@ def _results(outputs: Path) -> list[ComparisonResult]:
     return [result for index in open_indexes(outputs).indexes for result in judge_index(index)]
 
 
-def _scores(run: Measured, crops: int = 10) -> np.ndarray[Any, Any]:
+def _scores(run: FinishedRun, crops: int = 10) -> np.ndarray[Any, Any]:
     (path,) = (run.directory / "evaluation").glob(f"*-val-{crops}_crop*-softmax.npy")
     return np.load(path)
 
 
-def _labels(run: Measured) -> np.ndarray[Any, Any]:
+def _labels(run: FinishedRun) -> np.ndarray[Any, Any]:
     with np.load(run.directory / "predictions.npz") as stored:
         return stored["labels"]
 
@@ -88,8 +88,8 @@ def test_the_average_is_that_of_the_softmax_of_all_seeds(
     wrong = mean.argmax(axis=1) != _labels(runs[0])
     for run in runs.values():
         assert "val/top1_error_10_crops_averaged" not in run.result["metrics"]
-        assert run.together is not None
-        assert run.together.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(100 * wrong.mean())
+        assert run.pooled is not None
+        assert run.pooled.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(100 * wrong.mean())
         found = errors_by_image(run, "val/top1_error_10_crops_averaged")
         assert found is not None
         assert found.wrong.tolist() == wrong.tolist()
@@ -157,8 +157,8 @@ def test_a_third_seed_joins_the_average(
     assert set(runs) == {0, 1, 2}
     mean = np.mean([_scores(run) for run in runs.values()], axis=0)
     error = 100 * (mean.argmax(axis=1) != _labels(runs[0])).mean()
-    assert runs[2].together is not None
-    assert runs[2].together.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(error)
+    assert runs[2].pooled is not None
+    assert runs[2].pooled.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(error)
     sizes = next(each for each in load_exhibits(sweep.folder) if each.title.endswith("averaged networks"))
     assert [row[:2] for row in sizes.rows] == [["1", 3], ["2", 3], ["3", 1]]
     pairs = [np.mean([_scores(runs[a]), _scores(runs[b])], axis=0) for a, b in combinations(runs, 2)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alexnet.claims import plan
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, Job
-from alexnet.runs.results import Run
+from alexnet.runs.results import FORMAT, Run
 
 SCALE = {"name": "demo", "seeds": 2, "minutes": 1, "about": "", "papers": False}
 
@@ -30,7 +30,7 @@ def made(
     run = Run.of(config, "digest", "net", None, [])
     if status:
         run.directory.mkdir(parents=True, exist_ok=True)
-        told = {"status": status, "hash": run.hash, "seconds": 0, "metrics": {}} | result
+        told = {"format": FORMAT, "status": status, "hash": run.hash, "seconds": 0, "metrics": {}} | result
         run.write(told)
         if last:
             (run.directory / "last.ckpt").touch()

@@ -9,15 +9,15 @@ import pytest
 from alexnet.claims.claim import Comparison, parse_claim
 from alexnet.claims.verdict import judge
 from alexnet.errors import UserError
-from alexnet.runs.metrics import Measured
+from alexnet.runs.metrics import FinishedRun
 from alexnet.statistics import Region, values_needed
 
 RATIO = Comparison("a", "b", kind="ratio", at_least=3, paper=6)
 
 
-def _runs(figures: list[float]) -> dict[int, Measured]:
+def _runs(figures: list[float]) -> dict[int, FinishedRun]:
     return {
-        seed: Measured(Path("nowhere"), {"metrics": {"val/top1_error": figure}, "data": {}})
+        seed: FinishedRun(Path("nowhere"), {"metrics": {"val/top1_error": figure}, "data": {}})
         for seed, figure in enumerate(figures)
     }
 

@@ -99,7 +99,7 @@ def test_a_trial_ends_as_a_run_of_the_sweep(trial: type[Started], tmp_path: Path
     """Under the agent's id, which wandb prefers to ours, and with the metric that the sweep looks at."""
     tiny = [*TINY, *DEMO, f"output_dir={tmp_path / 'outputs'}", "data.image_size=32", "model.crop_size=32"]
     own = [item for item in trial.command[2:] if not item.startswith("data")]
-    done = commands.run(*own, *tiny, **trial.environment)
+    done = commands.fork(*own, *tiny, **trial.environment)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("outputs/*/result.json")
     result = json.loads(path.read_text())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alexnet.data.augment import Augment, Epoch, Pixels
-from alexnet.data.prepare import Statistics
+from alexnet.data.statistics import Statistics
 from alexnet.errors import UserError
 
 SEEDS = st.integers(0, 2**32 - 1)

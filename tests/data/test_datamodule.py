@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet.data import prepare
+from alexnet.data import pack
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
 from alexnet.data.decode import decode
@@ -159,14 +159,14 @@ def test_pack_and_threads_change_no_batch(
     assert _all_batches(other) == _all_batches(data)
     assert torch.equal(other.state_dict()["mean"], data.state_dict()["mean"])
     packs = sorted(path.name for path in other.cache_dir.glob("*.npy"))
-    assert packs == ([] if "pack" in changed else ["train.npy", "val.npy"])
+    assert packs == ([] if "pack" in changed else ["train-00000.npy", "val-00000.npy"])
 
 
 def test_a_second_run_decodes_nothing(
     data: ImageData, image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _all_batches(data)
-    monkeypatch.setattr(prepare, "decode", None)
+    monkeypatch.setattr(pack, "decode", None)
     assert _all_batches(_data(image_set, tmp_path)) == before
 
 

@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data import prepare as module
+from alexnet.data import pack as module
 from alexnet.data.decode import BrokenImageError, decode
-from alexnet.data.prepare import Prepared, fits_pack, prepare, refuse_broken, tell_broken
+from alexnet.data.manifest import Manifest
+from alexnet.data.pack import Prepared, fits_pack, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import Folders, ImageSet, Split
 from alexnet.errors import UserError
+from packs import FACTS, FILES, SIZE, assert_same, names, paths
 
-SIZE = 24
-FACTS = ["images.json", "lock", "manifest.json", "statistics.npz"]
 BROKEN = ["train/ant/ant_1.png", "train/cat/cat_11.png", "val/bee/bee_0.jpg"]
 
 
@@ -31,20 +31,6 @@ def _forbidden(*arguments: object) -> None:
     raise AssertionError("this was to be read from the disk")
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def _assert_same(one: Prepared, two: Prepared, images: ImageSet) -> None:
-    for name, split in images.splits.items():
-        for index in range(len(split)):
-            if index not in one.broken[name]:
-                assert np.array_equal(one.reads[name](index), two.reads[name](index))
-    for first, second in zip(vars(one.statistics).values(), vars(two.statistics).values(), strict=True):
-        assert np.array_equal(first, second)
-    assert one.broken == two.broken
-
-
 @pytest.mark.parametrize("chunk", [1, 7, 64])  # 30 images in several groups of chunks, and in one chunk
 @pytest.mark.parametrize("pack", [True, False])
 def test_every_image_is_read_as_decoded(
@@ -52,11 +38,9 @@ def test_every_image_is_read_as_decoded(
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
     found = prepare(image_set, SIZE, tmp_path / "cache", pack)
-    for name, split in image_set.splits.items():
-        for index in range(len(split)):
-            assert np.array_equal(found.reads[name](index), decode(split.path(index), SIZE))
-    packs = ["train.npy", "val.npy"] if pack else []
-    assert _files(tmp_path / "cache") == [*FACTS, *packs]
+    for name, index, path in paths(image_set):
+        assert np.array_equal(found.reads[name](index), decode(path, SIZE))
+    assert names(tmp_path / "cache") == [*FACTS, *(FILES["pixels"] if pack else [])]
     assert found.broken == {"train": {}, "val": {}}
 
 
@@ -64,21 +48,21 @@ def test_every_image_is_read_as_decoded(
 def test_a_pack_changes_nothing(broken: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     images = request.getfixturevalue("broken_set" if broken else "image_set")
     with_pack, without = (prepare(images, SIZE, tmp_path / str(pack), pack) for pack in (True, False))
-    _assert_same(with_pack, without, images)
+    assert_same(with_pack, without, images)
 
 
 def test_all_is_found_once(image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(image_set, SIZE, tmp_path, pack=True)
     monkeypatch.setattr(module, "decode", _forbidden)
     monkeypatch.setattr(module, "fits_pack", _forbidden)  # what is there needs no room
-    _assert_same(prepare(image_set, SIZE, tmp_path, pack=True), first, image_set)
+    assert_same(prepare(image_set, SIZE, tmp_path, pack=True), first, image_set)
 
 
 def test_statistics_and_broken_images_are_kept_without_a_pack(
     broken_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(broken_set, SIZE, tmp_path, pack=False)
-    monkeypatch.setattr(module, "_pass", _forbidden)
+    monkeypatch.setattr(module, "_make", _forbidden)
     again = prepare(broken_set, SIZE, tmp_path, pack=False)
     assert again.broken == first.broken
     assert np.array_equal(again.statistics.mean, first.statistics.mean)
@@ -86,8 +70,8 @@ def test_statistics_and_broken_images_are_kept_without_a_pack(
 
 def test_a_pack_is_made_later_if_it_is_wanted_later(image_set: ImageSet, tmp_path: Path) -> None:
     without = prepare(image_set, SIZE, tmp_path, pack=False)
-    _assert_same(prepare(image_set, SIZE, tmp_path, pack=True), without, image_set)
-    assert (tmp_path / "train.npy").exists()
+    assert_same(prepare(image_set, SIZE, tmp_path, pack=True), without, image_set)
+    assert (tmp_path / "train-00000.npy").exists()
 
 
 def test_a_set_that_does_not_fit_is_not_packed(
@@ -96,7 +80,7 @@ def test_a_set_that_does_not_fit_is_not_packed(
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(module, "fits_pack", lambda *arguments: asked.append(arguments))  # None: no
     prepare(image_set, SIZE, tmp_path, pack=True)
-    assert _files(tmp_path) == FACTS
+    assert names(tmp_path) == FACTS
     assert asked == [(39, SIZE, tmp_path)], "both splits together"
 
 
@@ -120,9 +104,11 @@ def test_an_interruption_leaves_no_half_pack(
         patch.setattr(module, "decode", interrupted)
         with pytest.raises(error):
             prepare(image_set, SIZE, tmp_path / "cache", pack=True)
-    assert _files(tmp_path / "cache") == ["lock", "unfinished"]
+    shards = ["train-00000.npy"] if stop.startswith("val") else []  # finished, and so at its place
+    assert names(tmp_path / "cache") == ["lock", *shards, "unfinished"]
+    assert Manifest.find(tmp_path / "cache") is None
     again, fresh = (prepare(image_set, SIZE, tmp_path / place, pack=True) for place in ("cache", "new"))
-    _assert_same(again, fresh, image_set)
+    assert_same(again, fresh, image_set)
 
 
 def test_broken_images_are_found_and_counted_out(
@@ -160,7 +146,7 @@ def test_a_message_names_some_of_many_and_the_list_all(tmp_path: Path) -> None:
 
 def test_nothing_is_refused_where_nothing_is_broken(image_set: ImageSet, tmp_path: Path) -> None:
     refuse_broken(image_set, {"train": {}, "val": {}}, tmp_path / "broken.txt")
-    assert _files(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -169,7 +155,7 @@ def test_a_split_without_a_usable_image_is_named(split: str, own_folder: Path, t
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match=str(own_folder / split)):
         prepare(Folders(own_folder).load(), SIZE, tmp_path / "cache", pack=True)
-    assert _files(tmp_path / "cache") == ["lock"]
+    assert names(tmp_path / "cache") == ["lock"]
 
 
 def test_a_file_that_could_not_be_opened_once_is_tried_again(

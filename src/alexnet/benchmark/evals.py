@@ -18,8 +18,8 @@ from alexnet.benchmark.inputs import found as found_images
 from alexnet.benchmark.sizes import Sizes
 from alexnet.benchmark.timing import Row, interleaved, speed_up, timed
 from alexnet.data.loader import Batches
-from alexnet.evaluation.crops import views
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.crops import crop_places
+from alexnet.evaluation.predictor import Predictor
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout
 
@@ -74,9 +74,9 @@ class Ours:
         self, made: nn.Module, packed: NDArray[Any], sizes: Sizes, device: torch.device, precision: str
     ) -> None:
         size, crop_size = sizes.eval_pixels
-        self.views = views(CROPS, size - crop_size)
+        self.views = crop_places(CROPS, size - crop_size)
         mean = torch.full((3, crop_size, crop_size), GREY)
-        self.forward = Forward(made, mean, precision, accelerator="gpu" if device.type == "cuda" else "cpu")
+        self.forward = Predictor(made, mean, precision, accelerator="gpu" if device.type == "cuda" else "cpu")
         everything = torch.arange(len(packed)).numpy()
         whole = (size, size)
         pinned = device.type == "cuda"

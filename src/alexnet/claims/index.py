@@ -17,8 +17,8 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.paths import CLAIMS
 from alexnet.runs import results
-from alexnet.runs.measurements import identity, together
-from alexnet.runs.metrics import Measured
+from alexnet.runs.measurements import read_pooled, run_identity
+from alexnet.runs.metrics import FinishedRun
 
 FOLDER = "claims"  # of the indexes, in output_dir
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
@@ -64,15 +64,17 @@ class ClaimIndex:
             for seed, run in by_seed.items():
                 yield variant, seed, run
 
-    def finished(self, variant: str | None) -> dict[int, Measured]:
+    def finished(self, variant: str | None) -> dict[int, FinishedRun]:
         """Finished runs of a variant, by seed, with what is measured of all of them together."""
         by_seed = self.runs.get(variant or "", {})
         runs = {seed: run for seed, run in by_seed.items() if run.state == COMPLETED}
-        shared = together(self.folder, variant or "")
-        if shared and shared.runs != {identity(run.result) for run in runs.values()}:
-            shared = None  # of other networks than these
+        pooled = read_pooled(self.folder, variant or "")
+        if pooled and pooled.runs != {run_identity(run.result) for run in runs.values()}:
+            pooled = None  # of other networks than these
         return {
-            seed: Measured(run.directory, run.result, shared) for seed, run in runs.items() if run.directory
+            seed: FinishedRun(run.directory, run.result, pooled)
+            for seed, run in runs.items()
+            if run.directory
         }
 
     def states(self, *variants: str | None) -> Counter[str]:

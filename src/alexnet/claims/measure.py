@@ -30,7 +30,7 @@ def measure(index: ClaimIndex) -> list[str]:
 
 
 def _measure_runs(index: ClaimIndex, evaluators: list[Evaluator]) -> list[str]:
-    problems = []
+    problems, last = [], None
     for variant, seed, run in index.all_runs():
         if run.state != COMPLETED or run.directory is None:
             continue
@@ -40,12 +40,13 @@ def _measure_runs(index: ClaimIndex, evaluators: list[Evaluator]) -> list[str]:
         name = f"{index.claim.name}/{variant}, seed {seed}"
         print(f"measuring {name}: {', '.join(each.name for each in todo)}", flush=True)
         try:
-            trained = Trained(run.directory / LAST)
+            trained = last = Trained(run.directory / LAST, like=last)
             for evaluator in todo:
                 measurement = evaluator.measure(trained)
                 measurements.add(run.directory, measurement)
                 tracking.add(run.directory, measurement.metrics)
                 run.result["metrics"].update(measurement.metrics)
+            trained.unload()
         except Exception as error:
             message = explain(error)
             if message is None:
@@ -65,12 +66,12 @@ def _measure_variants(index: ClaimIndex, evaluators: list[Evaluator]) -> list[st
             measured = all(run.result["metrics"].keys() >= set(evaluator.metrics) for run in runs)
             if evaluator.measure_variant is None or not wanted or not measured or len(runs) < 2:
                 continue
-            if all(run.has_together(metric) for run in runs for metric in wanted):
+            if all(run.is_pooled(metric) for run in runs for metric in wanted):
                 continue
             try:
                 measurement = evaluator.measure_variant([run.directory / LAST for run in runs])
-                identities = [measurements.identity(run.result) for run in runs]
-                measurements.keep_together(index.folder, variant, identities, measurement)
+                identities = [measurements.run_identity(run.result) for run in runs]
+                measurements.write_pooled(index.folder, variant, identities, measurement)
             except (UserError, OSError) as error:
                 problems.append(f"{index.claim.name}/{variant} is not averaged: {explain(error) or error}")
     return problems
@@ -79,7 +80,9 @@ def _measure_variants(index: ClaimIndex, evaluators: list[Evaluator]) -> list[st
 def _show(index: ClaimIndex, evaluators: list[Evaluator]) -> None:
     """Unless what is there shows these very runs."""
     runs = {variant: dict(sorted(index.finished(variant).items())) for variant in index.runs}
-    identities = [measurements.identity(run.result) for by_seed in runs.values() for run in by_seed.values()]
+    identities = [
+        measurements.run_identity(run.result) for by_seed in runs.values() for run in by_seed.values()
+    ]
     if not identities or exhibits_are_of(index.folder, identities):
         return
     exhibits = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alexnet.errors import UserError
-from alexnet.runs.results import LAST, Result, Run, lying, read
+from alexnet.runs.results import LAST, Result, Run, find, read
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
 
@@ -34,7 +34,7 @@ class Job:
         """Reads what the run's directory has now."""
         if self.run:
             output_dir = Path(self.run.config["output_dir"]).expanduser()
-            self.run.directory = lying(output_dir, self.run.hash) or self.run.directory
+            self.run.directory = find(output_dir, self.run.hash) or self.run.directory
             self.result, self.error = None, ""
             try:
                 self.result = read(self.run.directory)

@@ -23,7 +23,7 @@ from alexnet.runs.metrics import (
     CURVE,
     STEPS_TO,
     Figure,
-    Measured,
+    FinishedRun,
     errors_by_image,
     figure,
 )
@@ -34,7 +34,7 @@ INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
 OUTCOMES = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED)
 ROUNDING = 1e-9  # a spread below this is none
 
-Runs = Mapping[int, Measured]  # by seed
+Runs = Mapping[int, FinishedRun]  # by seed
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
     # a figure that all runs have together is one figure: no spread is known of it
     stds = [
         float(of_side.std(ddof=1))
-        if len(seeds) > 1 and not any(run.has_together(side.metric) for run in side.runs.values())
+        if len(seeds) > 1 and not any(run.is_pooled(side.metric) for run in side.runs.values())
         else None
         for of_side, side in zip(values, sides, strict=True)
     ]

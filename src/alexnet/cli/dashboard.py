@@ -19,7 +19,7 @@ def dashboard(cfg: DictConfig) -> str:
     """Addresses or paths, for people; raises UserError where wandb-workspaces is not installed."""
     from alexnet.claims.claim import list_claims, load_claim
     from alexnet.report import dashboard as board
-    from alexnet.runs.account import has_account
+    from alexnet.runs.tracking import has_account
 
     folder = Path(cfg.output_dir).expanduser() / "dashboard"
     claims = [load_claim(name) for name in list_claims()]

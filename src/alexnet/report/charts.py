@@ -18,7 +18,7 @@ from alexnet.claims.index import COMPLETED, ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, OUTCOMES, ComparisonResult
 from alexnet.report.wording import drawn, metric, phrase, scale
 from alexnet.runs import results
-from alexnet.runs.metrics import CURVE, Measured, curve
+from alexnet.runs.metrics import CURVE, FinishedRun, curve
 
 # Okabe and Ito's, told apart by people who are colour-blind
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -99,7 +99,7 @@ def training_curves(index: ClaimIndex) -> Figure | None:
     return figure
 
 
-def _curve(run: Measured) -> dict[int, float]:
+def _curve(run: FinishedRun) -> dict[int, float]:
     """Epoch -> training error; empty if metrics.csv cannot be read."""
     try:
         return {point.epoch: point.value for point in curve(run, CURVE)}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.claims.exhibits import load_exhibits
-from alexnet.runs.account import wandb_mode
+from alexnet.runs.tracking import wandb_mode
 
 COLUMNS = (
     *("claim", "section", "scale", "comparison"),

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 
 from alexnet.claims.exhibits import Exhibit
 from alexnet.evaluation.trained import Trained
-from alexnet.runs.measurements import Later
+from alexnet.runs.measurements import Measurement
 
 Checkpoints = Mapping[int, Path]  # of a variant's runs, by seed: one network at a time is in memory
 
@@ -24,10 +24,10 @@ class Evaluator:
 
     name: str
     metrics: Sequence[str]
-    measure: Callable[[Trained], Later]
+    measure: Callable[[Trained], Measurement]
     show: Callable[[Path, str, Checkpoints], list[Exhibit]]
     variant_metrics: Sequence[str] = ()
-    measure_variant: Callable[[Sequence[Path]], Later] | None = None
+    measure_variant: Callable[[Sequence[Path]], Measurement] | None = None
 
 
 def list_evaluators() -> list[Evaluator]:

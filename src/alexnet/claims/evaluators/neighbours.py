@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from alexnet.analysis import neighbour_figure, neighbour_report
-from alexnet.analysis.neighbours import UNTRAINED, hidden_space, pixel_space, wrong_neighbours
+from alexnet.analysis import neighbours
 from alexnet.claims.evaluators import Checkpoints, Evaluator
-from alexnet.claims.exhibits import Cell, Exhibit
+from alexnet.claims.exhibits import Exhibit
 from alexnet.evaluation.trained import Trained
-from alexnet.runs.measurements import Later
+from alexnet.runs.measurements import Measurement
 from alexnet.tables import mean_std
 
 SPLIT = "val"
@@ -22,43 +21,33 @@ PRECISION = (
 )
 
 
-def measure(trained: Trained) -> Later:
+def measure(trained: Trained) -> Measurement:
     """Errors of the nearest training image's class, by pixels and by fc7 before and after training."""
-    by = wrong_neighbours(trained.forward, trained.images, trained.checkpoint, SPLIT, trained.untrained)
-    mistakes = {f"{SPLIT}/neighbour_error_{name}": wrong for name, wrong in by.items()}
+    mistakes = neighbours.neighbours(trained, SPLIT).errors()
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
-    return Later(metrics, trained.images.members(SPLIT), mistakes)
+    return Measurement(metrics, trained.images.members(SPLIT), mistakes)
 
 
 def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
     """Nearest training images of some of val, of the first seed; how often they are of the same class."""
-    by_seed = {seed: _neighbours(Trained(path)) for seed, path in checkpoints.items()}
+    seed = next(iter(checkpoints))
+    trained = Trained(checkpoints[seed])
+    of_seeds = [neighbours.neighbours(Trained(path, like=trained), SPLIT) for path in checkpoints.values()]
     shares: dict[str, dict[int, list[float]]] = {}
-    for each in (precision for found in by_seed.values() for precision in found.precisions):
-        shares.setdefault(each.by, {}).setdefault(each.at, []).append(100 * each.share)
-    rows: list[list[Cell]] = [
-        [neighbour_report.NAMES[by], *(mean_std(values, n=True) for values in at.values())]
-        for by, at in shares.items()
+    for precision in (precision for of_seed in of_seeds for precision in of_seed.precisions):
+        shares.setdefault(precision.by, {}).setdefault(precision.at, []).append(100 * precision.share)
+    rows = [
+        [neighbours.title(by), *(mean_std(values, n=True) for values in by_count.values())]
+        for by, by_count in shares.items()
     ]
     columns = ["nearest by", *(f"of {at} nearest" for at in next(iter(shares.values())))]
     exhibits = [Exhibit(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)]
-    seed, first = next(iter(by_seed.items()))
-    for name in neighbour_report.DRAWN:
-        path, by = folder / f"{variant}-nearest-{name}.png", neighbour_report.NAMES[name]
-        neighbour_figure.draw(first.data, first.split, first.queries, first.nearest[name], by, path)
+    queries = neighbours.choose(trained.images, SPLIT, QUERIES)
+    for space in of_seeds[0].drawn:
+        path, by = folder / f"{variant}-nearest-{space}.png", neighbours.title(space)
+        neighbours.draw(of_seeds[0], space, queries, path)
         exhibits.append(Exhibit(f"{variant}: nearest by {by}", NEAREST.format(seed), path.name))
     return exhibits
-
-
-def _neighbours(trained: Trained) -> neighbour_report.Found:
-    images, net = trained.images, trained.checkpoint
-    spaces = [
-        hidden_space(trained.forward, images, net),
-        hidden_space(trained.untrained, images, net, UNTRAINED),
-        pixel_space(images, net),
-    ]
-    queries = neighbour_figure.chosen(images, SPLIT, QUERIES)
-    return neighbour_report.find(spaces, images, net, SPLIT, queries)
 
 
 EVALUATOR = Evaluator("neighbours", [f"{SPLIT}/neighbour_error_{name}" for name in SPACES], measure, show)

@@ -6,13 +6,13 @@ from tempfile import TemporaryDirectory
 
 from alexnet.claims.evaluators import Checkpoints, Evaluator
 from alexnet.claims.exhibits import Cell, Exhibit
-from alexnet.evaluation import evaluation, scores
 from alexnet.evaluation.averaging import save_mean
-from alexnet.evaluation.errors import places
-from alexnet.evaluation.scores import Scores
+from alexnet.evaluation.errors import ranks
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.scores import Scores, stem
 from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
-from alexnet.runs.measurements import Later
+from alexnet.runs.measurements import Measurement
 
 SPLIT, CROPS = "val", 10
 RANKS = {"val/top1_error": 1, "val/top5_error": 5}
@@ -35,53 +35,40 @@ CONFUSION = (
 )
 
 
-def measure(trained: Trained) -> Later:
+def measure(trained: Trained) -> Measurement:
     """Errors of the mean softmax over the crops."""
-    return _errors(trained, _scores(trained), ALONE)
+    return _errors(trained, trained.scores(SPLIT, CROPS), ALONE)
 
 
-def measure_variant(checkpoints: Sequence[Path]) -> Later:
+def measure_variant(checkpoints: Sequence[Path]) -> Measurement:
     """Errors of the softmax averaged over networks and crops."""
+    first = Trained(checkpoints[0])
+    of_each = [Trained(path, like=first).scores(SPLIT, CROPS) for path in checkpoints]
     with TemporaryDirectory() as folder:
-        of_each = [_scores(Trained(path)) for path in checkpoints]
-        return _errors(Trained(checkpoints[0]), save_mean(of_each, Path(folder) / "mean.npy"), AVERAGED)
+        return _errors(first, save_mean(of_each, Path(folder) / "mean.npy"), AVERAGED)
 
 
-def _scores(trained: Trained) -> Scores:
-    """(N, classes) of val, kept beside the checkpoint."""
-    path = evaluation.score_path(trained.checkpoint, SPLIT, CROPS)
-    kept = scores.kept(trained.images, SPLIT, path)
-    if kept is not None:
-        return kept
-    return scores.scores(trained.forward, trained.images, SPLIT, CROPS, path)
-
-
-def _errors(trained: Trained, softmax: Scores, suffix: str) -> Later:
-    ranks = places(softmax, trained.images.labels(SPLIT))
-    mistakes = {f"{name}{suffix}": ranks >= k for name, k in RANKS.items()}
+def _errors(trained: Trained, softmax: Scores, suffix: str) -> Measurement:
+    rank = ranks(softmax, trained.images.labels(SPLIT))
+    mistakes = {f"{name}{suffix}": rank >= k for name, k in RANKS.items()}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
-    return Later(metrics, trained.images.members(SPLIT), mistakes)
+    return Measurement(metrics, trained.images.members(SPLIT), mistakes)
 
 
 def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
     """Each network's errors, those of averages of several, and which classes are taken for which."""
-    nets = [checkpoint.load(path) for path in checkpoints.values()]
-    of_each = [_scores(Trained(path)) for path in checkpoints.values()]
-    files = evaluation.places(folder / f"{variant}-{evaluation.stem(SPLIT, CROPS)}", len(nets) > 1)
-    by_path = dict(zip([evaluation.score_path(net, SPLIT, CROPS) for net in nets], of_each, strict=True))
-    images = Trained(next(iter(checkpoints.values()))).images
-    result = evaluation.evaluated(nets, by_path, images, SPLIT, CROPS, WORST, files)
-
+    networks = [checkpoint.load(path) for path in checkpoints.values()]
+    result = evaluate(networks, SPLIT, CROPS, WORST, folder / f"{variant}-{stem(SPLIT, CROPS)}")
     alone: list[list[Cell]] = [
         [
             f"seed {seed}",
             *(net.errors.top1_error, _between(*net.errors.top1_interval)),
             *(net.errors.top5_error, _between(*net.errors.top5_interval)),
         ]
-        for seed, net in zip(checkpoints, result.nets, strict=True)
+        for seed, net in zip(checkpoints, result.networks, strict=True)
     ]
     exhibits = [Exhibit(f"{variant}: errors over ten crops", INTERVALS, columns=ALONE_HEAD, rows=alone)]
-    if len(nets) > 1:
+    if len(networks) > 1:
         averaged: list[list[Cell]] = [
             [
                 *(str(each.size), each.subsets),

@@ -7,7 +7,8 @@ import pytest
 from pyarrow import parquet as reader
 from sklearn.metrics import accuracy_score
 
-from alexnet.evaluation import errors, parquet
+from alexnet.evaluation import errors
+from alexnet.evaluation.predictions import PARQUET_COLUMNS, write_parquet
 
 
 @pytest.mark.parametrize("classes", [3, 8])
@@ -20,12 +21,12 @@ def test_each_image_has_its_row(
     scores, labels = rng.random((90, classes), dtype=np.float32), rng.integers(0, classes, 90)
     index, titles = np.arange(90) * 2 + 1, [f"title {place}" for place in range(classes)]
     files = [f"class/{place}.jpg" for place in range(181)]
-    parquet.write(tmp_path / "p.parquet", scores, labels, index, files, titles)
+    write_parquet(tmp_path / "p.parquet", scores, labels, index, files, titles)
     file = reader.ParquetFile(tmp_path / "p.parquet")
     assert (file.num_row_groups > 1) == (chunk == 1000)
     table = file.read().to_pydict()
     order = np.argsort(-scores, axis=1)[:, :5]
-    assert list(table) == list(parquet.COLUMNS)
+    assert list(table) == list(PARQUET_COLUMNS)
     assert table["index"] == index.tolist()
     assert table["file"] == [files[place] for place in index]
     assert table["label"] == labels.tolist()
@@ -41,5 +42,5 @@ def test_each_image_has_its_row(
 def test_a_name_that_is_no_utf8_is_written_out(tmp_path: Path) -> None:
     names = [b"a/\xe4.jpg".decode("utf-8", "surrogateescape")]
     one = np.ones((1, 2), dtype=np.float32), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    parquet.write(tmp_path / "p.parquet", *one, names, ["a", "b"])
+    write_parquet(tmp_path / "p.parquet", *one, names, ["a", "b"])
     assert reader.read_table(tmp_path / "p.parquet")["file"].to_pylist() == ["a/\\udce4.jpg"]

@@ -10,15 +10,21 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from alexnet import tables
 from alexnet.analysis import diagnostics, dropout_study
 from alexnet.analysis.diagnostics import COLUMNS, STEEPNESS
 from alexnet.cli.record import record
 from alexnet.errors import UserError
+from alexnet.runs.results import FORMAT
 from tiny import ROOT
 
 LAYERS, LAST = ("conv1", "fc7", "fc8"), 45
 SHOWN = (dropout_study.DEFAULTS, "model/dropout=inverted", "model/dropout=none")
 SEEDS = (0, 1, 2)
+RUN_COLUMNS = (
+    *("crop_size", "switched", "seed", "status"),
+    *("top1_error", "rate_x_curvature", "peak_loss", "dead"),
+)
 TOLD = ["data=imagenette", "trainer.max_epochs=4", "callbacks=diagnose", "rerun=true"]
 
 
@@ -33,7 +39,13 @@ def _run(where: Path, overrides: list[str], seed: int, size: int = 67, error: fl
     rng = np.random.default_rng([seed, size, len(" ".join(overrides))])
     where.mkdir(parents=True)
     metrics = {"val/top1_error": error, STEEPNESS: round(rng.uniform(1, 20), 3)}
-    result = {"status": "completed", "hash": "0", "seed": seed, "overrides": [*overrides, f"seed={seed}"]}
+    result = {
+        "format": FORMAT,
+        "status": "completed",
+        "hash": "0",
+        "seed": seed,
+        "overrides": [*overrides, f"seed={seed}"],
+    }
     result |= {"metrics": metrics, "config": {"data": {"crop_size": size}}}
     (where / "result.json").write_text(json.dumps(result))
     lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in _rows(rng))]
@@ -62,7 +74,7 @@ def test_each_run_has_its_row(runs: Any, collected: Any) -> None:
     assert [row["seed"] for row in collected[0]] == list(SEEDS) * len(SHOWN)
     for key, row in found.items():
         _, result, rows = runs[key]
-        assert tuple(row) == dropout_study.RUN_COLUMNS
+        assert tuple(row) == RUN_COLUMNS
         assert (row["top1_error"], row["rate_x_curvature"]) == tuple(result["metrics"].values())
         assert row["peak_loss"] == np.max(
             [each["loss"] for each in rows if each["step"] < dropout_study.PEAK]
@@ -108,13 +120,13 @@ def test_without_a_diagnosed_run_people_are_told_what_to_do(tmp_path: Path) -> N
 
 def test_files_give_back_what_was_saved(collected: Any, tmp_path: Path) -> None:
     for rows in (*collected, [{"a": 3, "b": None, "c": "x y", "d": 1234.56}]):
-        dropout_study.save(rows, tmp_path / "rows.csv")
-        loaded = dropout_study.load(tmp_path / "rows.csv")
+        tables.write_csv(rows, tmp_path / "rows.csv", digits=4)
+        loaded = tables.read_csv(tmp_path / "rows.csv")
         assert len(loaded) == len(rows)
         for row, expected in zip(loaded, rows, strict=True):
             rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in expected.items()}
             assert row == rounded
-        dropout_study.save(loaded, tmp_path / "again.csv")
+        tables.write_csv(loaded, tmp_path / "again.csv", digits=4)
         assert (tmp_path / "again.csv").read_text() == (tmp_path / "rows.csv").read_text()
 
 
@@ -142,7 +154,7 @@ def test_the_program_writes_files_and_a_picture(runs: Any, collected: Any, tmp_p
     assert said.startswith(dropout_study.table(collected[0]))
     assert str(out) in said
     assert sorted(path.name for path in out.iterdir()) == ["figure.png", "runs.csv", "steps.csv"]
-    assert [len(dropout_study.load(out / f"{name}.csv")) for name in ("runs", "steps")] == [
+    assert [len(tables.read_csv(out / f"{name}.csv")) for name in ("runs", "steps")] == [
         9,
         len(collected[1]),
     ]
