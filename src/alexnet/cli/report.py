@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 
 from alexnet.cli import app
 from alexnet.errors import check_flag
+from alexnet.paths import CONF
+
+RECORDS = CONF.parent / "results" / "learned" / "verdicts.csv"  # in the checkout
 
 
 def report(cfg: DictConfig) -> str:
@@ -20,7 +23,7 @@ def report(cfg: DictConfig) -> str:
 
     check_flag("list", cfg.list)
     if cfg.list:
-        return listing([load_claim(name) for name in list_claims()])
+        return listing([load_claim(name) for name in list_claims()], RECORDS)
     written = write(open_indexes(Path(cfg.output_dir).expanduser()), Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from alexnet.claims.claim import Claim, section_key
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult
 from alexnet.report.wording import drawn, interval, phrase, scale, sides, summary, unfinished
-from alexnet.tables import csv_text, escaped, markdown, number
+from alexnet.tables import csv_text, escaped, markdown, number, read_csv
 
 HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
 RUN = ("claim", "scale", "settings", "variant", "seed", "hash", "status", "drawn", "directory")
@@ -52,15 +53,24 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def listing(claims: Sequence[Claim]) -> str:
-    """All claims with the figures that P and the authors' log give, before anything is run."""
+def listing(claims: Sequence[Claim], records: Path) -> str:
+    """All claims: the figures that P and the authors' log (S) give, and what was recorded of them so far.
+
+    records: a CSV with claim, pixels, difference, low, high and verdict, of which those with the most pixels
+    are shown; none where it is not there.
+    """
+    recorded = read_csv(records)
+    largest = max((row["pixels"] for row in recorded), default=0)
     rows = []
     for claim in sorted(claims, key=lambda claim: section_key(claim.section)):
         of_paper = dict.fromkeys(_figure(each.paper) for each in claim.compare)
         of_source = dict.fromkeys(_figure(each.source) for each in claim.compare)
-        figures = (", ".join(filter(None, each)) for each in (of_paper, of_source))
-        rows.append([f"`{claim.name}`", claim.section, claim.sentence, *figures])
-    return markdown(rows, ("`claim=`", "section", "what is claimed", "P", "log"))
+        given = [", ".join(filter(None, figures)) for figures in (of_paper, of_source)]
+        ours = [row for row in recorded if row["claim"] == claim.name and row["pixels"] == largest]
+        shown = [f"{number(row['difference'])} ({interval(row['low'], row['high'])})" for row in ours]
+        verdicts = ", ".join(dict.fromkeys(row["verdict"] for row in ours)) or "not run"
+        rows.append([f"`{claim.name}`", claim.section, claim.sentence, *given, "; ".join(shown), verdicts])
+    return markdown(rows, ("`claim=`", "section", "what is claimed", "P", "S", "ours", "verdict"))
 
 
 def record(result: ComparisonResult) -> dict[str, Any]:
