@@ -25,11 +25,11 @@ from alexnet.analysis.diagnostics import (
     STEEP,
     STEEPNESS,
     Diagnose,
-    outputs,
     read,
 )
 from alexnet.cli.train import train
 from alexnet.errors import UserError, explain
+from alexnet.models import contract
 from alexnet.models.alexnet import AlexNet
 from alexnet.training import callbacks
 from alexnet.training.classifier import Classifier
@@ -128,7 +128,7 @@ def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
         cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
     network = instantiate(cfg.model)
     names = {module: name for name, module in network.named_modules()}
-    assert {layer: names[module] for layer, module in outputs(network).items()} == PLACES[model]
+    assert {layer: names[module] for layer, module in contract.shown(network).items()} == PLACES[model]
 
 
 def _toy() -> nn.Sequential:
