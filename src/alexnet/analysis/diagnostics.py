@@ -17,8 +17,7 @@ from alexnet.analysis import sharpness
 from alexnet.analysis.charts import layers_over_steps
 from alexnet.errors import check_whole
 from alexnet.files import write_atomically
-from alexnet.models.alexnet import ACTIVATIONS
-from alexnet.models.init import weighted
+from alexnet.models import shown, weighted_layers
 
 log = logging.getLogger("alexnet")
 
@@ -63,7 +62,7 @@ class Diagnose(Callback):
         self.rows = [row for row in read(self.directory) if int(row["step"]) < trainer.global_step]
         network = pl_module.network
         assert isinstance(network, nn.Module)
-        self.layers = dict(weighted(network))
+        self.layers = weighted_layers(network)
         for name, module in shown(network).items():
             self.handles.append(module.register_forward_hook(self._note(name)))
 
@@ -179,20 +178,6 @@ class Diagnose(Callback):
 
 def _short(value: float | int | str) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def shown(network: nn.Module) -> dict[str, nn.Module]:
-    """Name of each layer with weights, and the module whose output shows what it passes on: the
-    activation function behind it, wherever it stands, or the layer itself."""
-    found: dict[str, nn.Module] = {}
-    last = ""
-    names, activations = dict(weighted(network)), tuple(ACTIVATIONS.values())
-    for name, module in network.named_modules():
-        if name in names:
-            last, found[name] = name, module
-        elif last and isinstance(module, activations):
-            found[last] = module
-    return found
 
 
 def read(directory: Path) -> list[Row]:

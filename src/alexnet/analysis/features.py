@@ -17,7 +17,7 @@ from alexnet.evaluation import arrays
 from alexnet.evaluation.arrays import Rows
 from alexnet.evaluation.crops import views
 from alexnet.evaluation.predictor import Forward
-from alexnet.models.init import weighted
+from alexnet.models import head
 
 SIDE = 32  # pixels of what images are brought to before their pixels are compared
 
@@ -29,7 +29,7 @@ def hidden(forward: Forward, data: ImageData, split: str, path: Path, bar: str =
     In AlexNet that is fc7, 4096 units (P 6.1), halved by the published dropout at test, which changes no
     order of distances. Raises UserError where they are not finite.
     """
-    layer = list(weighted(forward.network))[-1][1]
+    layer = forward.network.get_submodule(head(forward.network))
 
     def given(crops: Tensor) -> NDArray[Any]:
         return _checked(_input_of(layer, forward, crops).cpu().numpy())

@@ -9,6 +9,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from alexnet.errors import check_choice, check_flag, check_mapping, check_range, check_whole
+from alexnet.models import layer_names
 
 Groups = list[dict[str, Any]]
 
@@ -75,7 +76,7 @@ def _checked_layers(
 ) -> dict[str, Mapping[str, Any]]:
     """Without the layers that the network could have and has not; raises UserError as above."""
     there = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
-    removed = [layer.name for layer in getattr(network, "table", ()) if not layer.optional]
+    removed = layer_names(network, optional=False)
     check_mapping("optim.layers", layers)
     for name, values in layers.items():
         check_choice("optim.layers", name, dict.fromkeys([*there, *removed]))

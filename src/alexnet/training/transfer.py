@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from alexnet.errors import UserError
-from alexnet.models.init import weighted
+from alexnet import models
 from alexnet.runs import checkpoint as checkpoints
 
 KEY = "init_from"
@@ -26,7 +26,7 @@ def load_layers(network: nn.Module, checkpoint: Path) -> list[str]:
     Raises UserError for a damaged checkpoint, and for layers that it lacks or has in another shape.
     """
     saved = checkpoints.weights(checkpoint, KEY)
-    head = list(dict(weighted(network)))[-1]
+    head = models.head(network)
     own = network.state_dict()
     wanted = {name: value for name, value in own.items() if not name.startswith(f"{head}.")}
     for name, value in wanted.items():
