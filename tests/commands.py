@@ -1,18 +1,25 @@
-"""Commands as people type them, each in a process of its own.
+"""Commands as people type them: in this process, or where the test is about processes in one that is forked.
 
-It is forked from one that has imported the libraries, which takes seconds. Of this project nothing is
-imported before the command does it.
+That one has imported the libraries, which takes seconds; of this project nothing is imported before the
+command does it.
 """
 
 import atexit
 import gc
+import io
 import json
+import logging
 import os
+import random
 import runpy
 import signal
 import subprocess
 import sys
 import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +29,77 @@ LIBRARIES = ("torch", "torchvision", "torchmetrics", "lightning", "hydra", "matp
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """python ARGUMENTS, in the repository, with this process' environment and some more."""
+    """python ARGUMENTS, in the repository, with this process' environment and some more, in this process.
+
+    What a command leaves behind in a process of its own it leaves here as well: caches of functions, modules.
+    """
+    out, error = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with _as_before(), redirect_stdout(out), redirect_stderr(error), chdir(ROOT):
+        sys.argv = list(arguments)
+        os.environ.update(environment)
+        code = _exit_status(arguments[0])
+    return subprocess.CompletedProcess(list(arguments), code, *map(_written, (out, error)))
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+def _exit_status(script: str) -> int:
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """Puts back what a command changes in its process; meanwhile warnings are shown, as Python does."""
+    import numpy as np
+    import torch
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    argv, environment, paths, root = sys.argv, dict(os.environ), list(sys.path), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    draws = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    hydras = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    root.handlers = []
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.showwarning = _show_warning
+            yield
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = hydras
+        random.setstate(draws[0])
+        np.random.set_state(draws[1])
+        torch.set_rng_state(draws[2])
+        for number, handler in signals.items():
+            signal.signal(number, handler)
+        root.handlers, sys.argv, sys.path[:] = handlers, argv, paths
+        root.setLevel(level)
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def _show_warning(message: object, kind: type[Warning], path: str, line: int, *_: object) -> None:
+    """On standard error, where pytest would collect them."""
+    sys.stderr.write(warnings.formatwarning(message, kind, path, line))  # type: ignore[arg-type]
+
+
+def fork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     server = _server()
     assert server.stdin
     assert server.stdout

@@ -1,4 +1,4 @@
-"""What the README tells people to type works, and what it says is so."""
+"""What the READMEs tell people to type works, and what they say is so."""
 
 import re
 import shlex
@@ -10,54 +10,74 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
 
-from alexnet.analysis import dropout_study
-from alexnet.benchmark import report
 from alexnet.claims import claim_files
 from alexnet.cli.app import every_claim
-from alexnet.models import summary
+from alexnet.models import from_config, summary
+from alexnet.paths import CLAIMS
 from alexnet.report import markdown
 from tiny import DEMO, ROOT, TINY
 
-README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "conf/README.md", "results/README.md", "src/alexnet/README.md")
+TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
+BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.S)]
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+OWN_ABLATION = "claim=elu"  # test_ablation.py does it in a copy
+COMMANDS = sorted({line for line in LINES if line.startswith("python src/") and OWN_ABLATION not in line})
+FIRST = shlex.split(next(line for line in LINES if line.startswith("pip install -e . && python")).split(" && ")[1])[1:]
+LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[page]) if "://" not in link]
 
 
-def _each(counts: str, names: int) -> list[int]:
+def _counts(text: str, names: int) -> list[int]:
     """Parameters of each of a row's models: one number for all, or one for each."""
-    found = [int(count.replace(",", "")) for count in counts.split(";")]
-    return found * names if len(found) == 1 else found
+    counts = [int(count.replace(",", "")) for count in text.split(";")]
+    return counts * names if len(counts) == 1 else counts
 
 
-STUCK = README.split("## Why everyone else's AlexNet gets stuck")[1].split("\n## ")[0]
-FINDINGS = [line for line in STUCK.splitlines() if line.startswith("|")]
 MODELS = [
     (name, count)
-    for names, counts in re.findall(r"^\| (`[^|]*) \| [^|]* \| ([\d,; ]+) \|$", README, re.M)
-    for name, count in zip(re.findall(r"`(\w+)`", names), _each(counts, names.count("`") // 2), strict=True)
+    for names, counts in re.findall(r"^\| (`[^|]*) \| [^|]* \| ([\d,; ]+) \|$", TEXTS["conf/README.md"], re.M)
+    for name, count in zip(re.findall(r"`(\w+)`", names), _counts(counts, names.count("`") // 2), strict=True)
 ]
-BLOCKS = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S)
-LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-OWN = "claim=elu"  # of the page on own ablations: test_ablation.py does it in a copy
-COMMANDS = sorted({line for line in LINES if line.startswith("python src/") and OWN not in line})
 
 
-def arguments(command: str) -> list[str]:
-    return shlex.split(command)[1:]
+def test_the_readme_answers_in_150_lines() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS)
+def test_each_link_leads_somewhere(page: str, link: str) -> None:
+    assert (ROOT / page).parent.joinpath(link).exists()
+
+
+def test_each_switch_is_a_group_or_a_setting() -> None:
+    table = TEXTS["conf/README.md"].split("## Switches")[1].split("\n## ")[0]
+    switches = {name for row in re.findall(r"^\| (`[^|]*) \|", table, re.M) for name in re.findall(r"`([\w./]+)", row)}
+    groups = {folder.relative_to(ROOT / "conf").as_posix() for folder in (ROOT / "conf").rglob("*") if folder.is_dir()}
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train")
+    settings = {name for name in switches if "/" not in name and not name.startswith(".")} - groups
+    assert len(switches) > 15
+    assert {name for name in switches if "/" in name} <= groups
+    for name in settings - {"trainer."}:
+        node = cfg
+        for part in name.split("."):
+            assert part in node, name
+            node = node[part]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_names_a_script_and_settings_that_exist(command: str) -> None:
-    script, *settings = arguments(command)
+    script, *settings = shlex.split(command)[1:]
     assert (ROOT / script).exists()
     settings = [every_claim(item) for item in settings if not item.startswith(("-", "hydra"))]
     parser = OverridesParser.create()
-    single = [f"{item.split('=')[0]}={_first(parser, item)}" for item in settings]
+    single = [f"{item.split('=')[0]}={_first_value(parser, item)}" for item in settings]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert compose(Path(script).stem, single)
 
 
-def _first(parser: OverridesParser, item: str) -> str:
+def _first_value(parser: OverridesParser, item: str) -> str:
     override = parser.parse_override(item)
     if override.is_interval_sweep():
         return str(override.value().start)  # type: ignore[union-attr]
@@ -66,65 +86,54 @@ def _first(parser: OverridesParser, item: str) -> str:
     return item.split("=", 1)[1]
 
 
+@pytest.mark.slow
 def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
-    first = next(line for line in LINES if line.startswith("pip install -e . && python"))
-    script = arguments(first.split(" && ")[1])
-    settings = [f"output_dir='{tmp_path}'", *DEMO, *TINY]
-    done = subprocess.run(
-        [sys.executable, *script, *settings], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert "directory" in done.stdout
+    run = subprocess.run(
+        [sys.executable, *FIRST, f"output_dir='{tmp_path}'", *DEMO, *TINY],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "directory" in run.stdout
 
 
-def test_there_are_figures_to_check() -> None:
-    assert len(FINDINGS) > 10
-    assert sorted(name for name, _ in MODELS) == sorted(
-        path.stem for path in (ROOT / "conf/model").glob("*.yaml")
-    )
+def test_the_claims_are_those_of_their_files_and_records() -> None:
+    table = markdown.listing(claim_files.every(CLAIMS), ROOT / "results/learned/verdicts.csv")
+    assert f"<!-- claims: python src/report.py list=true -->\n{table}\n<!-- end of claims -->" in TEXTS["README.md"]
 
 
-@pytest.mark.parametrize("line", FINDINGS)
-def test_each_row_of_the_finding_is_that_of_its_runs(line: str) -> None:
-    assert line in dropout_study.table(dropout_study.load(ROOT / "results/dropout/runs.csv")).splitlines()
-
-
-def test_the_claims_are_those_of_their_files() -> None:
-    folder = ROOT / "conf/claim"
-    assert markdown.listing([claim_files.load(folder, name) for name in claim_files.names(folder)]) in README
-
-
-@pytest.mark.parametrize("line", report.markdown(ROOT / "results/benchmark/cpu.json").splitlines())
-def test_each_row_of_the_benchmark_is_that_of_its_json(line: str) -> None:
-    assert line in README.splitlines()
+def test_each_model_is_in_the_table() -> None:
+    libraries = {"torchvision", "timm"}  # any of their networks
+    assert {name for name, _ in MODELS} == {path.stem for path in (ROOT / "conf/model").glob("*.yaml")} - libraries
 
 
 @pytest.mark.parametrize(("name", "count"), MODELS)
 def test_parameters_are_those_of_the_network(name: str, count: int) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         model = compose("summary", [f"model={name}"]).model
+    classes = model.num_classes or (10 if name.startswith("cifar") else 1000)
     with torch.device("meta"):
-        network = instantiate(model, num_classes=model.num_classes or _classes(name), init=None)
+        network = from_config({**model, "num_classes": classes, "init": None})
         rows = summary.layers(network, model.crop_size)
-    assert summary.totals(rows)["parameters"] == count == sum(each.numel() for each in network.parameters())
+    assert summary.totals(rows)["parameters"] == count == sum(weight.numel() for weight in network.parameters())
 
 
-def _classes(name: str) -> int:
-    return 10 if name.startswith("cifar") else 1000
+@pytest.mark.slow
+def test_the_python_block_runs_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.S)
+    photographs = tmp_path / "photos"
+    photographs.mkdir()
+    settings = {item.split("=")[0]: item.split("=")[1] for item in (*DEMO, *TINY)} | {"output_dir": str(tmp_path)}
+    monkeypatch.chdir(tmp_path)
+    script = block.replace("epochs=2", f"epochs=2, **{settings!r}").replace("photos/*.jpg", "*/demo/val/*/*.jpg")
+    exec(compile(script, "README.md", "exec"), {})
 
 
 @pytest.mark.slow
 def test_the_first_command_learns(tmp_path: Path) -> None:
-    first = next(line for line in LINES if line.startswith("pip install -e . && python"))
-    script = arguments(first.split(" && ")[1])
-    done = subprocess.run(
-        [sys.executable, *script, f"output_dir='{tmp_path}'"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
+    run = subprocess.run(
+        [sys.executable, *FIRST, f"output_dir='{tmp_path}'"], cwd=ROOT, capture_output=True, text=True, timeout=900
     )
-    assert done.returncode == 0, done.stderr
-    error = re.search(r"val error +top-1 ([\d.]+) %", done.stdout)
+    assert run.returncode == 0, run.stderr
+    error = re.search(r"val error +top-1 ([\d.]+) %", run.stdout)
     assert error
     assert float(error[1]) < 40

@@ -3,9 +3,15 @@
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # slow to import
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 
 @contextmanager
@@ -26,6 +32,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def save_figure(figure: "Figure | Image", path: Path, **settings: Any) -> None:
+    """Writes a figure of Matplotlib or a picture of Pillow in the format that path ends with (.png, .svg).
+
+    settings: of savefig or save. A letter that the font lacks is drawn as a box, without a warning.
+    """
+    with warnings.catch_warnings(), replacing(path) as temporary:
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        save = getattr(figure, "savefig", None) or figure.save  # type: ignore[union-attr]
+        save(temporary, format=path.suffix.removeprefix("."), **settings)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Parts of a run by their names, so that a run is found and restored whatever module its parts lie in.
 
-A config says `name: lrn`. A user's own or a library's part is named by its path instead, `_target_: torch.nn.ELU`.
+A config says `name: lrn`. A user's own or a library's part is named by its path instead:
+`_target_: torch.nn.ELU`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,8 @@ from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
 
 from alexnet.errors import UserError, check_choice
 from alexnet.paths import CONF
@@ -49,7 +52,10 @@ class Registry:
         """
         if settings is None or callable(settings):
             return settings
-        values = {NAME: settings} if isinstance(settings, str) else dict(settings)
+        plain: Any = (
+            OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
+        )
+        values: dict[str, Any] = {NAME: plain} if isinstance(plain, str) else dict(plain)
         if TARGET in values:
             return partial(target(values.pop(TARGET), self.key), **_without_hydras(values))
         name = values.pop(NAME, None)
@@ -65,7 +71,7 @@ class Registry:
 
 
 def check_settings(key: str, name: str, part: Part, values: Mapping[str, Any]) -> None:
-    """Raises UserError, naming the key and the possible ones, for a value that the part has no argument for."""
+    """Raises UserError, naming the key and those that are possible, for what the part has no argument for."""
     parameters = signature(part).parameters.values()
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         return
@@ -73,7 +79,7 @@ def check_settings(key: str, name: str, part: Part, values: Mapping[str, Any]) -
     for setting, value in values.items():
         if setting not in known:
             raise UserError(
-                f"{key}.{setting}={value} is not possible: {name} has no such setting, it has {', '.join(known)}."
+                f"{key}.{setting}={value} is not possible: {name} has {'only ' + ', '.join(known) if known else 'no settings'}."
             )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from lightning import Trainer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from alexnet.analysis.diagnostics import FLAT_SHARE, STEEP, Diagnose, read, shown
 from alexnet.errors import UserError
+from alexnet.models import from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.training.classifier import Classifier
 from alexnet.training.optim import published
@@ -111,7 +111,7 @@ def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
     small = [] if model == "torchvision_alexnet" else ["model.width=0.05"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
-    network = instantiate(cfg.model)
+    network = from_config(cfg.model)
     names = {module: name for name, module in network.named_modules()}
     assert {layer: names[module] for layer, module in shown(network).items()} == PLACES[model]
 

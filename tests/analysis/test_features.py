@@ -10,7 +10,7 @@ from alexnet.analysis.neighbours import UNTRAINED, hidden_space, pixel_space
 from alexnet.errors import UserError
 from alexnet.evaluation import trained as restore
 from alexnet.evaluation.predictor import Forward
-from alexnet.models.alexnet import torchvision_alexnet
+from alexnet.models.library import torchvision_alexnet
 from trained import Trained
 
 

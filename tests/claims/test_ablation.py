@@ -92,4 +92,4 @@ def _losses(project: Path, digest: str) -> tuple[str, ...]:
 def _run(project: Path, command: list[str], *more: str) -> subprocess.CompletedProcess[str]:
     script, *settings = command
     own = f"output_dir={project / 'outputs'}"
-    return commands.run(str(project / script), *settings, own, *more)
+    return commands.fork(str(project / script), *settings, own, *more)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import TIMEOUT, run
+from commands import TIMEOUT, fork, run
 from sweep_commands import LRN, index, refused, results, train, trained
 from tiny import ROOT, overrides
 
@@ -158,7 +158,7 @@ def test_a_changed_claim_keeps_what_is_the_same(
         f"runpy.run_path({str(ROOT / 'src/train.py')!r}, run_name='__main__')",
     )
     script.write_text("\n".join(lines))
-    done = run(str(script), *overrides(outputs, *LRN, "seed=0"))
+    done = fork(str(script), *overrides(outputs, *LRN, "seed=0"))
     assert done.returncode == 0, done.stderr
     assert "2 runs: 1 to do, 1 finished" in done.stdout
     runs = index(outputs)["runs"]

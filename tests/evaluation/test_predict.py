@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
@@ -21,9 +20,10 @@ from alexnet.errors import UserError
 from alexnet.evaluation import guess_figure, guesses
 from alexnet.evaluation.guesses import Guesses, bar, short_titles, shortened
 from alexnet.evaluation.photographs import UNKNOWN
+from alexnet.models import from_config
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
-from commands import run
+from commands import fork, run
 from tiny import ROOT, config
 
 CLASSES = ["ant", "bee", "cat", "n4", "n5", "n6"]
@@ -36,7 +36,7 @@ BROKEN = {"text.jpg": b"hello", "empty.png": b""}
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(3)
-    made: nn.Module = instantiate(_config(Path("none"))["model"], _convert_="all")
+    made: nn.Module = from_config(_config(Path("none"))["model"])
     made.eval()
     with torch.no_grad():  # so that noise falls into several classes
         made.fc5.weight.mul_(100)  # type: ignore[union-attr,operator]
@@ -284,7 +284,7 @@ def test_the_command_prints_only_json_and_writes_beside_the_checkpoint(
     with Image.open(figure) as image:
         assert image.format == "PNG"
         assert len(image.getcolors(1 << 20) or []) > 100
-    done = run("src/predict.py", *arguments, PYTHONIOENCODING="latin-1")
+    done = fork("src/predict.py", *arguments, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{figure} (2 of 9 images)"
 

@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 
 from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
-from alexnet.training.optim import Plateau, PublishedSGD, advance, published, sgd
+from alexnet.training.optim import OPTIMIZERS, SCHEDULES, Plateau, PublishedSGD, advance, published, sgd
 from tiny import ROOT
 
 CONF = str(ROOT / "conf")
@@ -130,7 +129,7 @@ def test_bias_settings_left_out_are_those_of_the_weights() -> None:
 def test_the_configured_optimisers_are_those_of_the_table(name: str) -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(overrides=[f"+optim={name}"]).optim
-    optimizer = instantiate(cfg)(AlexNet(num_classes=3, crop_size=67, width=0.02))
+    optimizer = OPTIMIZERS.factory(cfg)(AlexNet(num_classes=3, crop_size=67, width=0.02))
     first, second = optimizer.param_groups[:2]
     assert type(optimizer) is (torch.optim.SGD if name == "sgd" else PublishedSGD)
     assert (first["lr"], first["momentum"], first["weight_decay"]) == (0.01, 0.9, 0.0005)
@@ -288,7 +287,7 @@ def test_fixed_biases_keep_their_first_rate(make: Any) -> None:
 def test_the_configured_schedules_lower_as_often_as_they_say(name: str, rates: list[float]) -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(overrides=[f"+schedule={name}"]).schedule
-    weights, _, ends = _stepped(instantiate(cfg), 30)
+    weights, _, ends = _stepped(SCHEDULES.factory(cfg), 30)
     assert list(dict.fromkeys(weights)) == rates
     assert ends.count(True) == (1 + 30 - 25 if name == "plateau" else 0)
 

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from alexnet.cli.train import train
+from alexnet.data import SOURCES
 from alexnet.data.datamodule import ImageData
+from alexnet.models import from_config
 from alexnet.training.classifier import leading, ranked
 from tiny import config
 
@@ -53,7 +54,7 @@ def test_the_errors_of_the_file_are_those_of_the_result(outputs: Path, finished:
 
 def test_images_are_named_by_their_position_in_val(outputs: Path, finished: Any) -> None:
     arrays = predicted(outputs, finished)
-    val = instantiate(config(outputs, "data.source.val_images=53").data.source).load().val
+    val = SOURCES.build(config(outputs, "data.source.val_images=53").data.source).load().val
     assert arrays["index"].tolist() == list(range(53))
     assert arrays["labels"].tolist() == val.labels.tolist()
     assert {name: (each.dtype, each.shape) for name, each in arrays.items()} == {
@@ -65,13 +66,13 @@ def test_images_are_named_by_their_position_in_val(outputs: Path, finished: Any)
 
 def test_the_classes_are_those_of_the_final_weights(outputs: Path, finished: Any) -> None:
     cfg = config(outputs, "data.source.val_images=53", "model.num_classes=10")
-    images = instantiate(cfg.data.source).load()
+    images = SOURCES.build(cfg.data.source).load()
     data = ImageData(images, finished["data"]["fingerprint"], outputs / "cache", 80, 67, threads=1)
     data.prepare()
     crops = np.stack([data.reads["val"](place)[:, 6:73, 6:73] for place in range(53)])
     (path,) = outputs.glob(f"*-{finished['hash']}/last.ckpt")
     saved = torch.load(path, weights_only=True)
-    network = instantiate(cfg.model)
+    network = from_config(cfg.model)
     network.load_state_dict(
         {
             name.removeprefix("network."): each

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import app
@@ -70,9 +69,10 @@ def _shapes(cfg: DictConfig) -> "nn.Module":
     """The network without numbers."""
     import torch
 
+    from alexnet.models import from_config
+
     with torch.device("meta"):
-        made: nn.Module = instantiate(cfg.model, init=None, _convert_="all")
-    return made
+        return from_config({**cfg.model, "init": None})
 
 
 def _mean(cfg: DictConfig, model: str) -> "Tensor":

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.errors import UserError, check_flag, check_range, check_whole
@@ -31,17 +30,19 @@ def alone(cfg: DictConfig) -> None:
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     """The images and their digest; fetched or drawn where the source can do that."""
+    from alexnet.data import SOURCES
     from alexnet.data.manifest import find  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find(instantiate(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    return find(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
 
 
 def images_are_there(cfg: DictConfig) -> bool:
     """Whether images_of() would find them without fetching, unpacking or drawing any."""
+    from alexnet.data import SOURCES
     from alexnet.data.manifest import named
 
-    return named(cfg.data.pack) is not None or bool(instantiate(cfg.data.source).present())
+    return named(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
 
 
 def settle(cfg: DictConfig, images: "ImageSet") -> None:

@@ -3,11 +3,10 @@
 import time
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alexnet.cli import app
-from alexnet.data import manifest
+from alexnet.data import SOURCES, manifest
 from alexnet.data.fingerprint import fingerprint
 from alexnet.errors import UserError, check_choice, check_flag, check_whole
 
@@ -20,7 +19,7 @@ def prepare(cfg: DictConfig) -> Path:
     check_whole("data.threads", cfg.data.threads, 0)
     if cfg.data.pack == manifest.NONE:
         raise UserError("data.pack=none makes no pack: give data.pack=PATH, or leave it out.")
-    images = instantiate(cfg.data.source).load()
+    images = SOURCES.build(cfg.data.source).load()
     print(images)
     cache_dir = Path(cfg.cache_dir).expanduser()
     digest = fingerprint(images, cache_dir)

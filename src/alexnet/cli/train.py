@@ -38,11 +38,19 @@ def train(cfg: DictConfig) -> results.Result:
 
 def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
     """Builds everything and trains. torch is first imported here."""
+    from alexnet.data.augment import AUGMENTS
+    from alexnet.models import from_config
     from alexnet.training import fit
+    from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     cfg.run_dir = str(run.directory)
     fit.seed(cfg.seed)
-    parts = {name: instantiate(cfg[name]) for name in ("model", "optim", "schedule", "augment")}
+    parts = {
+        "model": from_config(cfg.model),
+        "optim": OPTIMIZERS.factory(cfg.optim),
+        "schedule": SCHEDULES.factory(cfg.schedule),
+        "augment": AUGMENTS.build(cfg.augment),
+    }
     log.log(progress.verbose(), "%s", images)
     if cfg.init_from is not None:
         fit.take_over(parts["model"], Path(cfg.init_from).expanduser())

@@ -15,9 +15,11 @@ from alexnet.data.buffers import Memory
 from alexnet.data.statistics import Statistics
 from alexnet.errors import check_choice, check_flag, check_range, check_whole
 from alexnet.ops import native
+from alexnet.registry import Registry
 
 ORDER, CROP, FLIP, COLOUR, SPLIT = range(5)  # one stream of random numbers for each use
 UNITS = ("root", "eigenvalue")
+AUGMENTS = Registry("augment")
 
 
 def stream(use: int, seed: int, epoch: int = 0) -> np.random.Generator:
@@ -39,6 +41,7 @@ class Epoch:
     colours: NDArray[np.float32]
 
 
+@AUGMENTS.register("alexnet")
 @dataclass(frozen=True)
 class Augment:
     """The settings. Raises UserError for impossible ones.

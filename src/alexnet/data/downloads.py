@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from alexnet.data.sources import Folders
+from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
 from alexnet.files import replacing_folder
 
@@ -17,6 +17,7 @@ MARK = ".unpacking"  # lies in a folder while archives are unpacked there
 IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
 
 
+@SOURCES.register("imagenet")
 class ImageNet(Folders):
     """ILSVRC-2012: class folders, or a folder with the official archives and the devkit.
 
@@ -56,6 +57,7 @@ class Downloaded(Folders):
         raise NotImplementedError
 
 
+@SOURCES.register("imagenette")
 class Imagenette(Downloaded):
     """Ten classes of ImageNet; downloaded to root, unless root is or holds an unpacked copy.
 
@@ -85,6 +87,7 @@ class Imagenette(Downloaded):
         return root / name
 
 
+@SOURCES.register("cifar10")
 class CIFAR10(Downloaded):
     """32x32 images of ten classes: class folders, or torchvision's archive, downloaded to root.
 

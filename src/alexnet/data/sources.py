@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from alexnet.data import demo
 from alexnet.errors import UserError, check_whole
+from alexnet.registry import Registry
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
 UNEQUAL = 1.5  # times as many images in one class as in another: worth telling
 SHOWN = 20  # classes that people are shown with their counts
+
+
+SOURCES = Registry("data.source")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class ImageSet:
         return "\n".join(lines + [f"note: {self.note}"] * bool(self.note))
 
 
+@SOURCES.register("image_folder")
 class Folders:
     """Class folders under ROOT/train and ROOT/val (or ROOT/test), as ImageNet is unpacked.
 
@@ -126,6 +131,7 @@ class Folders:
         return ImageSet(self.name, classes, train, val)
 
 
+@SOURCES.register("demo")
 class Demo(Folders):
     """Ten classes of shapes that the program draws, written once to root as JPEG files.
 

@@ -1,17 +1,15 @@
 """From a checkpoint back to its network, ready to be used, and to its images."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-
 from alexnet.errors import UserError
-from alexnet.paths import CONF
+from alexnet.models import from_config
+from alexnet.registry import refuse_unknown_targets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +24,8 @@ GPU = "gpu"  # as lightning calls whatever there is
 def network(checkpoint: "Checkpoint") -> "nn.Module":
     """The network with its weights, on the CPU; raises UserError where they don't fit each other."""
     model = checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
-    _check(checkpoint.path, model)
-    made: nn.Module = instantiate(model, _convert_="all")
+    refuse_unknown_targets(checkpoint.path, model)
+    made: nn.Module = from_config(model)
     try:
         made.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
@@ -41,10 +39,10 @@ def untrained(checkpoint: "Checkpoint", seed: int = 0) -> "nn.Module":
     """The network as its run would have started from this seed: a control for what training brings."""
     import torch
 
-    _check(checkpoint.path, checkpoint.config["model"])
+    refuse_unknown_targets(checkpoint.path, checkpoint.config["model"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made: nn.Module = instantiate(checkpoint.config["model"], _convert_="all")
+        made: nn.Module = from_config(checkpoint.config["model"])
     return made
 
 
@@ -78,15 +76,15 @@ def images(
     root, pack, cache_dir: where they are now, if not where the run found them. Raises UserError where they
     are other ones.
     """
-    from alexnet.data import manifest
+    from alexnet.data import SOURCES, manifest
     from alexnet.data.augment import Augment
     from alexnet.data.datamodule import ImageData
 
     config = _moved(checkpoint.config, root, pack, cache_dir)
-    _check(checkpoint.path, config["data"])
+    refuse_unknown_targets(checkpoint.path, config["data"])
     settings = config["data"]
-    source = instantiate(settings["source"])
-    if manifest.named(settings["pack"]) is None and not settings["source"]["_target_"].endswith("Demo"):
+    source = SOURCES.build(settings["source"])
+    if manifest.named(settings["pack"]) is None and settings["source"]["name"] != "demo":
         _refuse_missing(checkpoint.path, settings["root"], source.present())
     where = (settings["pack"], settings["image_size"], Path(config["cache_dir"]).expanduser())
     found, digest = manifest.find(source, *where)
@@ -115,27 +113,6 @@ def _moved(
         moved["data"]["pack"] = pack
     moved["cache_dir"] = cache_dir or moved["cache_dir"]
     return moved
-
-
-def _check(path: Path, config: Any) -> None:
-    """A checkpoint is data, and may come from anywhere: nothing is called for it that conf/ does not name."""
-    for target in _targets(config):
-        if target not in _known():
-            raise UserError(f"{path} names {target}, which nothing in conf/ does: don't use that file.")
-
-
-@cache
-def _known() -> frozenset[str]:
-    texts = (path.read_text("utf-8") for path in CONF.rglob("*.yaml"))
-    return frozenset(name for text in texts for name in re.findall(r"_target_: *([\w.]+)", text))
-
-
-def _targets(config: Any) -> Iterator[str]:
-    if isinstance(config, Mapping):
-        yield from (str(value) for key, value in config.items() if key == "_target_")
-    inner = config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ()
-    for each in inner:
-        yield from _targets(each)
 
 
 class Trained:

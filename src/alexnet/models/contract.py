@@ -121,7 +121,7 @@ def layers_in_use(network: nn.Module, crop_size: int) -> list[tuple[str, nn.Modu
 
 
 def leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Name and module of all without modules inside, or with parameters of their own; attention is one leaf."""
+    """Name and module of all without modules inside, or with parameters themselves; attention is a leaf."""
     attentions = tuple(
         f"{name}." for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)
     )

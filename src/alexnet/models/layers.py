@@ -16,9 +16,9 @@ POOLINGS = Registry("model.pooling")
 DROPOUTS = Registry("model.dropout")
 SPATIAL_NORMS.parts = NORMS.parts  # the same norms, in a second place
 
-ACTIVATIONS.register("relu")(nn.ReLU)  # P 3.1
-ACTIVATIONS.register("tanh")(nn.Tanh)
-ACTIVATIONS.register("sigmoid")(nn.Sigmoid)
+ACTIVATIONS.register("relu")(lambda: nn.ReLU())  # P 3.1
+ACTIVATIONS.register("tanh")(lambda: nn.Tanh())  # the class itself would take any setting
+ACTIVATIONS.register("sigmoid")(lambda: nn.Sigmoid())
 NORMS.register("batch")(nn.BatchNorm2d)  # Ioffe and Szegedy, 2015
 
 

@@ -37,7 +37,7 @@ def create_model(
     init: Choice = None,
     **settings: Any,
 ) -> nn.Module:
-    """An untrained network: images (N, channels, crop, crop), 0-255 minus the mean -> logits (N, num_classes).
+    """An untrained network: images (N, channels, crop, crop), 0-255 minus the mean -> logits (N, classes).
 
     In training a network with auxiliary heads gives alexnet.models.Outputs instead.
 
@@ -82,8 +82,8 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
     for group, registry in GROUPS.items():
         if isinstance(settings.get(group), str):
             raise UserError(
-                f"model.{group}={settings[group]} is not possible: it is a group, write model/{group}=NAME; choose"
-                f" {', '.join(registry)}, or what else lies in conf/model/{group}."
+                f"model.{group}={settings[group]} is not possible: it is a group, write model/{group}=NAME;"
+                f" choose {', '.join(registry)}, or what else lies in conf/model/{group}."
             )
     name, prefix = str(settings.pop("name")), settings.pop("library", None)
     classes = settings.pop("num_classes", None)

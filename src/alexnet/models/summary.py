@@ -77,14 +77,14 @@ def text(rows: list[Row]) -> str:
 def _multiply_adds(module: nn.Module, output: Tensor) -> int:
     """Weights are used once for each position of the output."""
     if isinstance(module, LocallyConnected2d | TowerLinear):
-        return module.weight.numel()
+        return int(module.weight.numel())
     if isinstance(module, nn.Conv2d):
         return module.weight.numel() * (output.numel() // module.out_channels)
     if isinstance(module, nn.Linear):
         return module.weight.numel() * (output.numel() // module.out_features)
     if isinstance(module, nn.MultiheadAttention):  # four projections, and queries by keys, weights by values
-        positions = output.numel() // module.embed_dim
-        return (4 * int(module.embed_dim) + 2 * positions) * output.numel()
+        width = int(module.embed_dim)
+        return (4 * width + 2 * (output.numel() // width)) * output.numel()
     return 0
 
 

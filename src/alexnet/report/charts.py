@@ -185,7 +185,8 @@ def by_dropout_rate(sweeps: Sequence[Sweep]) -> Figure | None:
 def _dropout(setting: Any) -> tuple[str, float]:
     """Its kind, "" for none, and rate."""
     plain = setting if isinstance(setting, Mapping) else {}
-    return str(plain.get("_target_", "")).rpartition(".")[2], float(plain.get("rate") or 0)
+    kind = plain.get("name") or str(plain.get("_target_", "")).rpartition(".")[2]
+    return str(kind), float(plain.get("rate") or 0)
 
 
 def _by_kind(sweep: Sweep, errors: Mapping[Any, Runs]) -> Iterator[tuple[str, dict[float, Runs]]]:

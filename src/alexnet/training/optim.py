@@ -6,12 +6,16 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, MultiStepLR, ReduceLROnPlateau
 
 from alexnet.errors import check_choice, check_flag, check_mapping, check_range, check_whole
 from alexnet.models import layer_names
+from alexnet.registry import Registry
 
 Groups = list[dict[str, Any]]
+OPTIMIZERS, SCHEDULES = Registry("optim"), Registry("schedule")
+SCHEDULES.register("constant")(ConstantLR)
+SCHEDULES.register("steps")(MultiStepLR)
 
 
 FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")  # for single layers
@@ -91,11 +95,13 @@ def _checked_layers(
     return {name: values for name, values in layers.items() if name in there}
 
 
+@OPTIMIZERS.register("published")
 def published(network: nn.Module, lr: float, momentum: float, weight_decay: float, **more: Any) -> Optimizer:
     """PublishedSGD over the network's weights and biases; further arguments: weight_and_bias_groups."""
     return PublishedSGD(weight_and_bias_groups(network, lr, weight_decay, **more), lr, momentum)
 
 
+@OPTIMIZERS.register("sgd")
 def sgd(network: nn.Module, lr: float, momentum: float, weight_decay: float, **more: Any) -> Optimizer:
     """torch.optim.SGD over the same groups: its learning rate stays outside the velocity."""
     check_range("optim.momentum", momentum, 0, 1)
@@ -149,6 +155,7 @@ class PublishedSGD(Optimizer):
         return velocity
 
 
+@SCHEDULES.register("plateau")
 class Plateau(ReduceLROnPlateau):
     """Divides the rate by 10 when the error stops improving, three times, then training ends (P 5, P 4.2).
 
@@ -202,6 +209,7 @@ def settle_rates(optimizer: Optimizer, epoch: int) -> None:
             group["lr"] *= group[FROM_EPOCH][max(come)] if come else 1.0
 
 
+@SCHEDULES.register("stepped_exponential")
 def stepped_exponential(
     optimizer: Optimizer, epochs: int, steps: int | None = 5, last: float = 0.003
 ) -> LambdaLR:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from alexnet.errors import UserError
 from alexnet import models
+from alexnet.errors import UserError
 from alexnet.runs import checkpoint as checkpoints
 
 KEY = "init_from"
