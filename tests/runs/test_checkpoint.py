@@ -9,9 +9,10 @@ import torch
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.evaluation import trained as restore
+from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
+from alexnet.runs.results import FORMAT
 from tiny import config
 
 
@@ -52,11 +53,11 @@ def vars_of(found: Checkpoint) -> dict[str, Any]:
 
 def test_the_network_is_the_one_that_was_trained(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
-    made = restore.network(found)
+    made = Trained(found).network
     state = made.state_dict()
     assert state.keys() == found.weights.keys()
     assert all(torch.equal(state[name], value) for name, value in found.weights.items())
-    fresh = [restore.untrained(found, seed).state_dict()["conv1.weight"] for seed in (0, 0, 1)]
+    fresh = [Trained(found).untrained_network(seed).state_dict()["conv1.weight"] for seed in (0, 0, 1)]
     assert torch.equal(fresh[0], fresh[1])
     assert not torch.equal(fresh[0], fresh[2])
     assert not torch.equal(fresh[0], state["conv1.weight"])
@@ -64,7 +65,7 @@ def test_the_network_is_the_one_that_was_trained(run: Path) -> None:
 
 def test_the_images_are_those_that_it_was_trained_on(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
-    data = restore.images(found)
+    data = Trained(found).images
     assert data.fingerprint == found.fingerprint
     assert [len(data.members(split)) for split in ("train", "minival", "val")] == [50, 10, 20]
     whole = next(iter(data.whole("val")))
@@ -73,13 +74,13 @@ def test_the_images_are_those_that_it_was_trained_on(run: Path) -> None:
         data.members("test")
     other = Checkpoint(**{**vars_of(found), "fingerprint": "of other images"})
     with pytest.raises(UserError, match=r"was trained on other images than these.*\n?.*data\.root=PATH"):
-        restore.images(other)
+        _ = Trained(other).images
 
 
 def test_images_that_moved_are_found_where_they_are(run: Path, tmp_path: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     here = shutil.copytree(run.parent / "demo", tmp_path / "moved")
-    data = restore.images(found, root=str(here), cache_dir=str(tmp_path / "cache"))
+    data = Trained(found, root=str(here), cache_dir=str(tmp_path / "cache")).images
     assert data.images.val.root == here / "val"
     assert (tmp_path / "cache").is_dir()
 
@@ -98,14 +99,14 @@ def test_nothing_is_called_that_no_setting_names(run: Path) -> None:
         model = {**found.config["model"], "norm": {"_target_": place}}
         bad = Checkpoint(**{**vars_of(found), "config": {**found.config, "model": model}})
         with pytest.raises(UserError, match=f"names {place}, which nothing in conf/ does"):
-            restore.network(bad)
+            _ = Trained(bad).network
 
 
 def test_weights_that_do_not_fit_the_settings_are_told_of(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     bad = Checkpoint(**{**vars_of(found), "weights": {"conv1.weight": torch.zeros(1)}})
     with pytest.raises(UserError, match="does not fit its own settings of the model"):
-        restore.network(bad)
+        _ = Trained(bad).network
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -118,6 +119,20 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"hello")
     with pytest.raises(UserError, match=f"checkpoint={path} is damaged"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_a_checkpoint_of_an_earlier_version_is_refused(run: Path, tmp_path: Path, number: Any) -> None:
+    path, content = tmp_path / "last.ckpt", torch.load(run / "last.ckpt", weights_only=True)
+    assert content["format"] == torch.load(run / "best.ckpt", weights_only=True)["format"] == FORMAT
+    torch.save({**content, "format": number}, path)
+    message = f"{path} was written by an earlier version of this project.*rerun=true"
+    with pytest.raises(UserError, match=f"^checkpoint={message}"):
+        checkpoint.load(path)
+    with pytest.raises(UserError, match=f"^init_from={message}"):
+        checkpoint.load_layers(Trained(run).network, path)
+    with pytest.raises(UserError, match=f"^{message}"):
+        checkpoint.resumable_step(path, {})
 
 
 def test_a_runs_directory_stands_for_its_last_checkpoint(run: Path) -> None:

@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.models.alexnet import AlexNet
-from alexnet.models.library import torchvision_alexnet
 from alexnet.models.layers import PublishedDropout
+from alexnet.models.library import torchvision_alexnet
 from alexnet.training.optim import OPTIMIZERS, published, sgd
 from tiny import ROOT
 

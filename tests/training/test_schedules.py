@@ -215,7 +215,7 @@ def test_a_run_interrupted_behind_the_freezing_goes_on_to_the_same_weights(
 
     whole = _weights(outputs, train(config(outputs, *FROZEN)))
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Kernels, "on_train_batch_end", interrupt)
+        patch.setattr(callbacks.Predictions, "on_train_batch_end", interrupt)
         stopped = train(config(outputs, *FROZEN, "rerun=true"))
     assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
     resumed = _weights(outputs, train(config(outputs, *FROZEN)))

@@ -136,7 +136,7 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
 
     shutil.copytree(outputs / "demo", tmp_path / "demo")
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Kernels, "on_train_batch_end", interrupt)
+        patch.setattr(callbacks.Predictions, "on_train_batch_end", interrupt)
         stopped = train(config(tmp_path))
     assert (stopped["status"], stopped["steps"]) == ("interrupted", step)
     resumed = train(config(tmp_path))

@@ -14,7 +14,8 @@ from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.library import torchvision_alexnet
-from alexnet.training.transfer import digest, load_layers
+from alexnet.runs.checkpoint import load_layers
+from alexnet.runs.results import FORMAT, contents_digest
 from tiny import config
 
 NARROW = partial(AlexNet, crop_size=67, width=0.02)
@@ -29,7 +30,10 @@ def _saved(network: nn.Module, path: Path) -> Path:
     """As Lightning does it: Classifier's measures lie beside its network."""
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     other = {"measures.train_loss.weight": torch.zeros(())}
-    torch.save({"state_dict": state | other, "global_step": 3, "hyper_parameters": {"seed": 0}}, path)
+    torch.save(
+        {"state_dict": state | other, "global_step": 3, "hyper_parameters": {"seed": 0}, "format": FORMAT},
+        path,
+    )
     return path
 
 
@@ -133,13 +137,13 @@ def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_bytes(b"one")
     second.write_bytes(b"one")
-    assert digest(first) == digest(second)
-    assert len(digest(first)) == 32
+    assert contents_digest(first) == contents_digest(second)
+    assert len(contents_digest(first)) == 32
     second.write_bytes(b"two")
-    assert digest(first) != digest(second)
+    assert contents_digest(first) != contents_digest(second)
     for wrong in (tmp_path / "none", tmp_path):
         with pytest.raises(UserError, match=f"^init_from={wrong} is no file: give last.ckpt or best.ckpt"):
-            digest(wrong)
+            contents_digest(wrong)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +212,7 @@ def test_a_pretrained_run_goes_on_from_where_it_stopped(
     whole = train(config(outputs, *more))
     expected = _state(_directory(outputs, whole) / "last.ckpt")
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet.training.fit.Kernels.on_train_batch_end", _stop)
+        patch.setattr("alexnet.training.fit.Predictions.on_train_batch_end", _stop)
         stopped = train(config(outputs, *more, "rerun=true"))
     resumed = _state(_directory(outputs, train(config(outputs, *more))) / "last.ckpt")
     assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
