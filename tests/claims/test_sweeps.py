@@ -5,13 +5,12 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from commands import TIMEOUT, fork, run
+from commands import TIMEOUT, fork, run, stop
 from sweep_commands import LRN, index, refused, results, train, trained
 from tiny import ROOT, overrides
 
@@ -220,21 +219,8 @@ def test_an_interrupted_sweep_goes_on(outputs: Path) -> None:
 
 def _stopped(arguments: list[str], outputs: Path, how: signal.Signals) -> int:
     """The exit status of a command that is sent a signal once it has written a checkpoint."""
-    known = _checkpoints(outputs)
-    command = [sys.executable, "src/train.py", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _wait_for_checkpoint(outputs, known, process)
-        process.send_signal(how)
-    return process.returncode
-
-
-def _wait_for_checkpoint(outputs: Path, known: dict[Path, int], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline and process.poll() is None:
-        if _checkpoints(outputs) != known:
-            return
-        time.sleep(0.01)
-    pytest.fail("the run did not start, or ended")
+    before = _checkpoints(outputs)
+    return stop(how, lambda: _checkpoints(outputs) != before, "src/train.py", *arguments)
 
 
 def _checkpoints(outputs: Path) -> dict[Path, int]:

@@ -1,10 +1,10 @@
-"""The commands as people type them, each in a process of its own."""
+"""The commands as people type them."""
 
 import errno
 import json
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from alexnet.cli.messages import explain, friendly
 from alexnet.errors import UserError
-from commands import TIMEOUT, run
+from commands import TIMEOUT, run, stop
 from tiny import ROOT, overrides
 
 
@@ -76,10 +76,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     long = ("data.epochs=6", "checkpoint.every_n_steps=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train(tmp_path, *long, f"hydra.run.dir='{whole}'").returncode == 0
-    command = [sys.executable, "src/train.py", *overrides(tmp_path, *long, f"hydra.run.dir='{killed}'")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _wait_for_step(killed / "metrics.csv", 6)
-        process.kill()
+    metrics = killed / "metrics.csv"
+    settings = overrides(tmp_path, *long, f"hydra.run.dir='{killed}'")
+    stop(
+        signal.SIGKILL,
+        lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 6,
+        "src/train.py",
+        *settings,
+    )
     assert json.loads((killed / "result.json").read_text())["status"] == "interrupted"
     step = torch.load(killed / "last.ckpt", weights_only=True)["global_step"]
     assert 0 < step < 24
@@ -89,15 +93,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         torch.load(each / "last.ckpt", weights_only=True)["state_dict"] for each in (whole, killed)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def _wait_for_step(metrics: Path, step: int) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        if metrics.exists() and len(metrics.read_text().splitlines()) > step:
-            return
-        time.sleep(0.01)
-    pytest.fail("the run did not start")
 
 
 @pytest.mark.parametrize(
