@@ -15,6 +15,7 @@ from alexnet.analysis import diagnostics, dropout_study
 from alexnet.analysis.diagnostics import COLUMNS, STEEPNESS
 from alexnet.cli.record import record
 from alexnet.errors import UserError
+from alexnet.runs.results import FORMAT
 from tiny import ROOT
 
 LAYERS, LAST = ("conv1", "fc7", "fc8"), 45
@@ -38,7 +39,8 @@ def _run(where: Path, overrides: list[str], seed: int, size: int = 67, error: fl
     rng = np.random.default_rng([seed, size, len(" ".join(overrides))])
     where.mkdir(parents=True)
     metrics = {"val/top1_error": error, STEEPNESS: round(rng.uniform(1, 20), 3)}
-    result = {"status": "completed", "hash": "0", "seed": seed, "overrides": [*overrides, f"seed={seed}"]}
+    result: dict[str, Any] = {"format": FORMAT, "status": "completed", "hash": "0", "seed": seed}
+    result["overrides"] = [*overrides, f"seed={seed}"]
     result |= {"metrics": metrics, "config": {"data": {"crop_size": size}}}
     (where / "result.json").write_text(json.dumps(result))
     lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in _rows(rng))]

@@ -229,7 +229,7 @@ def test_the_steps_differ_in_the_norm_alone() -> None:
 
 def test_bf16_is_used_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "TRIES", 1)
-    assert isinstance(has_bf16(CPU), bool)
+    assert isinstance(has_bf16("cpu"), bool)
     for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(steps, "has_bf16", lambda device, has=has: has)
         assert steps.fast_step(QUICK, CPU).dtype == dtype

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from wandb import wandb_agent
 
 import commands
-from alexnet.claims import claim_files
+from alexnet.claims.claim import load_claim
 from tiny import DEMO, ROOT, TINY
 from wandb_log import logs, no_account, settings, started, summary
 
@@ -86,7 +86,7 @@ def test_all_values_are_possible() -> None:
 
 
 def test_trials_are_runs_of_the_claim_but_for_what_is_searched() -> None:
-    claim = claim_files.load(ROOT / "conf" / "claim", "relu")
+    claim = load_claim("relu")
     assert set(SWEEP["command"]) >= {*claim.common, "data=cifar10_small"}
     assert sorted(SWEEP["parameters"]) == sorted([*claim.about, "seed"])
     activations = {item for items in claim.variants.values() for item in items if "activation" in item}

@@ -19,7 +19,7 @@ from alexnet.evaluation.trained import Trained
 from alexnet.interop import caffe
 from alexnet.interop.weights import class_names
 from alexnet.runs import checkpoint
-from alexnet.training.transfer import load_layers
+from alexnet.runs.checkpoint import load_layers
 from foreign_files import converted, torchvision_state
 from tiny import ROOT
 

@@ -36,7 +36,7 @@ class Step:
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
-        side, shape = self.sizes.step_pixels, FORMATS[self.layout]
+        side, shape = self.sizes.step_pixels, getattr(torch, FORMATS[self.layout])
         network = AlexNet(CLASSES, side, width=self.sizes.width, norm=self.norm, dropout=PublishedDropout)
         self.network = network.to(self.device).to(memory_format=shape)
         self.optimizer = optim.published(self.network, lr=1e-4, momentum=0.9, weight_decay=5e-4)
@@ -100,7 +100,7 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
 
 def fast_step(sizes: Sizes, device: torch.device) -> Step:
     """bf16 where the hardware has it, and the layout that turns out faster."""
-    dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+    dtype = torch.bfloat16 if has_bf16(device.type) else torch.float32
     steps = {layout: Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in FORMATS}
     times = interleaved({layout: step.seconds for layout, step in steps.items()}, TRIES, "layouts")
     return steps[min(times, key=lambda layout: min(times[layout]))]

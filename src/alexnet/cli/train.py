@@ -38,7 +38,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if result:
         log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
     result = result or start(cfg, run, images, digest)
-    log.info("%s", results.told(result, run.directory, images.note))
+    log.info("%s", results.ending(result, run.directory, images.note))
     return result
 
 
@@ -56,12 +56,9 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
         "augment": AUGMENTS.build(cfg.augment),
     }
     log.log(progress.verbose(), "%s", images)
-    if cfg.init_from is not None:
-        fit.take_over(parts["model"], Path(cfg.init_from).expanduser())
     module, data = fit.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,
-        precision=fit.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile),
         callbacks=[
             *(instantiate(each) for each in cfg.callbacks.values()),
             *fit.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),

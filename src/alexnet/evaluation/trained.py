@@ -11,9 +11,10 @@ from lightning.fabric.accelerators.cuda import CUDAAccelerator
 from lightning.fabric.accelerators.mps import MPSAccelerator
 from torch import nn
 
-from alexnet.data import SOURCES, manifest
+from alexnet.data import SOURCES, find_images
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
+from alexnet.data.manifest import pack_folder
 from alexnet.errors import UserError
 from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import Photographs, Predictions, find, predict, right_labels
@@ -113,14 +114,14 @@ class Trained:
         if key not in self._prepared:
             refuse_unknown_targets(path, settings)
             source = SOURCES.build(settings["source"])
-            drawn, packed = settings["source"]["name"] == "demo", manifest.named(settings["pack"]) is not None
+            drawn, packed = settings["source"]["name"] == "demo", pack_folder(settings["pack"]) is not None
             if not (drawn or packed or source.present()):  # training may fetch it; here the very images count
                 raise UserError(
                     f"the images that {path} was trained on are not in {settings['root']}: give"
                     " data.root=PATH of the folder that holds their train/ and val/ now, or data.pack=PATH."
                 )
             cache = Path(config["cache_dir"]).expanduser()
-            found, fingerprint = manifest.find(source, settings["pack"], settings["image_size"], cache)
+            found, fingerprint = find_images(source, settings["pack"], settings["image_size"], cache)
             self.checkpoint.check_images(found.classes, fingerprint)
             data = ImageData.of(config, found, fingerprint, Augment())
             data.prepare()

@@ -12,37 +12,25 @@ from alexnet.runs.metrics import (
     AT_LEAST,
     AT_MOST,
     Figure,
-    Measured,
+    FinishedRun,
     Point,
     curve,
     errors_by_image,
     figure,
     value,
 )
-
-HEAD = "epoch,minival/top1_error,step,train/loss_step,train/top1_error\n"
-
-
-def run(where: Path, errors: list[float | str], metrics: dict[str, float | None] | None = None) -> Measured:
-    """Epochs of ten steps, with rows between their ends as Lightning leaves them."""
-    where.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for epoch, error in enumerate(errors):
-        end = 10 * epoch + 9
-        rows += [f"{epoch},,{end - 5},2.5,", f"{epoch},50.5,{end},,", f"{epoch},,{end},2.5,{error}"]
-    (where / "metrics.csv").write_text(HEAD + "\n".join(rows) + "\n")
-    return Measured(where, {"metrics": metrics or {}, "data": {}})
+from made_up import logged_run
 
 
 def test_final_metric(tmp_path: Path) -> None:
-    made = run(tmp_path, [80], {"val/top1_error": 41.5, "val/loss": None})
+    made = logged_run(tmp_path, [80], {"val/top1_error": 41.5, "val/loss": None})
     assert value(made, "val/top1_error") == 41.5
     assert value(made, "val/loss") is None
     assert value(made, "val/top1_error_10_crops") is None
 
 
 def test_metric_at_the_end_of_an_epoch(tmp_path: Path) -> None:
-    made = run(tmp_path, [80, 70, 61.5], {"train/top1_error": 1.0})
+    made = logged_run(tmp_path, [80, 70, 61.5], {"train/top1_error": 1.0})
     assert [value(made, "train/top1_error", epoch=epoch) for epoch in (1, 2, 3, 4)] == [80, 70, 61.5, None]
     assert value(made, "minival/top1_error", epoch=2) == 50.5
     assert curve(made, "train/top1_error")[1] == Point(2, 20, 70.0)
@@ -60,16 +48,16 @@ def test_metric_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     ],
 )
 def test_steps_to_an_error(tmp_path: Path, errors: list[float], level: float, expected: Figure) -> None:
-    found = figure(run(tmp_path, errors), "steps_to", level=level)
+    found = figure(logged_run(tmp_path, errors), "steps_to", level=level)
     assert found is not None
     assert found.value == pytest.approx(expected.value)
     assert found.bound == expected.bound
-    reached = value(run(tmp_path, errors), "steps_to", level=level)
+    reached = value(logged_run(tmp_path, errors), "steps_to", level=level)
     assert reached == (None if expected.bound == AT_LEAST else found.value)
 
 
 def test_nothing_was_logged(tmp_path: Path) -> None:
-    bare = Measured(tmp_path, {"metrics": {}})
+    bare = FinishedRun(tmp_path, {"metrics": {}})
     assert figure(bare, "steps_to", level=25) is None
     assert value(bare, "train/top1_error", epoch=1) is None
     assert errors_by_image(bare, "val/top1_error") is None
@@ -88,22 +76,22 @@ def test_errors_by_image_are_those_of_torchmetrics(tmp_path: Path, metric: str, 
         "top5": top5,
     }
     np.savez_compressed(tmp_path / "predictions.npz", **stored)
-    found = errors_by_image(Measured(tmp_path, {}), metric)
+    found = errors_by_image(FinishedRun(tmp_path, {}), metric)
     accuracy = MulticlassAccuracy(classes, top_k=min(k, classes), average="micro")
     assert found is not None
     assert found.wrong.mean() == pytest.approx(1 - float(accuracy(logits, labels)))
     np.testing.assert_array_equal(found.index, np.arange(200))
-    assert errors_by_image(Measured(tmp_path, {}), "train/top1_error") is None
+    assert errors_by_image(FinishedRun(tmp_path, {}), "train/top1_error") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
 def test_damaged_predictions_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "predictions.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
-        errors_by_image(Measured(tmp_path, {}), "val/top1_error")
+        errors_by_image(FinishedRun(tmp_path, {}), "val/top1_error")
 
 
 def test_predictions_without_labels_are_damaged(tmp_path: Path) -> None:
     np.savez(tmp_path / "predictions.npz", index=np.arange(3))
     with pytest.raises(UserError, match="damaged"):
-        errors_by_image(Measured(tmp_path, {}), "val/top1_error")
+        errors_by_image(FinishedRun(tmp_path, {}), "val/top1_error")
