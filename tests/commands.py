@@ -105,6 +105,19 @@ def fork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         return end()
 
 
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a new interpreter, which fails if torch or Lightning was imported."""
+    script = (
+        "import sys, runpy",
+        "sys.argv = sys.argv[1:]",
+        "sys.path.insert(0, 'src')",
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')",
+        "finally: assert sys.modules.keys().isdisjoint(('torch', 'lightning'))",
+    )
+    command = [sys.executable, "-c", "\n".join(script), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
 def stop(how: signal.Signals, ready: Callable[[], bool], *arguments: str) -> int:
     """The exit status of a forked command that is sent a signal as soon as ready() says so."""
     deadline = time.monotonic() + TIMEOUT

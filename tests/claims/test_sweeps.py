@@ -4,13 +4,12 @@ import re
 import signal
 import statistics
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from commands import TIMEOUT, fork, run, stop
+from commands import fork, run, stop, without_torch
 from sweep_commands import LRN, index, refused, results, train, trained
 from tiny import ROOT, overrides
 
@@ -69,24 +68,7 @@ def test_a_finished_claim_is_told_without_torch(
     first: subprocess.CompletedProcess[str], outputs: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in outputs.glob("*-*/*")}
-    script = (
-        "import sys, runpy",
-        "class Refusing:",
-        "    def find_spec(self, name, path=None, target=None):",
-        "        if name in ('torch', 'lightning'): raise ImportError(name)",
-        "sys.meta_path.insert(0, Refusing())",
-        "sys.argv = sys.argv[1:]",
-        "sys.path.insert(0, 'src')",
-        "runpy.run_path(sys.argv[0], run_name='__main__')",
-    )
-    command = [sys.executable, "-c", "\n".join(script), "src/train.py"]
-    done = subprocess.run(
-        [*command, *overrides(outputs, *LRN, "seed=0,1")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    done = without_torch("src/train.py", *overrides(outputs, *LRN, "seed=0,1"))
     assert done.returncode == 0, done.stderr
     assert "4 runs: 4 finished\n" in done.stdout
     ends = [text[text.index("| section | claim |") :] for text in (first.stdout, done.stdout)]

@@ -4,7 +4,6 @@ import errno
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 
 from alexnet.cli.messages import explain, friendly
 from alexnet.errors import UserError
-from commands import TIMEOUT, run, stop
-from tiny import ROOT, overrides
+from commands import run, stop, without_torch
+from tiny import overrides
 
 
 def train(output_dir: Path, *more: str, **environment: Any) -> subprocess.CompletedProcess[str]:
@@ -144,15 +143,7 @@ def test_summary_prints_only_json_when_asked() -> None:
 
 @pytest.mark.parametrize("argument", ["--help", "--cfg job"])
 def test_help_and_config_come_without_torch(argument: str) -> None:
-    script = (
-        "import sys, runpy",
-        "sys.argv = sys.argv[1:]",
-        "sys.path.insert(0, 'src')",
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')",
-        "finally: assert 'torch' not in sys.modules",
-    )
-    command = [sys.executable, "-c", "\n".join(script), "src/train.py", *argument.split()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    done = without_torch("src/train.py", *argument.split())
     assert done.returncode == 0, done.stderr
     assert "alexnet" in done.stdout.lower()
 
