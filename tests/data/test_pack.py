@@ -26,26 +26,23 @@ MonkeyPatch = pytest.MonkeyPatch
 both_forms = pytest.mark.parametrize("form", FORMS)
 
 
-@pytest.mark.parametrize("shard_bytes", [2**31, 1, 7 * 3 * SIZE**2])  # all images, one, seven
-def test_pixels_are_those_of_the_files_image_by_image(
-    shard_bytes: int, image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SHARD_BYTES", shard_bytes)
-    reads = packed(image_set, tmp_path / "p").reads
-    for name, index, path in paths(image_set):
-        np.testing.assert_array_equal(reads[name](index), decode(path, SIZE))
-
-
 @both_forms
-def test_shards_change_nothing_that_is_read(
+def test_pixels_are_those_of_the_files_whatever_the_shards(
     form: str, image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    first = packed(image_set, tmp_path / "one", form)
-    monkeypatch.setattr(module, "SHARD_IMAGES", 4)
-    assert_same(packed(image_set, tmp_path / "many", form), first, image_set)
-    assert len(list((tmp_path / "many").glob("*-0000?.*"))) == 8 + 3
-    monkeypatch.undo()
-    assert_same(packed(image_set, tmp_path / "many", form), first, image_set)
+    whole = packed(image_set, tmp_path / "39", form)
+    for name, index, path in paths(image_set):
+        assert form == "jpeg" or np.array_equal(whole.reads[name](index), decode(path, SIZE))
+    for images, setting, limit in (
+        (4, "SHARD_IMAGES", 4),
+        (7, "SHARD_BYTES", 7 * 3 * SIZE**2),
+        (1, "SHARD_BYTES", 1),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, setting, limit)
+            assert_same(packed(image_set, tmp_path / str(images), form), whole, image_set)
+        assert len(set(tmp_path.glob(f"{images}/*-000??.[nb]*"))) == -(-30 // images) - (-9 // images)
+        assert_same(packed(image_set, tmp_path / str(images), form), whole, image_set)  # as they are
 
 
 @both_forms
@@ -71,7 +68,9 @@ def test_the_number_of_threads_changes_no_byte(
 
 @both_forms
 def test_a_pack_holds_what_training_needs(form: str, image_set: ImageSet, tmp_path: Path) -> None:
-    packed(image_set, tmp_path / "p", form)
+    statistics = packed(image_set, tmp_path / "p", form).statistics
+    mean = np.mean([decode(image_set.train.path(index), SIZE) for index in range(30)], axis=0)
+    np.testing.assert_allclose(statistics.mean, mean, rtol=1e-6)
     images = Manifest.load(tmp_path / "p").images()
     assert (images.name, images.classes) == (image_set.name, image_set.classes)
     assert images.titles == image_set.titles
@@ -79,6 +78,8 @@ def test_a_pack_holds_what_training_needs(form: str, image_set: ImageSet, tmp_pa
         assert images.splits[name].files == split.files
         np.testing.assert_array_equal(images.splits[name].labels, split.labels)
     assert ("JPEG of quality 95" in images.note) == (form == "jpeg")
+    images, digest = _find(None, tmp_path / "p", tmp_path)
+    assert (digest != DIGEST) == ("JPEG" in images.note) == (form == "jpeg"), "JPEGs are other data"
 
 
 def _photograph(size: int) -> NDArray[np.uint8]:
@@ -117,13 +118,6 @@ def test_torchcodec_and_pillow_read_the_same_packed_jpegs(
 
 
 @both_forms
-def test_statistics_are_those_of_the_pixels(form: str, image_set: ImageSet, tmp_path: Path) -> None:
-    statistics = packed(image_set, tmp_path / "p", form).statistics
-    mean = np.mean([decode(image_set.train.path(index), SIZE) for index in range(30)], axis=0)
-    np.testing.assert_allclose(statistics.mean, mean, rtol=1e-6)
-
-
-@both_forms
 def test_a_second_call_decodes_nothing(
     form: str, image_set: ImageSet, tmp_path: Path, decoded: list[Path]
 ) -> None:
@@ -140,27 +134,23 @@ CHANGES = {
     "the images": {"digest": "f" * 32},
     "image_size (24, now 20)": {"image_size": 20},
     "form (pixels, now jpeg)": {"form": "jpeg"},
+    "now {'pillow': '99.0'}": {},
 }
 
 
 @pytest.mark.parametrize(("words", "change"), CHANGES.items(), ids=CHANGES)
 def test_another_pack_is_not_overwritten(
-    words: str, change: dict[str, Any], image_set: ImageSet, tmp_path: Path
+    words: str, change: dict[str, Any], image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     packed(image_set, tmp_path)
     before = contents(tmp_path)
+    if not change:
+        monkeypatch.setattr(module, "decoder", lambda: {"pillow": "99.0"})
     settings: dict[str, Any] = {"image_size": SIZE, "digest": DIGEST, **change}
     with pytest.raises(UserError, match="was made otherwise") as caught:
         make_pack(image_set, folder=tmp_path, **settings)
     assert all(part in str(caught.value) for part in (words, f"data.pack={tmp_path}", "Remove it"))
     assert contents(tmp_path) == before
-
-
-def test_another_decoder_is_told(image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    packed(image_set, tmp_path)
-    monkeypatch.setattr(module, "decoder", lambda: {"pillow": "99.0"})
-    with pytest.raises(UserError, match=r"decoder \(.*now .*99\.0"):
-        packed(image_set, tmp_path)
 
 
 def test_a_folder_with_other_files_is_left_alone(image_set: ImageSet, tmp_path: Path) -> None:
@@ -185,21 +175,15 @@ def test_too_little_space_is_told_before_the_start(
 
 @both_forms
 def test_broken_images_are_in_the_manifest_and_black_in_the_pack(
-    form: str, own_folder: Path, tmp_path: Path
+    form: str, own_folder: Path, tmp_path: Path, small_steps: None
 ) -> None:
-    (own_folder / "train/ant/ant_1.png").write_bytes(b"broken")
-    pack = packed(Folders(own_folder).load(), tmp_path / "p", form)
-    assert pack.broken == Manifest.load(tmp_path / "p").broken == {"train": {1: "no image"}, "val": {}}
-    assert not pack.reads["train"](1).any()
-    assert pack.reads["train"](2).any()
-
-
-@both_forms
-def test_a_shard_may_be_all_broken(form: str, own_folder: Path, tmp_path: Path, small_steps: None) -> None:
-    for path in (own_folder / "train/ant").iterdir():
+    ants = sorted((own_folder / "train/ant").iterdir())
+    for path in [ants[1], *ants[4:]]:  # all of the second shard
         path.write_bytes(b"broken")
     pack = packed(Folders(own_folder).load(), tmp_path / "p", form)
-    assert [int(pack.reads["train"](index).any()) for index in range(30)] == [0] * 8 + [1] * 22
+    broken = {"train": dict.fromkeys([1, 4, 5, 6, 7], "no image"), "val": {}}
+    assert pack.broken == Manifest.load(tmp_path / "p").broken == broken
+    assert [i for i in range(30) if not pack.reads["train"](i).any()] == [1, 4, 5, 6, 7]
 
 
 def _data(images: ImageSet, digest: str, tmp_path: Path, pack: str) -> ImageData:
@@ -245,13 +229,6 @@ def test_a_source_that_changed_is_refused(own_pack: Path, own_folder: Path, tmp_
 def test_another_size_is_refused(own_pack: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.image_size=20 .*add data\.image_size=24"):
         _find(None, own_pack, tmp_path, 20)
-
-
-def test_jpegs_are_other_data(image_set: ImageSet, tmp_path: Path) -> None:
-    packed(image_set, tmp_path / "p", "jpeg")
-    images, digest = _find(None, tmp_path / "p", tmp_path)
-    assert digest != DIGEST
-    assert "JPEG" in images.note
 
 
 @pytest.mark.parametrize(

@@ -156,12 +156,7 @@ STEPS = ["train-00000.npy", "val-00000.npy", "images.json", "statistics.npz", "m
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_stop_while_files_are_moved_loses_one_shard_at_most(
-    step: str,
-    image_set: ImageSet,
-    tmp_path: Path,
-    whole: Any,
-    monkeypatch: MonkeyPatch,
-    decoded: list[Path],
+    step: str, image_set: ImageSet, tmp_path: Path, whole: Any, monkeypatch: MonkeyPatch, decoded: list[Path]
 ) -> None:
     move = Path.replace
 

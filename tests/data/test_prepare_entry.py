@@ -1,7 +1,5 @@
 """src/prepare.py and training on what it made."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from alexnet.data import downloads, pack
 from alexnet.data.manifest import Manifest
 from alexnet.data.sources import Demo, Folders
 from alexnet.errors import UserError
+from commands import run
 from tiny import ROOT, config
 
 FOLDER = ("data=image_folder", "data.image_size=52", "data.crop_size=52", "data.epochs=1")
@@ -90,13 +89,13 @@ def test_a_source_that_changed_is_refused(own_folder: Path, tmp_path: Path) -> N
         fit(tmp_path, f"data.root='{own_folder}'", place)
 
 
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ("form=jpg", "form=jpg is not possible: choose pixels, jpeg"),
-        ("data.pack=none", "data.pack=none makes no"),
-    ],
-)
+NO_PACKS = {
+    "form=jpg": "form=jpg is not possible: choose pixels, jpeg",
+    "data.pack=none": "data.pack=none makes no",
+}
+
+
+@pytest.mark.parametrize(("setting", "words"), NO_PACKS.items())
 def test_settings_that_make_no_pack_are_told(
     setting: str, words: str, image_folder: Path, tmp_path: Path
 ) -> None:
@@ -107,9 +106,7 @@ def test_settings_that_make_no_pack_are_told(
 def test_the_command_says_how_to_train_on_it(image_folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "a pack, [odd]"
     settings = [f"data.root={image_folder}", f"data.pack={place}", f"output_dir={tmp_path}", *FOLDER]
-    done = subprocess.run(
-        [sys.executable, "src/prepare.py", *settings], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = run("src/prepare.py", *settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(f"data.pack={place}")
     assert Manifest.load(place).plan.image_size == 52

@@ -17,8 +17,7 @@ from alexnet import tables
 from alexnet.analysis import sharpness
 from alexnet.errors import check_whole
 from alexnet.files import save_figure
-from alexnet.models.alexnet import ACTIVATIONS
-from alexnet.models.init import weighted
+from alexnet.models import contract
 
 log = logging.getLogger("alexnet")
 
@@ -71,8 +70,9 @@ class Diagnose(Callback):
         self.rows = [row for row in read(self.directory) if row["step"] < trainer.global_step]
         network = pl_module.network
         assert isinstance(network, nn.Module)
-        self.layers = dict(weighted(network))
-        for name, module in outputs(network).items():
+        modules = contract.shown(network)
+        self.layers = {n: layer for n, layer in contract.weighted_layers(network).items() if n in modules}
+        for name, module in modules.items():
             self.handles.append(module.register_forward_hook(self._hook(name)))
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -179,20 +179,6 @@ class Diagnose(Callback):
             return
         self.warned = True
         log.warning("diagnose: %s", message)
-
-
-def outputs(network: nn.Module) -> dict[str, nn.Module]:
-    """By the name of each layer with weights, the module whose output shows what it passes on: the
-    activation function behind it, wherever it stands, or the layer itself."""
-    modules: dict[str, nn.Module] = {}
-    last = ""
-    names, activations = dict(weighted(network)), tuple(ACTIVATIONS.values())
-    for name, module in network.named_modules():
-        if name in names:
-            last, modules[name] = name, module
-        elif last and isinstance(module, activations):
-            modules[last] = module
-    return modules
 
 
 def read(directory: Path) -> list[Row]:

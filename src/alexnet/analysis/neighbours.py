@@ -26,6 +26,7 @@ from alexnet.errors import UserError, check_range, check_whole
 from alexnet.evaluation.scores import Rows
 from alexnet.evaluation.trained import Trained
 from alexnet.files import replacing, save_figure
+from alexnet.models.contract import feature
 from alexnet.runs import tracking
 from alexnet.statistics import Interval, bootstrap_interval, share_interval
 
@@ -87,7 +88,7 @@ def spaces(trained: Trained) -> dict[str, Callable[[str], Rows]]:
     By the name of the network's last hidden layer, "fc7" in AlexNet; the same with "_untrained" behind it, as
     the run started; and "pixels".
     """
-    layer, _ = features.feature_layer(trained.network)
+    layer = feature(trained.network)
 
     def units(split: str, of: str = "") -> Rows:
         predictor = trained.untrained if of else trained.predictor
@@ -123,24 +124,24 @@ def search(queries: Rows, among: Rows, count: int, bar: str = "search", chunk: i
     """
     size = max(1, chunk // (4 * queries.shape[1]))
     count = min(count, len(among))
-    found = []
+    parts = []
     with tqdm(total=len(queries) * len(among), desc=bar, unit="pair", unit_scale=True, delay=1) as progress:
         for start in range(0, len(queries), size):
             wanted = np.asarray(queries[start : start + size], dtype=np.float32)
             distances: NDArray[Any] = np.empty((len(wanted), 0))
             places: NDArray[Any] = np.empty((len(wanted), 0), dtype=np.int64)
             for first in range(0, len(among), size):
-                part = np.asarray(among[first : first + size], dtype=np.float32)
-                index = NearestNeighbors(algorithm="brute").fit(part)
-                far, near = index.kneighbors(wanted, min(count, len(part)))
+                block = np.asarray(among[first : first + size], dtype=np.float32)
+                index = NearestNeighbors(algorithm="brute").fit(block)
+                far, near = index.kneighbors(wanted, min(count, len(block)))
                 distances = np.concatenate([distances, far], axis=1)
                 places = np.concatenate([places, first + near], axis=1)
                 best = np.argsort(distances, axis=1, kind="stable")[:, :count]
                 distances = np.take_along_axis(distances, best, axis=1)
                 places = np.take_along_axis(places, best, axis=1)
-                progress.update(len(wanted) * len(part))
-            found.append(places)
-    return np.concatenate(found)
+                progress.update(len(wanted) * len(block))
+            parts.append(places)
+    return np.concatenate(parts)
 
 
 # precision
@@ -207,13 +208,13 @@ def _place(data: ImageData, split: str, name: str) -> int:
     raise UserError(f"queries={name} is no usable image of {split}: name it as {files[0]} is named.{hint}")
 
 
-def draw(found: Neighbours, by: str, queries: Places, path: Path) -> None:
+def draw(result: Neighbours, by: str, queries: Places, path: Path) -> None:
     """A row per query: it, and its nearest training images in a space, marked if they are of its class.
 
     queries: (n,) places in data.members(split). Writes a PNG.
     """
-    data, nearest = found.data, found.nearest[by]
-    members = {split: data.members(split) for split in (found.split, "train")}
+    data, nearest = result.data, result.nearest[by]
+    members = {split: data.members(split) for split in (result.split, "train")}
     labels = {split: data.labels(split) for split in members}
     titles = tables.short_titles(data.images.titles, LONGEST)
 
@@ -229,12 +230,12 @@ def draw(found: Neighbours, by: str, queries: Places, path: Path) -> None:
     widths = {"width_ratios": [1, 0.1, *[1] * columns]}
     grid = drawing.subplots(len(queries), columns + 2, squeeze=False, gridspec_kw=widths)
     for (left, gap, *right), query in zip(grid, queries, strict=True):
-        show(left, found.split, query)
+        show(left, result.split, query)
         gap.set_axis_off()
         for axes, place in zip(right, nearest[query], strict=False):
-            colour, mark = MARKS[bool(labels["train"][place] == labels[found.split][query])]
+            colour, mark = MARKS[bool(labels["train"][place] == labels[result.split][query])]
             show(axes, "train", place, colour, f"{mark} ")
-    heading = f"{found.split} images, and the training images nearest to them by {title(by)}"
+    heading = f"{result.split} images, and the training images nearest to them by {title(by)}"
     drawing.suptitle(heading, fontsize=10)
     save_figure(drawing, path, dpi=110)
 
@@ -257,65 +258,67 @@ def title(space: str) -> str:
     return f"the last hidden layer{', untrained' * space.endswith(UNTRAINED)}"
 
 
-def table(found: Neighbours) -> list[dict[str, Any]]:
+def table(result: Neighbours) -> list[dict[str, Any]]:
     """Rows of by, at, precision, low, high: shares from 0 to 1."""
     rows = []
-    for by, at, share, interval in found.precisions:
+    for by, at, share, interval in result.precisions:
         low, high = interval or (None, None)
         rows.append({"by": by, "at": at, "precision": share, "low": low, "high": high})
     return rows
 
 
-def text(found: Neighbours) -> str:
+def text(result: Neighbours) -> str:
     """Markdown: share of the nearest that are of the query's class, in percent, with 95 % intervals."""
     cells: dict[str, list[str]] = {}
-    for by, _, share, interval in found.precisions:
+    for by, _, share, interval in result.precisions:
         spread = f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if interval else ""
         cells.setdefault(by, []).append(f"{100 * share:.1f}{spread}")
-    images, train = (len(found.data.members(split)) for split in (found.split, "train"))
-    head = ["by", *(f"at {at}" for at in dict.fromkeys(row.at for row in found.precisions))]
+    images, train = (len(result.data.members(split)) for split in (result.split, "train"))
+    head = ["by", *(f"at {at}" for at in dict.fromkeys(row.at for row in result.precisions))]
     lines = [
-        f"precision of the nearest of {train} training images, for {images} of {found.split}, in %",
+        f"precision of the nearest of {train} training images, for {images} of {result.split}, in %",
         "",
         tables.markdown([[title(by), *row] for by, row in cells.items()], head),
     ]
-    note = found.data.images.note
+    note = result.data.images.note
     return "\n".join(lines + [f"note: {note}"] * bool(note))
 
 
-def write(found: Neighbours, queries: Places, stem: Path) -> dict[str, Path]:
+def write(result: Neighbours, queries: Places, stem: Path) -> dict[str, Path]:
     """Writes the table as CSV, and a figure for each of the two spaces that P compares."""
     files = {"table": stem.with_name(f"{stem.name}.csv")}
-    tables.write_csv(table(found), files["table"], digits=4)
-    for space in found.drawn:
+    tables.write_csv(table(result), files["table"], digits=4)
+    for space in result.drawn:
         files[space] = stem.with_name(f"{stem.name}-{space}.png")
-        draw(found, space, queries, files[space])
+        draw(result, space, queries, files[space])
     return files
 
 
-def facts(found: Neighbours, queries: Places, files: Mapping[str, Path]) -> dict[str, Any]:
+def facts(result: Neighbours, queries: Places, files: Mapping[str, Path]) -> dict[str, Any]:
     """For programs: precisions, and each query's file with those of its nearest training images."""
-    own, train = (
-        [found.data.images.splits[part_of(split)].files[index] for index in found.data.members(split)]
-        for split in (found.split, "train")
+    images, train = (
+        [result.data.images.splits[part_of(split)].files[index] for index in result.data.members(split)]
+        for split in (result.split, "train")
     )
     return {
-        "split": found.split,
-        "images": len(own),
+        "split": result.split,
+        "images": len(images),
         "train": len(train),
-        "precision": table(found),
+        "precision": table(result),
         "queries": {
-            by: [{"query": own[query], "nearest": [train[at] for at in nearest[query]]} for query in queries]
-            for by, nearest in found.nearest.items()
+            by: [
+                {"query": images[query], "nearest": [train[at] for at in nearest[query]]} for query in queries
+            ]
+            for by, nearest in result.nearest.items()
         },
         "files": {name: str(path) for name, path in files.items()},
     }
 
 
-def add_to_wandb(found: Neighbours, files: Mapping[str, Path], run_dir: Path) -> None:
+def add_to_wandb(result: Neighbours, files: Mapping[str, Path], run_dir: Path) -> None:
     """To the run's W&B, if it was trained with that."""
-    rows = table(found)
-    metrics = {f"{found.split}/neighbours_{row['by']}_at_{row['at']}": row["precision"] for row in rows}
-    pictures = {f"neighbours/{space}": files[space] for space in found.drawn}
+    rows = table(result)
+    metrics = {f"{result.split}/neighbours_{row['by']}_at_{row['at']}": row["precision"] for row in rows}
+    pictures = {f"neighbours/{space}": files[space] for space in result.drawn}
     wandb_table = tracking.Table(list(rows[0]), [list(row.values()) for row in rows])
-    tracking.add(run_dir, metrics, pictures, {f"neighbours/{found.split}": wandb_table})
+    tracking.add(run_dir, metrics, pictures, {f"neighbours/{result.split}": wandb_table})

@@ -31,14 +31,14 @@ def neighbours(cfg: DictConfig) -> str:
         path = Path(cfg.checkpoint).expanduser()
         trained = Trained(path, cfg.accelerator, None, cfg.data.root, cfg.data.pack, cfg.cache_dir)
         queries = analysis.choose(trained.images, cfg.split, settings["queries"], cfg.seed)
-        found = analysis.neighbours(trained, cfg.split)
+        result = analysis.neighbours(trained, cfg.split)
         name = f"neighbours-{cfg.split}"
         stem = trained.checkpoint.kept(name) if cfg.out is None else Path(cfg.out).expanduser() / name
-        files = analysis.write(found, queries, stem)
-        analysis.add_to_wandb(found, files, trained.checkpoint.path.parent)
+        files = analysis.write(result, queries, stem)
+        analysis.add_to_wandb(result, files, trained.checkpoint.path.parent)
     if cfg.format == "json":
-        return json.dumps(analysis.facts(found, queries, files), indent=1)
-    return "\n".join([analysis.text(found), "", *(str(path) for path in files.values())])
+        return json.dumps(analysis.facts(result, queries, files), indent=1)
+    return "\n".join([analysis.text(result), "", *(str(path) for path in files.values())])
 
 
 def main(cfg: DictConfig) -> None:

@@ -32,17 +32,23 @@ def parsed(overrides: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
+def run_name(model: str, overrides: Iterable[str]) -> str:
+    """What a run's directory is called: the model, and what is switched in it."""
+    switched = [each for each in parsed(overrides) if each.key_or_group.startswith("model/")]
+    return "-".join(
+        [model, *(f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched)]
+    )
+
+
 def request() -> Request:
-    """Of the job that Hydra runs now, if it does; named after the model, and what was switched in it."""
+    """Of the job that Hydra runs now, if it does."""
     if not HydraConfig.initialized():
         return Request()
     job = HydraConfig.get()
-    switched = [each for each in parsed(job.overrides.task) if each.key_or_group.startswith("model/")]
-    name = [job.runtime.choices["model"]]
-    name += [f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched]
     place = "hydra.sweep.subdir" if job.mode == RunMode.MULTIRUN else "hydra.run.dir"
     directory = Path(job.runtime.output_dir) if _was_set(place, job) else None
-    return Request("-".join(name), directory, tuple(job.overrides.task))
+    overrides = tuple(job.overrides.task)
+    return Request(run_name(job.runtime.choices["model"], overrides), directory, overrides)
 
 
 def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
@@ -114,9 +120,9 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) ->
         start_from = results.contents_digest(Path(cfg.init_from).expanduser())
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     run = Run.of(plain, digest + start_from, asked.name, asked.directory, list(asked.overrides))
-    speed = {"trainer": {"precision": run.config["trainer"]["precision"]}}
-    speed |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
-    placed = changed(whole, speed)
+    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
+    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
+    placed = changed(whole, used)
     OmegaConf.resolve(placed)
     OmegaConf.set_readonly(placed, True)
     return placed, run

@@ -179,16 +179,8 @@ class ImageData(lightning.LightningDataModule):
 
     def whole(self, split: str, batch_size: int | None = None, pinned: bool = False) -> Batches:
         """Whole images (N, 3, image_size, image_size) uint8 with labels, in the order of members(split)."""
-        part = part_of(split)
-        return Batches(
-            self.reads[part],
-            self.images.splits[part].labels,
-            self.members(split),
-            batch_size or self.batch_size,
-            (self.sizes[0], self.sizes[0]),
-            threads=self.threads or os.cpu_count() or 1,
-            pinned=pinned,
-        )
+        sizes = (self.sizes[0], self.sizes[0])
+        return self._batches(split, sizes=sizes, batch_size=batch_size or self.batch_size, pinned=pinned)
 
     def usable(self, split: str) -> NDArray[np.bool_]:
         """(N,) False for broken images."""
@@ -196,19 +188,19 @@ class ImageData(lightning.LightningDataModule):
         usable[list(self.broken[split])] = False
         return usable
 
-    def _batches(self, split: str, augment: Augment | None = None) -> Batches:
-        part = part_of(split)
+    def _batches(self, split: str, augment: Augment | None = None, **settings: Any) -> Batches:
+        read, labels = self.reads[part_of(split)], self.images.splits[part_of(split)].labels
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        usual = {"sizes": self.sizes, "batch_size": self.batch_size, "pinned": on_gpu}
         return Batches(
-            self.reads[part],
-            self.images.splits[part].labels,
+            read,
+            labels,
             self.members(split),
-            self.batch_size,
-            self.sizes,
-            self.seed,
-            augment,
-            self._position if augment else lambda: (0, 0),
-            self.threads or os.cpu_count() or 1,
-            pinned=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            seed=self.seed,
+            augment=augment,
+            position=self._position if augment else lambda: (0, 0),
+            threads=self.threads or os.cpu_count() or 1,
+            **{**usual, **settings},
         )
 
     def _position(self) -> tuple[int, int]:

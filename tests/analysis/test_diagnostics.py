@@ -1,8 +1,10 @@
-"""diagnose.csv against values worked out here, on small networks of all kinds."""
+"""Diagnosis of the first steps: its values, that it changes and loses nothing, what people are warned of."""
 
 import logging
 import math
-from functools import partial
+import os
+import signal
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from alexnet.analysis.diagnostics import FLAT_SHARE, STEEP, Diagnose, outputs, read
-from alexnet.errors import UserError
+from alexnet import tables
+from alexnet.analysis.diagnostics import (
+    COLUMNS,
+    DEAD_STEPS,
+    FLAT_SHARE,
+    STEEP,
+    STEEPNESS,
+    Diagnose,
+    read,
+)
+from alexnet.cli.train import train
+from alexnet.errors import UserError, explain
+from alexnet.models import contract
 from alexnet.models.alexnet import AlexNet
+from alexnet.training import callbacks
 from alexnet.training.classifier import Classifier
 from alexnet.training.optim import published
-from tiny import ROOT
+from tiny import ROOT, config
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+DIAGNOSE = "callbacks=diagnose"
 OPTIMIZER = partial(published, lr=0.01, momentum=0.9, weight_decay=0.0005)
 
 
@@ -113,7 +128,7 @@ def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
         cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
     network = instantiate(cfg.model)
     names = {module: name for name, module in network.named_modules()}
-    assert {layer: names[module] for layer, module in outputs(network).items()} == PLACES[model]
+    assert {layer: names[module] for layer, module in contract.shown(network).items()} == PLACES[model]
 
 
 def _toy() -> nn.Sequential:
@@ -211,3 +226,157 @@ def test_hooks_are_gone_after_training(tmp_path: Path) -> None:
 def test_impossible_settings_are_named(key: str, value: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"callbacks.diagnose.{key}={value} .*whole number from 1 on"):
         Diagnose(tmp_path, **{key: value})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+def _directory(folder: Path, result: Any) -> Path:
+    (found,) = folder.glob(f"*-{result['hash']}")
+    return found
+
+
+def _weights(folder: Path, result: Any) -> Any:
+    return torch.load(_directory(folder, result) / "last.ckpt", weights_only=True)["state_dict"]
+
+
+CHANGES = [
+    "",
+    "model/norm=batch",
+    "model/dropout=inverted optim=quartered",
+    "optim=source trainer.gradient_clip_val=0.1",
+    "trainer.precision=bf16-mixed",
+    "model=cifar_13pct model.width=0.2 data.crop_size=24 data.image_size=32",
+]
+
+
+@pytest.mark.parametrize("more", CHANGES)
+def test_looking_changes_no_bit_of_a_run(folder: Path, more: str) -> None:
+    without = train(config(folder, *more.split()))
+    expected = _weights(folder, without)
+    found = train(config(folder, *more.split(), DIAGNOSE, "callbacks.diagnose.until=3", "rerun=true"))
+    assert found["hash"] == without["hash"]
+    weights = _weights(folder, found)
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    speed = "train/images_per_second"
+    same = {name: found["metrics"][name] for name in without["metrics"]}
+    assert {**same, speed: 0} == {**without["metrics"], speed: 0}
+    assert found["metrics"].keys() - same.keys() == {STEEPNESS}
+    assert len({row["step"] for row in read(_directory(folder, found))}) == 3
+
+
+@pytest.mark.parametrize(("until", "every", "steps"), [(5, 1, range(5)), (8, 3, (0, 3, 6)), (99, 4, (0, 4))])
+def test_the_file_has_a_row_for_each_step_and_layer(
+    folder: Path, until: int, every: int, steps: Any, tmp_path: Path
+) -> None:
+    more = (f"callbacks.diagnose.until={until}", f"callbacks.diagnose.every={every}", "rerun=true")
+    path = _directory(folder, train(config(folder, DIAGNOSE, *more))) / "diagnose.csv"
+    rows = tables.read_csv(path, numbers=False)
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["step"], row["layer"]) for row in rows] == [(str(s), name) for s in steps for name in LAYERS]
+    assert all(math.isfinite(float(row[key])) for row in rows for key in COLUMNS if key != "layer")
+
+
+def test_the_picture_is_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    run_dir = _directory(folder, train(config(folder, DIAGNOSE, "rerun=true")))
+    assert (run_dir / "diagnose.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Any:
+    """diagnose.csv of an uninterrupted run with these settings, and its text."""
+
+    def run(*settings: str) -> tuple[Path, str]:
+        path = _directory(folder, train(config(folder, *settings, "rerun=true"))) / "diagnose.csv"
+        return path, path.read_text()
+
+    return cache(run)
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes runs end at a step: "asked" as by Ctrl-C, or "killed", so that nobody writes anything more."""
+    write = Diagnose.on_exception
+
+    def stop(how: str, step: int) -> None:
+        def at(self: Any, trainer: Any, *args: Any) -> None:
+            if how and trainer.global_step == step:
+                os.kill(os.getpid(), signal.SIGINT) if how == "asked" else 1 / 0
+
+        monkeypatch.setattr(callbacks.Speed, "on_train_batch_end", at)
+        monkeypatch.setattr(Diagnose, "on_exception", (lambda *args: None) if how == "killed" else write)
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("how", "step", "more"),
+    [
+        *(("asked", step, ()) for step in (4, 6)),
+        ("asked", 6, ("callbacks.diagnose.until=5",)),
+        ("crashed", 7, ()),  # behind last.ckpt: some steps are gone through again
+        ("killed", 6, ()),  # rows are written at each checkpoint
+    ],
+)
+def test_a_resumed_run_has_each_row_once(
+    folder: Path, how: str, step: int, more: Any, stopping: Any, whole: Any
+) -> None:
+    again = (DIAGNOSE, *more)
+    path, text = whole(*again)
+    stopping(how, step)
+    if how == "asked":
+        assert train(config(folder, *again, "rerun=true"))["status"] == "interrupted"
+    else:
+        with pytest.raises(ZeroDivisionError):
+            train(config(folder, *again, "rerun=true"))
+    stopping("", 0)
+    assert train(config(folder, *again))["status"] == "completed"
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("until", [DEAD_STEPS, DEAD_STEPS + 3])
+def test_a_layer_that_has_died_is_named_with_what_to_do(
+    folder: Path, until: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ("model.init.bias.fc7=-100", "data.epochs=6", f"callbacks.diagnose.until={until}", "rerun=true")
+    run_dir = _directory(folder, train(config(folder, DIAGNOSE, *more)))
+    (said,) = _warnings(caplog)
+    assert "this run is dying: over 90% of the units in fc7 are 0 for every image" in said
+    for remedy in ("model/dropout=published", "model/init=source_small_bias", "optim.lr"):
+        assert remedy in said
+    assert said in (run_dir / "train.log").read_text()
+
+
+def test_a_layer_dead_for_a_shorter_time_is_not(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    more = ("model.init.bias.fc7=-100", "data.epochs=6", "seed=1")
+    train(config(folder, DIAGNOSE, *more, f"callbacks.diagnose.until={DEAD_STEPS - 1}"))
+    assert not any("units" in said for said in _warnings(caplog))
+
+
+def test_a_loss_that_stays_at_that_of_guessing_is_told_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(config(folder, DIAGNOSE, "callbacks.diagnose.until=7", "optim.lr=1e-6"))
+    (said,) = _warnings(caplog)
+    assert said.startswith("diagnose: after 7 steps the loss is 2.3")
+    assert "guessing has 2.303. No layer is dead" in said
+    assert "model/init=source" in said
+
+
+def test_impossible_settings_reach_people_through_hydra(folder: Path) -> None:
+    with pytest.raises(Exception, match="until") as caught:
+        train(config(folder, DIAGNOSE, "callbacks.diagnose.until=0", "seed=9"))
+    assert "callbacks.diagnose.until=0 is not possible" in str(explain(caught.value))
+
+
+def test_callbacks_do_not_change_which_run_it_is(folder: Path) -> None:
+    plain = train(config(folder))
+    assert train(config(folder, DIAGNOSE, "callbacks.diagnose.every=2")) == plain
+
+
+def test_a_rate_of_zero_can_be_looked_at(folder: Path) -> None:
+    assert train(config(folder, DIAGNOSE, "optim.lr=0"))["status"] == "completed"
