@@ -68,7 +68,7 @@ def upload(dashboard: Dashboard, folder: Path) -> list[str]:
     all_known: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
     project = f"{dashboard.workspace.entity}/{dashboard.workspace.project}"
     try:
-        urls = [each.save().url for each in _replacing(dashboard, all_known.get(project, {}))]
+        urls = [part.save().url for part in _replacing(dashboard, all_known.get(project, {}))]
     except wandb.Error as error:
         raise UserError(f"Weights & Biases does not save the dashboard of {project}: {error}") from error
     all_known[project] = dict(zip(PARTS, urls, strict=True))
@@ -94,21 +94,21 @@ def own_entity() -> str:
 
 
 def _by_section(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
-    ordered = sorted(claims, key=lambda each: (each.section, each.name))
-    return {section: list(own) for section, own in groupby(ordered, key=lambda each: each.section)}
+    ordered = sorted(claims, key=lambda claim: (claim.section, claim.name))
+    return {section: list(group) for section, group in groupby(ordered, key=lambda claim: claim.section)}
 
 
 def _workspace(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str) -> ws.Workspace:
     """Its one run set is folded by claim and variant; the sections say which claims they are about."""
-    names = [claim.name for own in by_section.values() for claim in own]
+    names = [claim.name for of_section in by_section.values() for claim in of_section]
     filters = expr.And(expr.Metric("Group").isin(names), expr.Metric("JobType") != JOB_TYPE)
     return ws.Workspace(
         entity=entity,
         project=project,
         name=NAME,
         sections=[
-            ws.Section(name=section, panels=[_words(own), *_panels()], is_open=number == 0)
-            for number, (section, own) in enumerate(by_section.items())
+            ws.Section(name=section, panels=[_words(of_section), *_panels()], is_open=number == 0)
+            for number, (section, of_section) in enumerate(by_section.items())
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=ws.RunsetSettings(
@@ -137,8 +137,8 @@ def _report(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str
     claims = wr.Runset(name="claims", filters=expr.And(expr.Metric("JobType") == JOB_TYPE))
     all_claims = wr.PanelGrid(runsets=[claims], panels=[table])
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("All claims"), all_claims]
-    for section, own in by_section.items():
-        blocks += [wr.H1(section), *(block for claim in own for block in _claim(claim))]
+    for section, of_section in by_section.items():
+        blocks += [wr.H1(section), *(block for claim in of_section for block in _claim(claim))]
     return wr.Report(project=project, entity=entity, title=NAME, width="fluid", blocks=blocks)
 
 
