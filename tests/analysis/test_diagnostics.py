@@ -28,7 +28,7 @@ from alexnet.analysis.diagnostics import (
 )
 from alexnet.cli.train import train
 from alexnet.errors import UserError, explain
-from alexnet.models import from_config, shown
+from alexnet.models import contract, from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.training import callbacks
 from alexnet.training.classifier import Classifier
@@ -127,7 +127,7 @@ def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
         cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
     network = from_config(cfg.model)
     names = {module: name for name, module in network.named_modules()}
-    assert {layer: names[module] for layer, module in shown(network).items()} == PLACES[model]
+    assert {layer: names[module] for layer, module in contract.shown(network).items()} == PLACES[model]
 
 
 def _toy() -> nn.Sequential:

@@ -9,6 +9,7 @@ from alexnet.analysis import features
 from alexnet.analysis.neighbours import spaces
 from alexnet.errors import UserError
 from alexnet.evaluation.predictor import Predictor
+from alexnet.models import contract
 from alexnet.models.library import torchvision_alexnet
 from trained import Trained
 
@@ -44,9 +45,8 @@ def test_torchvisions_features_are_those_before_its_last_layer(fresh: Trained) -
     with torch.no_grad():
         whole = network.avgpool(network.features(crops - mean)).flatten(1)
         expected = network.classifier[:6](whole)
-    name, head = features.feature_layer(network)
-    assert (name, head) == ("classifier.4", network.classifier[6])
-    found = features.inputs_of(head, predictor, crops)
+    assert (contract.feature(network), contract.head(network)) == ("classifier.4", "classifier.6")
+    found = features.inputs_of(network.classifier[6], predictor, crops)
     assert found.shape == (3, 4096)
     assert found.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-4)
 

@@ -117,9 +117,7 @@ def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
 
 def test_errors_by_dropout_rate(made: Made) -> None:
     rates = {"off": None, "low": 0.2, "half": 0.5}
-    settings = {
-        name: {"dropout": rate and {"name": PUBLISHED, "rate": rate}} for name, rate in rates.items()
-    }
+    settings = {name: {"dropout": rate and {"name": PUBLISHED, "rate": rate}} for name, rate in rates.items()}
     errors = _runs(*made, "rates", settings)
     figure = charts.by_dropout_rate(_indexes(made))
     assert figure

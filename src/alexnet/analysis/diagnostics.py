@@ -17,7 +17,7 @@ from alexnet import tables
 from alexnet.analysis import sharpness
 from alexnet.errors import check_whole
 from alexnet.files import save_figure
-from alexnet.models import shown, weighted_layers
+from alexnet.models import contract
 
 log = logging.getLogger("alexnet")
 
@@ -70,8 +70,9 @@ class Diagnose(Callback):
         self.rows = [row for row in read(self.directory) if row["step"] < trainer.global_step]
         network = pl_module.network
         assert isinstance(network, nn.Module)
-        self.layers = weighted_layers(network)
-        for name, module in shown(network).items():
+        modules = contract.shown(network)
+        self.layers = {n: layer for n, layer in contract.weighted_layers(network).items() if n in modules}
+        for name, module in modules.items():
             self.handles.append(module.register_forward_hook(self._hook(name)))
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:

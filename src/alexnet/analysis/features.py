@@ -16,27 +16,22 @@ from alexnet.errors import UserError
 from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.predictor import Predictor
 from alexnet.evaluation.scores import Rows, read_rows, write_rows
-from alexnet.models import feature, head
+from alexnet.models import contract
 
 SIDE = 32  # pixels of what images are brought to before their pixels are compared
 
 
-def feature_layer(network: nn.Module) -> tuple[str, nn.Module]:
-    """Name of the last hidden layer with weights, "fc7" in AlexNet, and the layer that is given its units."""
-    return feature(network), network.get_submodule(head(network))
-
-
 def hidden(predictor: Predictor, data: ImageData, split: str, path: Path, bar: str = "features") -> Rows:
-    """(N, D) float32 for data.members(split): what the last layer is given for the central crop; out of path
-    if it is there.
+    """(N, D) float32 for data.members(split): what the network's head is given for the central crop; out of
+    path if it is there.
 
     In AlexNet that is fc7, 4096 units (P 6.1), halved by the published dropout at test, which changes no
     order of distances. Raises UserError where they are not finite.
     """
-    _, last = feature_layer(predictor.network)
+    head = predictor.network.get_submodule(contract.head(predictor.network))
 
     def units(crops: Tensor) -> NDArray[Any]:
-        rows = inputs_of(last, predictor, crops).cpu().numpy()
+        rows = inputs_of(head, predictor, crops).cpu().numpy()
         if not np.isfinite(rows).all():
             raise UserError(
                 "the network's units are NaN or infinite: its training diverged; take another run."

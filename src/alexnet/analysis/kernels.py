@@ -19,7 +19,9 @@ from torchvision.utils import make_grid
 
 from alexnet import tables
 from alexnet.errors import UserError
+from alexnet.evaluation.trained import Trained
 from alexnet.files import save_figure
+from alexnet.models.contract import towers as towers_of
 from alexnet.runs import tracking
 from alexnet.runs.checkpoint import Checkpoint
 
@@ -56,7 +58,7 @@ def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor
             raise UserError(
                 f"{checkpoint.path} has no convolution that sees the image: take another network."
             )
-        towers = int(checkpoint.config["model"].get("towers", 1))
+        towers = towers_of(Trained(checkpoint).network)
         kernels_of[checkpoint.config["seed"]] = kernels
         kinds.add((towers, kernels.shape))
     if len(kinds) > 1 or len(kernels_of) < len(checkpoints):
@@ -332,7 +334,7 @@ class KernelPicture(Callback):
         kernels = first_kernels(network.state_dict())
         if kernels is None:
             return
-        figure(kernels, getattr(network, "towers", 1), self.path)
+        figure(kernels, towers_of(network), self.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("kernels/conv1", [str(self.path)])

@@ -26,6 +26,7 @@ from alexnet.errors import UserError, check_range, check_whole
 from alexnet.evaluation.scores import Rows
 from alexnet.evaluation.trained import Trained
 from alexnet.files import replacing, save_figure
+from alexnet.models.contract import feature
 from alexnet.runs import tracking
 from alexnet.statistics import Interval, bootstrap_interval, share_interval
 
@@ -87,7 +88,7 @@ def spaces(trained: Trained) -> dict[str, Callable[[str], Rows]]:
     By the name of the network's last hidden layer, "fc7" in AlexNet; the same with "_untrained" behind it, as
     the run started; and "pixels".
     """
-    layer, _ = features.feature_layer(trained.network)
+    layer = feature(trained.network)
 
     def units(split: str, of: str = "") -> Rows:
         predictor = trained.untrained if of else trained.predictor

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from alexnet.models.contract import logits_and_auxiliary
+
 ROUNDS = 12  # products with the Hessian: within 1 % of the largest eigenvalue for AlexNet
 TINY = 1e-10
 
@@ -33,7 +35,11 @@ def of_first_step(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: O
 
     def loss() -> Tensor:
         torch.manual_seed(1)
-        return functional.cross_entropy(network(images).float(), labels)
+        logits, auxiliary = logits_and_auxiliary(network(images))
+        total = functional.cross_entropy(logits.float(), labels)
+        for side_logits, weight in auxiliary:
+            total = total + weight * functional.cross_entropy(side_logits.float(), labels)
+        return total
 
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)

@@ -32,17 +32,23 @@ def parsed(overrides: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
+def run_name(model: str, overrides: Iterable[str]) -> str:
+    """What a run's directory is called: the model, and what is switched in it."""
+    switched = [each for each in parsed(overrides) if each.key_or_group.startswith("model/")]
+    return "-".join(
+        [model, *(f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched)]
+    )
+
+
 def request() -> Request:
-    """Of the job that Hydra runs now, if it does; named after the model, and what was switched in it."""
+    """Of the job that Hydra runs now, if it does."""
     if not HydraConfig.initialized():
         return Request()
     job = HydraConfig.get()
-    switched = [each for each in parsed(job.overrides.task) if each.key_or_group.startswith("model/")]
-    name = [job.runtime.choices["model"]]
-    name += [f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched]
     place = "hydra.sweep.subdir" if job.mode == RunMode.MULTIRUN else "hydra.run.dir"
     directory = Path(job.runtime.output_dir) if _was_set(place, job) else None
-    return Request("-".join(name), directory, tuple(job.overrides.task))
+    overrides = tuple(job.overrides.task)
+    return Request(run_name(job.runtime.choices["model"], overrides), directory, overrides)
 
 
 def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
