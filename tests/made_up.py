@@ -65,14 +65,8 @@ def run(
         "train/top1_error": error / 2,
     }
     config = {"seed": seed, "model": {"made_up": 1, **model}, "trainer": {"max_epochs": epochs}}
-    result = {
-        "format": FORMAT,
-        "hash": hashed,
-        "seed": seed,
-        "status": status,
-        "metrics": metrics,
-        "config": config,
-    }
+    result: dict[str, Any] = {"format": FORMAT, "hash": hashed, "seed": seed, "status": status}
+    result |= {"metrics": metrics, "config": config}
     result |= {"data": {"name": "made up", "drawn": drawn, "fingerprint": f"of {drawn}"}}
     result |= {"steps": 10 * epochs, "epochs": epochs, "seconds": 1.5}
     (where / "result.json").write_text(json.dumps(result))

@@ -35,7 +35,7 @@ def fit(
     """
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
-    asked = tuple([*typed, *overrides])
+    asked = (*typed, *overrides)
     result = train(composed("train", asked), Request(run_name(model, asked), None, asked))
     directory = results.find(Path(output_dir).expanduser(), result["hash"])
     assert directory is not None

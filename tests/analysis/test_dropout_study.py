@@ -39,13 +39,8 @@ def _run(where: Path, overrides: list[str], seed: int, size: int = 67, error: fl
     rng = np.random.default_rng([seed, size, len(" ".join(overrides))])
     where.mkdir(parents=True)
     metrics = {"val/top1_error": error, STEEPNESS: round(rng.uniform(1, 20), 3)}
-    result = {
-        "format": FORMAT,
-        "status": "completed",
-        "hash": "0",
-        "seed": seed,
-        "overrides": [*overrides, f"seed={seed}"],
-    }
+    result: dict[str, Any] = {"format": FORMAT, "status": "completed", "hash": "0", "seed": seed}
+    result["overrides"] = [*overrides, f"seed={seed}"]
     result |= {"metrics": metrics, "config": {"data": {"crop_size": size}}}
     (where / "result.json").write_text(json.dumps(result))
     lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in _rows(rng))]

@@ -20,7 +20,7 @@ from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Gaussian
 from alexnet.models.layers import PublishedDropout, inverted_dropout
 from alexnet.training.optim import OPTIMIZERS, published, sgd
-from tiny import ROOT, config
+from tiny import ROOT, config, directory, state
 
 BEHIND = ("fc7", "fc8")  # a dropout
 FACTORS = {"lr": 0.25, "weight_decay": 4}  # of optim=quartered
@@ -194,9 +194,8 @@ def test_whole_runs_with_the_configs_end_alike(tmp_path: Path) -> None:
     results = [train(config(tmp_path, *choices)) for choices in (PUBLISHED, CORRECTED)]
     weights = []
     for result in results:
-        (run_dir,) = tmp_path.glob(f"*-{result['hash']}")
-        state = torch.load(run_dir / "last.ckpt", weights_only=True)["state_dict"]
-        weights.append({name.removeprefix("network."): w for name, w in state.items() if "network" in name})
+        trained = state(directory(tmp_path, result) / "last.ckpt").items()
+        weights.append({name.removeprefix("network."): w for name, w in trained if "network" in name})
     assert _distance(_as_published(weights[1]), weights[0]) == 0
     speed = "train/images_per_second"
     assert {**results[0]["metrics"], speed: 0} == {**results[1]["metrics"], speed: 0}

@@ -1,8 +1,6 @@
 """metrics.csv that goes on, and Weights & Biases without an account."""
 
 import csv
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ import pytest
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.runs.metrics import drop_from, last_metrics
-from alexnet.training import callbacks
 from alexnet.training.loggers import ResumableCSVLogger, wandb_logger
 from tiny import config
 from wandb_log import history, logs, no_account, settings, started, summary
@@ -122,14 +119,9 @@ def test_wandb_has_the_whole_config(of_a_claim: Logged) -> None:
 
 
 @OF_WANDB
-def test_wandb_lets_a_stopped_run_go_on_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(self: Any, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-
+def test_wandb_lets_a_stopped_run_go_on_under_its_id(tmp_path: Path, stopping: Any) -> None:
     with no_account(tmp_path):
-        with monkeypatch.context() as patch:
-            patch.setattr(callbacks.Predictions, "on_train_batch_end", interrupt)
+        with stopping(6):
             assert train(config(tmp_path, "logger=wandb"))["status"] == "interrupted"
         result = train(config(tmp_path, "logger=wandb"))
         first, second = logs(tmp_path)

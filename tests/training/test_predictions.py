@@ -14,15 +14,15 @@ from alexnet.cli.train import train
 from alexnet.data import SOURCES
 from alexnet.data.datamodule import ImageData
 from alexnet.models.ranking import top_classes
+from alexnet.runs import checkpoint
 from alexnet.training.classifier import TopKError
-from tiny import config
+from tiny import config, directory
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def predicted(output_dir: Path, result: Any) -> Arrays:
-    (path,) = output_dir.glob(f"*-{result['hash']}/predictions.npz")
-    with np.load(path) as arrays:
+    with np.load(directory(output_dir, result) / "predictions.npz") as arrays:
         return dict(arrays)
 
 
@@ -35,11 +35,6 @@ def errors(arrays: Arrays) -> dict[str, float]:
 def same_errors(arrays: Arrays, result: Any) -> bool:
     found = errors(arrays)
     return found == pytest.approx({name: result["metrics"][name] for name in found}, abs=1e-4)
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("outputs")
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +66,16 @@ def test_the_classes_are_those_of_the_final_weights(outputs: Path, finished: Any
     data = ImageData(images, finished["data"]["fingerprint"], outputs / "cache", 80, 67, threads=1)
     data.prepare()
     crops = np.stack([data.reads["val"](place)[:, 6:73, 6:73] for place in range(53)])
-    (path,) = outputs.glob(f"*-{finished['hash']}/last.ckpt")
-    saved = torch.load(path, weights_only=True)
+    saved = checkpoint.load(directory(outputs, finished))
     network = instantiate(cfg.model)
-    network.load_state_dict(
-        {
-            name.removeprefix("network."): each
-            for name, each in saved["state_dict"].items()
-            if name.startswith("network.")
-        }
-    )
+    network.load_state_dict(saved.weights)
     with torch.no_grad():
-        logits = network.eval()(torch.from_numpy(crops).float() - saved["ImageData"]["mean"])
+        logits = network.eval()(torch.from_numpy(crops).float() - saved.mean)
     assert torch.topk(logits, 5).indices.tolist() == predicted(outputs, finished)["top5"].tolist()
 
 
 def test_training_again_replaces_the_file(outputs: Path, finished: Any) -> None:
-    (path,) = outputs.glob(f"*-{finished['hash']}/predictions.npz")
+    path = directory(outputs, finished) / "predictions.npz"
     path.write_bytes(b"of an older run")
     train(config(outputs, "data.source.val_images=53", "rerun=true"))
     assert same_errors(predicted(outputs, finished), finished)

@@ -1,6 +1,5 @@
 """What a run measured: metrics.csv, final figures, steps to a training error, mistakes image by image."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
-from alexnet.files import replacing
 from alexnet.runs import measurements
 from alexnet.runs.measurements import Pooled
 from alexnet.runs.results import METRICS, PREDICTIONS
+from alexnet.tables import read_csv, write_csv
 
 STEPS_TO, CURVE = "steps_to", "train/top1_error"
 AT_LEAST, AT_MOST = "at least", "at most"
@@ -81,10 +80,11 @@ def figure(
 def curve(run: FinishedRun, metric: str) -> list[Point]:
     """What metrics.csv has of a metric, a point an epoch; empty where it was not logged."""
     points = {}
-    for row in rows(run.directory):
-        if math.isfinite(number := float(row.get(metric) or "nan")):
-            epoch = int(row["epoch"]) + 1
-            points[epoch] = Point(epoch, int(row["step"]) + 1, number)  # the last step's number, from 0
+    for row in read_csv(run.directory / METRICS):
+        number = row.get(metric)
+        if number is not None and math.isfinite(number):
+            epoch = row["epoch"] + 1
+            points[epoch] = Point(epoch, row["step"] + 1, float(number))  # the last step's number, from 0
     return list(points.values())
 
 
@@ -111,8 +111,9 @@ def errors_by_image(run: FinishedRun, metric: str) -> Mistakes | None:
     Raises UserError for a file that can't be read.
     """
     if metric not in RANKS:
-        shared = run.pooled is not None and run.is_pooled(metric)
-        path = run.pooled.mistakes if run.pooled and shared else measurements.mistakes_path(run.directory)
+        path = measurements.mistakes_path(run.directory)
+        if run.pooled and run.is_pooled(metric):
+            path = run.pooled.mistakes
         stored = measurements.read_mistakes(path, metric)
         return None if stored is None else Mistakes(stored[0], stored[1].astype(np.float64))
     path = run.directory / PREDICTIONS
@@ -127,32 +128,18 @@ def errors_by_image(run: FinishedRun, metric: str) -> Mistakes | None:
     return Mistakes(index, (~hit).astype(np.float64))
 
 
-# ---- metrics.csv
-
-
-def rows(run_dir: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv, "" where one has no value; none where the file is not there."""
-    path = run_dir / METRICS
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def last_metrics(run_dir: Path) -> dict[str, float]:
     """The last value of each metric in metrics.csv."""
-    values = {key: float(value) for row in rows(run_dir) for key, value in row.items() if value}
+    rows = read_csv(run_dir / METRICS)
+    values = {key: float(cell) for row in rows for key, cell in row.items() if cell is not None}
     return {key: values[key] for key in sorted(values) if key not in ("epoch", "step")}
 
 
 def drop_from(run_dir: Path, step: int) -> None:
     """Drops the rows of metrics.csv from this step on: a resumed run writes them again."""
-    every = rows(run_dir)
-    before = [row for row in every if int(row["step"]) < step]
-    if not before:
-        (run_dir / METRICS).unlink(missing_ok=True)
-        return
-    with replacing(run_dir / METRICS) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(every[0]))
-        writer.writeheader()
-        writer.writerows(before)
+    path = run_dir / METRICS
+    rows = read_csv(path, numbers=False)
+    if before := [row for row in rows if int(row["step"]) < step]:
+        write_csv(before, path, head=list(rows[0]))
+    else:
+        path.unlink(missing_ok=True)

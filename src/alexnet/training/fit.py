@@ -123,8 +123,8 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     try:
         with log_file(run.directory / "train.log"):
             device = device_name(trainer.strategy.root_device)
-            log.info("run %s on %s", run.directory, device)
-            log.info("in %s, %s", result["precision"], result["memory_format"])
+            computed_in = f"{result['precision']}, {result['memory_format']}"
+            log.info("run %s on %s, in %s", run.directory, device, computed_in)
             data.prepare()
             result["data"] = data.describe()
             resume = None
