@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from lightning import Trainer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +28,7 @@ from alexnet.analysis.diagnostics import (
 )
 from alexnet.cli.train import train
 from alexnet.errors import UserError, explain
-from alexnet.models import contract
+from alexnet.models import contract, from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.training import callbacks
 from alexnet.training.classifier import Classifier
@@ -126,7 +125,7 @@ def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
     small = [] if model == "torchvision_alexnet" else ["model.width=0.05"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
-    network = instantiate(cfg.model)
+    network = from_config(cfg.model)
     names = {module: name for name, module in network.named_modules()}
     assert {layer: names[module] for layer, module in contract.shown(network).items()} == PLACES[model]
 

@@ -10,7 +10,7 @@ from alexnet.analysis.neighbours import spaces
 from alexnet.errors import UserError
 from alexnet.evaluation.predictor import Predictor
 from alexnet.models import contract
-from alexnet.models.alexnet import torchvision_alexnet
+from alexnet.models.library import torchvision_alexnet
 from trained import Trained
 
 

@@ -28,7 +28,8 @@ from alexnet.analysis.kernels import (
 from alexnet.cli import kernels as entry
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.models.alexnet import AlexNet, torchvision_alexnet
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.library import torchvision_alexnet
 from alexnet.runs.checkpoint import load
 from tiny import ROOT, config
 

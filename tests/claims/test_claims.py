@@ -9,12 +9,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.claims.claim import Claim, list_claims, list_scales, load_claim
 from alexnet.data.augment import AUGMENTS
 from alexnet.errors import UserError
+from alexnet.models import from_config
 from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 from tiny import ROOT
 
@@ -176,7 +176,7 @@ def test_variants_are_built_with_all_that_trains_them(name: str, scale: str) -> 
     for variant in claim.variants:
         cfg = _run(claim, variant, scale)
         with torch.device("meta"):
-            network = instantiate(cfg.model, num_classes=10, crop_size=cfg.data.crop_size)
+            network = from_config({**cfg.model, "num_classes": 10, "crop_size": cfg.data.crop_size})
             assert network(torch.empty(2, 3, cfg.data.crop_size, cfg.data.crop_size)).shape == (2, 10)
         SCHEDULES.factory(cfg.schedule)(OPTIMIZERS.factory(cfg.optim)(network))
         AUGMENTS.build(cfg.augment)
@@ -204,7 +204,7 @@ def test_a_scale_that_makes_no_sense_is_refused_with_the_reason(name: str, scale
 def test_the_nets_of_figure_1_have_no_regularisation(activation: str) -> None:
     cfg = _run(CLAIMS["relu"], activation, "cifar10")
     with torch.device("meta"):
-        network = instantiate(cfg.model, num_classes=10)
+        network = from_config({**cfg.model, "num_classes": 10})
     kinds = [type(module).__name__ for module in network]
     assert set(kinds) - {"ReLU", "Tanh"} == {"CeilConv2d", "MaxPool2d", "AvgPool2d", "Flatten", "Linear"}
     assert kinds.count({"relu": "ReLU", "tanh": "Tanh"}[activation]) == 3
@@ -227,7 +227,7 @@ def test_without_weight_decay_nothing_decays() -> None:
     for variant, expected in (("with", {0.0005}), ("without", {0})):
         cfg = _run(CLAIMS["weight_decay"], variant, "demo")
         with torch.device("meta"):
-            network = instantiate(cfg.model, num_classes=10)
+            network = from_config({**cfg.model, "num_classes": 10})
         assert {
             group["weight_decay"] for group in OPTIMIZERS.factory(cfg.optim)(network).param_groups
         } == expected

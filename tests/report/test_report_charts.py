@@ -16,7 +16,7 @@ from alexnet.report import charts
 
 Made = tuple[Path, Path]
 STEPS = {"of": "b", "minus": "a", "metric": "steps_to", "level": 25.0, "kind": "ratio", "paper": 6.0}
-PUBLISHED = "alexnet.models.layers.PublishedDropout"
+PUBLISHED = "published"
 
 
 @pytest.fixture
@@ -117,9 +117,7 @@ def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
 
 def test_errors_by_dropout_rate(made: Made) -> None:
     rates = {"off": None, "low": 0.2, "half": 0.5}
-    settings = {
-        name: {"dropout": rate and {"_target_": PUBLISHED, "rate": rate}} for name, rate in rates.items()
-    }
+    settings = {name: {"dropout": rate and {"name": PUBLISHED, "rate": rate}} for name, rate in rates.items()}
     errors = _runs(*made, "rates", settings)
     figure = charts.by_dropout_rate(_indexes(made))
     assert figure
@@ -127,14 +125,14 @@ def test_errors_by_dropout_rate(made: Made) -> None:
     line = bars.lines[0]
     assert list(line.get_xdata()) == [0.0, 0.2, 0.5]
     assert list(line.get_ydata()) == pytest.approx([np.mean(each) for each in errors.values()])
-    assert bars.get_label() == "PublishedDropout, paper"
+    assert bars.get_label() == "published, paper"
 
 
 def test_runs_that_differ_in_more_than_the_rate_are_not_joined(made: Made) -> None:
-    half = {"_target_": PUBLISHED, "rate": 0.5}
+    half = {"name": PUBLISHED, "rate": 0.5}
     _runs(*made, "one", {"one": {"dropout": half, "width": 1.0}})
     _runs(*made, "two", {"two": {"dropout": {**half, "rate": 0.2}, "width": 0.5}})
-    _runs(*made, "three", {"three": {"dropout": {**half, "_target_": "torch.nn.Dropout"}, "width": 1.0}})
+    _runs(*made, "three", {"three": {"dropout": {**half, "name": "inverted"}, "width": 1.0}})
     _runs(*made, "four", {"four": {"dropout": {**half, "rate": 0.3}, "width": 1.0, "epochs": 9}})
     assert charts.by_dropout_rate(_indexes(made)) is None
 

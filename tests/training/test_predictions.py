@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from alexnet.cli.train import train
 from alexnet.data import SOURCES
 from alexnet.data.datamodule import ImageData
+from alexnet.models import from_config
 from alexnet.models.ranking import top_classes
 from alexnet.runs import checkpoint
 from alexnet.training.classifier import TopKError
@@ -67,7 +67,7 @@ def test_the_classes_are_those_of_the_final_weights(outputs: Path, finished: Any
     data.prepare()
     crops = np.stack([data.reads["val"](place)[:, 6:73, 6:73] for place in range(53)])
     saved = checkpoint.load(directory(outputs, finished))
-    network = instantiate(cfg.model)
+    network = from_config(cfg.model)
     network.load_state_dict(saved.weights)
     with torch.no_grad():
         logits = network.eval()(torch.from_numpy(crops).float() - saved.mean)

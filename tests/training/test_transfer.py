@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.models.alexnet import AlexNet, torchvision_alexnet
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.library import torchvision_alexnet
 from alexnet.runs.checkpoint import load_layers
 from alexnet.runs.results import FORMAT, contents_digest
 from tiny import config, directory, state

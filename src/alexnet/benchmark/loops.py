@@ -19,8 +19,7 @@ from alexnet.benchmark.timing import Row, Sizes, interleaved, one_core, speed_up
 from alexnet.data.augment import Augment, Pixels
 from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet, Split
-from alexnet.models.alexnet import AlexNet
-from alexnet.models.cifar import cifar_net
+from alexnet.models import create_model
 from alexnet.models.init import Gaussian
 from alexnet.training import fit, optim
 from alexnet.training.callbacks import Speed
@@ -35,11 +34,11 @@ IGNORED = (*fit.IGNORED, "GPU available but not used")
 optimizer = partial(optim.published, lr=0.001, momentum=0.9, weight_decay=0.004)
 
 
-def network() -> AlexNet:
+def network() -> torch.nn.Module:
     """The small net of conf/model/cifar_80sec.yaml."""
     torch.manual_seed(0)
     start = Gaussian(STD, {"default": 0.0})
-    return cifar_net("80sec", num_classes=CLASSES, crop_size=SIDE, towers=1, init=start)
+    return create_model("cifar_80sec", CLASSES, SIDE, towers=1, init=start)
 
 
 def data(sizes: Sizes, folder: Path) -> ImageData:

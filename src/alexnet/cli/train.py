@@ -45,12 +45,13 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
 def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
     """Builds everything and trains. torch is first imported here."""
     from alexnet.data.augment import AUGMENTS
+    from alexnet.models import from_config
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     fit.seed(cfg.seed)
     parts = {
-        "model": instantiate(cfg.model),
+        "model": from_config(cfg.model),
         "optim": OPTIMIZERS.factory(cfg.optim),
         "schedule": SCHEDULES.factory(cfg.schedule),
         "augment": AUGMENTS.build(cfg.augment),

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from lightning.fabric.accelerators.cuda import CUDAAccelerator
 from lightning.fabric.accelerators.mps import MPSAccelerator
 from torch import nn
@@ -20,6 +19,7 @@ from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import Photographs, Predictions, find, predict, right_labels
 from alexnet.evaluation.predictor import Predictor
 from alexnet.evaluation.scores import Scores, read_rows, score_path, scores
+from alexnet.models import from_config
 from alexnet.registry import refuse_unknown_targets
 from alexnet.runs import checkpoint as checkpoints
 from alexnet.runs.checkpoint import Checkpoint
@@ -58,7 +58,7 @@ class Trained:
         """The network with its weights; raises UserError where they don't fit each other."""
         model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
         refuse_unknown_targets(self.checkpoint.path, model)
-        network: nn.Module = instantiate(model, _convert_="all")
+        network = from_config(model)
         try:
             network.load_state_dict(self.checkpoint.weights)
         except RuntimeError as error:
@@ -74,8 +74,7 @@ class Trained:
         refuse_unknown_targets(self.checkpoint.path, config["model"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"] if seed is None else seed)
-            network: nn.Module = instantiate(config["model"], _convert_="all")
-        return network
+            return from_config(config["model"])
 
     @cached_property
     def predictor(self) -> Predictor:

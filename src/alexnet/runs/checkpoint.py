@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import UserError
 from alexnet.files import replacing
-from alexnet.models.init import weighted
+from alexnet.models import head
 from alexnet.runs.results import EVALUATION, FORMAT, GIVE, LAST, check_format
 
 # as Lightning names them
@@ -112,8 +112,8 @@ def load_layers(network: nn.Module, path: Path) -> list[str]:
         saved = _weights(_read(path, "init_from"))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"init_from={path} is no checkpoint of a run: {GIVE}") from error
-    head = list(dict(weighted(network)))[-1]
-    wanted = {name: v for name, v in network.state_dict().items() if not name.startswith(f"{head}.")}
+    last = head(network)
+    wanted = {name: v for name, v in network.state_dict().items() if not name.startswith(f"{last}.")}
     for name, value in wanted.items():
         if name not in saved:
             raise UserError(f"init_from={path} has no {name}: train with the same model as there.")

@@ -9,6 +9,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, MultiStepLR, ReduceLROnPlateau
 
 from alexnet.errors import check_choice, check_flag, check_mapping, check_range, check_whole
+from alexnet.models import layer_names
 from alexnet.registry import Registry
 
 Groups = list[dict[str, Any]]
@@ -72,7 +73,7 @@ def weight_and_bias_groups(
 
 def _check_layers(network: nn.Module, there: Iterable[str], layers: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises UserError as above; layers that the network could have and has not are no error."""
-    removed = [layer.name for layer in getattr(network, "table", ()) if not layer.optional]
+    removed = layer_names(network, optional=False)
     check_mapping("optim.layers", layers)
     for name, values in layers.items():
         check_choice("optim.layers", name, dict.fromkeys([*there, *removed]))
