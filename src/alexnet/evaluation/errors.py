@@ -22,6 +22,18 @@ class Errors:
     top1_interval: Interval
     top5_interval: Interval
 
+    def __str__(self) -> str:
+        first, five = self.cells()
+        return f"error, % [95 % interval]: top-1 {first}, top-5 {five}, of {self.images:,} images"
+
+    def cells(self) -> tuple[str, str]:
+        """ "41.23 [39.10, 43.40]" of each."""
+        top1, top5 = self.top1_interval, self.top5_interval
+        return (
+            f"{self.top1_error:.2f} [{top1.low:.2f}, {top1.high:.2f}]",
+            f"{self.top5_error:.2f} [{top5.low:.2f}, {top5.high:.2f}]",
+        )
+
 
 def errors(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Errors:
     """scores (N, classes), in a file perhaps; labels (N,).

@@ -82,9 +82,9 @@ class Evaluation:
         for network in self.networks:
             seed = network.checkpoint.config.get("seed")
             name = network.name if seed is None else f"{network.name}, seed {seed}"
-            rows.append((name, *_with_intervals(network.errors)))
+            rows.append((name, *network.errors.cells()))
         if many:
-            rows.append((f"averaged over all {len(self.networks)}", *_with_intervals(self.errors)))
+            rows.append((f"averaged over all {len(self.networks)}", *self.errors.cells()))
         worst = [("worst classes", "images", "top-1 error, %", "most often taken for")]
         for each in self.worst:
             rival = f"{each.taken_for} ({each.taken:,})" if each.taken else "nothing else"
@@ -165,12 +165,6 @@ def _measured(checkpoint: Checkpoint, scores: Scores, split: str, crops: int, la
         return Network(checkpoint, score_path(checkpoint, split, crops), errors(scores, labels))
     except UserError as error:
         raise UserError(f"{checkpoint.path}: {error}") from error
-
-
-def _with_intervals(found: Errors) -> tuple[str, str]:
-    pairs = ((found.top1_error, found.top1_interval), (found.top5_error, found.top5_interval))
-    first, five = (f"{error:.2f} [{low:.2f}, {high:.2f}]" for error, (low, high) in pairs)
-    return first, five
 
 
 def _by_size(by_size: Sequence[BySize]) -> str:

@@ -38,14 +38,16 @@ class Trained:
 
     def __init__(
         self,
-        source: Path | Checkpoint,
+        source: str | Path | Checkpoint,
         accelerator: str | None = None,
         like: "Trained | None" = None,
         root: str | None = None,
         pack: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        self.checkpoint = source if isinstance(source, Checkpoint) else checkpoints.load(source)
+        if not isinstance(source, Checkpoint):
+            source = checkpoints.load(Path(source).expanduser())
+        self.checkpoint = source
         self.accelerator = accelerator
         if accelerator == GPU:
             refuse_no_gpu()
