@@ -31,6 +31,11 @@ class Trained(NamedTuple):
         network = trained.Trained(checkpoint, "cpu")
         return cls(network.predictor, network.images, checkpoint)
 
+    @property
+    def network(self) -> trained.Trained:
+        """As the package knows it."""
+        return trained.Trained(self.checkpoint, "cpu")
+
     def elsewhere(self, folder: Path) -> "Trained":
         """The same, where nothing is kept yet."""
         checkpoint = load(self.checkpoint.path)

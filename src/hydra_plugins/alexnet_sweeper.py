@@ -1,31 +1,43 @@
-"""Hydra's sweeper for this project: shows its plan, trains no run twice, goes on after a failing one.
+"""Where Hydra looks for sweepers: see alexnet.cli.sweeper. Others take its place by hydra/sweeper=NAME."""
 
-Hydra looks for plugins in packages of this name. Other sweepers and launchers take its place, or work
-below it, by Hydra's usual override.
-"""
-
-from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="planned",
-    node={"_target_": "hydra_plugins.alexnet_sweeper.PlannedSweeper", "max_batch_size": None, "params": None},
+    node={"_target_": "hydra_plugins.alexnet_sweeper.PlannedSweeper", "params": None},
 )
 
 
-class PlannedSweeper(BasicSweeper):
-    """What is swept is as in Hydra's own sweeper, or what a claim file says."""
+class PlannedSweeper(Sweeper):
+    """Shows its plan, trains no run twice, goes on after a failing one.
 
-    def sweep(self, arguments: list[str]) -> Sequence[Any]:
+    params: overrides that come before those of the command line, as in Hydra's own sweeper.
+    """
+
+    launcher: Launcher
+    context: HydraContext
+    config: DictConfig
+
+    def __init__(self, params: dict[str, str] | None) -> None:
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
         """Trains what is not finished; raises UserError at the end if runs failed."""
-        from alexnet.cli import sweep as sweeping  # late: Hydra imports all plugins at each start
+        from alexnet.cli import sweeper  # late: Hydra imports all plugins at each start
 
-        assert self.config is not None
-        assert self.hydra_context is not None
-        assert self.launcher is not None
-        loader = self.hydra_context.config_loader
-        return sweeping.sweep([*self._parse_config(), *arguments], self.config, loader, self.launcher)
+        first = [f"{key}={value}" for key, value in self.params.items()]
+        return sweeper.sweep([*first, *arguments], self.config, self.context.config_loader, self.launcher)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.cli.jobs import matter
+from alexnet.cli.settings import parsed
+from alexnet.cli.sweeper import determining
 from commands import run
 from sweep_commands import LRN, refused, train
 from tiny import overrides
@@ -71,7 +72,7 @@ def test_what_makes_other_runs_makes_another_index() -> None:
     other = ["optim.lr=1", "model=alexnet", "+model.changes.x=1", "data.epochs=3", "init_from=a", "data=demo"]
     same = ["output_dir=a", "data.root=b", "logger=csv", "logger.csv.x=1", "scale.seeds=1", "rerun=true"]
     same += ["trainer.enable_progress_bar=true", "checkpoint.minutes=1", "callbacks=none", "variant=x"]
-    assert matter([*same, *other]) == other
+    assert determining(parsed([*same, *other])) == other
 
 
 def test_an_output_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from alexnet.cli import app
-from alexnet.cli.app import CONF, explain_hydra, quoted, run
+from alexnet.cli.app import CONF, quoted, run
+from alexnet.cli.messages import explain_hydra
 
 PLACES = [
     "/a b",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
@@ -20,6 +19,7 @@ from alexnet.cli.predict import predict
 from alexnet.errors import UserError
 from alexnet.evaluation import prediction_figure
 from alexnet.evaluation.predictions import UNKNOWN, Predictions, bar
+from alexnet.models import from_config
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
 from alexnet.tables import short_titles, shorten
@@ -36,7 +36,7 @@ BROKEN = {"text.jpg": b"hello", "empty.png": b""}
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(3)
-    made: nn.Module = instantiate(_config(Path("none"))["model"], _convert_="all")
+    made: nn.Module = from_config(_config(Path("none"))["model"])
     made.eval()
     with torch.no_grad():  # so that noise falls into several classes
         made.fc5.weight.mul_(100)  # type: ignore[union-attr,operator]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torchvision.models import AlexNet_Weights
 
 import caffe_files
@@ -18,8 +17,9 @@ from alexnet.evaluation.scores import scores
 from alexnet.evaluation.trained import Trained
 from alexnet.interop import caffe
 from alexnet.interop.weights import class_names
+from alexnet.models import from_config
 from alexnet.runs import checkpoint
-from alexnet.training.transfer import load_layers
+from alexnet.runs.checkpoint import load_layers
 from foreign_files import converted, torchvision_state
 from tiny import ROOT
 
@@ -113,7 +113,7 @@ def test_images_of_more_classes_are_refused(
 
 
 def test_a_run_can_start_from_it(narrow: checkpoint.Checkpoint) -> None:
-    network = instantiate(narrow.config["model"] | {"num_classes": 9}, _convert_="all")
+    network = from_config(narrow.config["model"] | {"num_classes": 9})
     assert load_layers(network, narrow.path) == [*(f"conv{number}" for number in range(1, 6)), "fc6", "fc7"]
     assert torch.equal(network.conv1.weight, narrow.weights["conv1.weight"])
 

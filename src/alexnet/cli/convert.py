@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import app
@@ -27,6 +26,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
 
     from alexnet.interop import caffe, torchvision
     from alexnet.interop.weights import class_names
+    from alexnet.models import from_config
     from alexnet.runs import checkpoint
 
     check_choice("model", model, MODELS)
@@ -42,7 +42,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     cfg.model.crop_size = crop_size = cfg.data.crop_size
     cfg.model.num_classes = foreign.classes if cfg.model.num_classes is None else cfg.model.num_classes
     with torch.device("meta"):  # the network without numbers
-        network = instantiate(cfg.model, init=None, _convert_="all")
+        network = from_config({**cfg.model, "init": None})
     state = foreign.fitted(network, model)
     classes, titles = class_names(
         foreign.classes, Path(str(cfg.classes)).expanduser() if cfg.classes else None

@@ -53,7 +53,7 @@ def ranks(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.
 
 def classes_before(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """(..., N) how many of (..., N, classes) come before the image's own (N,); of equal ones the lower does,
-    as in a run. Raises UserError for scores that are not finite."""
+    as ranking.top_classes() has it. Raises UserError for scores that are not finite."""
     own = np.take_along_axis(scores, np.broadcast_to(labels[:, None], (*scores.shape[:-1], 1)), axis=-1)
     if not np.isfinite(own).all():  # softmax spreads one such logit over the whole row
         raise UserError("the network gives no finite numbers (its training went astray): give another one.")

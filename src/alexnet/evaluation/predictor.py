@@ -27,7 +27,7 @@ class Predictor:
         memory_format: str = "auto",
         accelerator: str = "auto",
     ) -> None:
-        choice = speed.choose(precision, memory_format, False, accelerator)
+        choice = speed.resolve(precision, memory_format, False, accelerator)
         self.why = choice.why
         for name in ("lightning.pytorch", "lightning.fabric"):  # they tell of themselves
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -6,19 +6,20 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from lightning.fabric.accelerators.cuda import CUDAAccelerator
 from lightning.fabric.accelerators.mps import MPSAccelerator
 from torch import nn
 
-from alexnet.data import SOURCES, manifest
+from alexnet.data import SOURCES, find_images
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
+from alexnet.data.manifest import pack_folder
 from alexnet.errors import UserError
 from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import Photographs, Predictions, find, predict, right_labels
 from alexnet.evaluation.predictor import Predictor
 from alexnet.evaluation.scores import Scores, read_rows, score_path, scores
+from alexnet.models import from_config
 from alexnet.registry import refuse_unknown_targets
 from alexnet.runs import checkpoint as checkpoints
 from alexnet.runs.checkpoint import Checkpoint
@@ -59,7 +60,7 @@ class Trained:
         """The network with its weights; raises UserError where they don't fit each other."""
         model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
         refuse_unknown_targets(self.checkpoint.path, model)
-        network: nn.Module = instantiate(model, _convert_="all")
+        network = from_config(model)
         try:
             network.load_state_dict(self.checkpoint.weights)
         except RuntimeError as error:
@@ -75,8 +76,7 @@ class Trained:
         refuse_unknown_targets(self.checkpoint.path, config["model"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"] if seed is None else seed)
-            network: nn.Module = instantiate(config["model"], _convert_="all")
-        return network
+            return from_config(config["model"])
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -115,14 +115,14 @@ class Trained:
         if key not in self._prepared:
             refuse_unknown_targets(path, settings)
             source = SOURCES.build(settings["source"])
-            drawn, packed = settings["source"]["name"] == "demo", manifest.named(settings["pack"]) is not None
+            drawn, packed = settings["source"]["name"] == "demo", pack_folder(settings["pack"]) is not None
             if not (drawn or packed or source.present()):  # training may fetch it; here the very images count
                 raise UserError(
                     f"the images that {path} was trained on are not in {settings['root']}: give"
                     " data.root=PATH of the folder that holds their train/ and val/ now, or data.pack=PATH."
                 )
             cache = Path(config["cache_dir"]).expanduser()
-            found, fingerprint = manifest.find(source, settings["pack"], settings["image_size"], cache)
+            found, fingerprint = find_images(source, settings["pack"], settings["image_size"], cache)
             self.checkpoint.check_images(found.classes, fingerprint)
             data = ImageData.of(config, found, fingerprint, Augment())
             data.prepare()

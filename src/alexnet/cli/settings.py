@@ -1,0 +1,128 @@
+"""From a composed config to the run that it describes: its images, its hash, its directory."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from alexnet.cli import schema
+from alexnet.errors import UserError, check_range, check_whole
+from alexnet.runs import results
+from alexnet.runs.results import Run
+
+if TYPE_CHECKING:
+    from alexnet.data.sources import ImageSet
+
+
+class Request(NamedTuple):
+    """How a run was asked for; directory: where it is to lie, if that was said."""
+
+    name: str = "run"
+    directory: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def parsed(overrides: Iterable[str]) -> list[Override]:
+    """By Hydra's own parser."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def run_name(model: str, overrides: Iterable[str]) -> str:
+    """What a run's directory is called: the model, and what is switched in it."""
+    switched = [each for each in parsed(overrides) if each.key_or_group.startswith("model/")]
+    return "-".join(
+        [model, *(f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched)]
+    )
+
+
+def request() -> Request:
+    """Of the job that Hydra runs now, if it does."""
+    if not HydraConfig.initialized():
+        return Request()
+    job = HydraConfig.get()
+    place = "hydra.sweep.subdir" if job.mode == RunMode.MULTIRUN else "hydra.run.dir"
+    directory = Path(job.runtime.output_dir) if _was_set(place, job) else None
+    overrides = tuple(job.overrides.task)
+    return Request(run_name(job.runtime.choices["model"], overrides), directory, overrides)
+
+
+def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
+    """A config whose runs lie in hydra.sweep.dir, if that was given in a sweep; caches stay where they are.
+
+    job: Hydra's own config, where it is not the running one. Raises UserError for hydra.run.dir in a sweep.
+    """
+    if job is None and HydraConfig.initialized():
+        job = HydraConfig.get()
+    if job is None or job.mode != RunMode.MULTIRUN:
+        return cfg
+    if _was_set("hydra.run.dir", job):
+        raise UserError(
+            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
+        )
+    if not _was_set("hydra.sweep.dir", job):
+        return cfg
+    stay = {"cache_dir": cfg.cache_dir, "data": {"root": cfg.data.root}}
+    return changed(cfg, stay | {"output_dir": job.sweep.dir})
+
+
+def _was_set(key: str, job: Any) -> bool:
+    return any(each.key_or_group == key for each in parsed(job.overrides.hydra))
+
+
+def changed(cfg: DictConfig, settings: dict[str, Any]) -> DictConfig:
+    """A copy of cfg with other values."""
+    copy = OmegaConf.merge(cfg, settings)
+    assert isinstance(copy, DictConfig)
+    return copy
+
+
+def checked(cfg: DictConfig) -> DictConfig:
+    """A run's config, typed; raises UserError for settings that can't be, and for those of a sweep."""
+    cfg = schema.checked("train", cfg)
+    check_whole("seed", cfg.seed, 0)
+    check_range("seed", cfg.seed, 0, 2**32)
+    return cfg
+
+
+def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
+    """The images and their digest; fetched or drawn where the source can do that."""
+    from alexnet.data import SOURCES, find_images  # NumPy with it: --help does without
+
+    cache_dir = Path(cfg.cache_dir).expanduser()
+    return find_images(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+
+
+def images_are_there(cfg: DictConfig) -> bool:
+    """Whether images_of() would find them without fetching, unpacking or drawing any."""
+    from alexnet.data import SOURCES
+    from alexnet.data.manifest import pack_folder
+
+    return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
+
+
+def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) -> tuple[DictConfig, Run]:
+    """The config as it is to be used, which nothing can write, and its run.
+
+    Raises UserError where the model can't have the classes of the images.
+    """
+    classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
+    check_whole("model.num_classes", classes, len(images.classes))
+    if cfg.trainer.max_epochs is not None:
+        check_whole("trainer.max_epochs", cfg.trainer.max_epochs, -1)
+    whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
+    start_from = ""
+    if cfg.init_from is not None:
+        start_from = results.contents_digest(Path(cfg.init_from).expanduser())
+    plain: Any = OmegaConf.to_container(whole, resolve=True)
+    run = Run.of(plain, digest + start_from, asked.name, asked.directory, list(asked.overrides))
+    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
+    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
+    placed = changed(whole, used)
+    OmegaConf.resolve(placed)
+    OmegaConf.set_readonly(placed, True)
+    return placed, run

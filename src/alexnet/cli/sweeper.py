@@ -1,0 +1,317 @@
+"""A sweep from its plan to its table: of claims (claim=NAME scale=NAME), or by hand (-m key=a,b)."""
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
+
+from alexnet import progress
+from alexnet.claims import plan
+from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
+from alexnet.claims.index import write_index
+from alexnet.claims.plan import Job
+from alexnet.cli import settings
+from alexnet.cli.hydra_private import failure
+from alexnet.cli.settings import Request, parsed
+from alexnet.errors import UserError, explain
+from alexnet.runs.results import NOT_HASHED, run_hash
+
+OF_SWEEP = ("claim", "seed")  # settings that are no run's
+
+
+def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher: Launcher) -> list[JobReturn]:
+    """Plans, trains, measures and reports; raises UserError if runs failed, with what to do."""
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
+    claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
+    jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
+    if all(job.error for job in jobs):
+        raise UserError(jobs[0].error)
+    minutes = OmegaConf.select(cfg, "scale.minutes")
+    print(plan.text(jobs, minutes) + measured_afterwards(claims, jobs), flush=True)
+    if cfg.dry_run:
+        return []
+    output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
+    indexes: dict[str, Path] = {}
+    for claim in claims:
+        runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
+        scale = planner.scale(runs[0].overrides)
+        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides), runs)
+    returned = train(jobs, launcher, minutes)
+    for job in jobs:
+        job.look()
+    failures = report(output_dir, indexes, cfg) if claims else []
+    if not claims:
+        print(f"\n{plan.ends(jobs)}", flush=True)
+    failed = [job for job in jobs if job.error or (job.key in returned and failure(returned[job.key]))]
+    if failed:
+        names = ", ".join(f"{job.row} seed {job.seed}" for job in failed)
+        raise UserError(
+            f"{len({job.key for job in failed})} of {len({job.key for job in jobs})} runs failed ({names});"
+            " the others are kept. The same command tries them again."
+        )
+    if failures:
+        raise UserError("\n".join(["not all could be measured; what could is kept:", *failures]))
+    return list(returned.values())
+
+
+def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Claim]:
+    """Those of claim=..., less what makes no sense at the scale; none in a sweep by hand.
+
+    Raises UserError where nothing is left, and for other settings with several values.
+    """
+    asked = [each for each in overrides if each.key_or_group == "claim" and not each.is_delete()]
+    if not asked:
+        return []
+    if asked[-1].is_sweep_override():
+        values = ",".join(str(each) for each in asked[-1].sweep_string_iterator())
+        raise UserError(
+            f"claim={values} would train one network for each: type claim=[{values}], without -m."
+        )
+    value: Any = asked[-1].value()
+    if not value:
+        choices = ", ".join(list_claims())
+        raise UserError(f"{asked[-1].input_line} names no claim: choose {choices}.")
+    names = select_claims([str(each) for each in value] if isinstance(value, list) else value)
+    if scale is None:
+        scales = ", ".join(list_scales())
+        raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
+    for each in overrides:
+        if each.is_sweep_override() and each.key_or_group not in OF_SWEEP:
+            raise UserError(
+                f"{each.input_line} is not possible with a claim, of which seed alone takes several values."
+            )
+    claims, refused = [], []
+    for claim in map(load_claim, names):
+        try:
+            claim.overrides(claim.base, scale)
+            claims.append(claim)
+        except ImpossibleScale as error:
+            refused.append(str(error))
+    if not claims:
+        raise UserError("\n".join(refused))
+    for reason in refused:
+        print(f"left out: {reason}")
+    return claims
+
+
+def seeds(overrides: Sequence[Override]) -> list[int]:
+    """Those of seed=...; raises UserError for what is no whole number."""
+    seed = next((each for each in reversed(overrides) if each.key_or_group == "seed"), None)
+    if seed is None:
+        return []
+    values = list(seed.sweep_iterator()) if seed.is_sweep_override() else [seed.value()]
+    try:
+        return list(dict.fromkeys(int(str(value)) for value in values))
+    except ValueError as error:
+        wrong = next(value for value in values if not isinstance(value, int))
+        raise UserError(
+            f"seed={wrong} is not possible: choose a whole number from 0 on, or several, seed=0,1,2."
+        ) from error
+
+
+def determining(overrides: Iterable[Override]) -> list[str]:
+    """What was typed that makes other runs than the claim and its scale do."""
+    without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
+    return [
+        str(each.input_line)
+        for each in overrides
+        if not any(_within(each.key_or_group, setting) for setting in without)
+    ]
+
+
+def _within(key: str, setting: str) -> bool:
+    return key == setting or key.startswith((f"{setting}.", f"{setting}/"))
+
+
+def _once(overrides: Iterable[Override]) -> list[Override]:
+    """Each key with its last value: Hydra refuses a group that is given twice."""
+    return list({(each.key_or_group, each.package): each for each in overrides}.values())
+
+
+class Planner:
+    """Makes jobs and finds their runs; configs are composed and images opened once, not for each seed.
+
+    compose gives the config, with Hydra's own below hydra, for some overrides; cfg is the sweep's.
+    """
+
+    def __init__(self, compose: Callable[[list[str]], DictConfig], cfg: DictConfig) -> None:
+        self.compose, self.cfg = compose, cfg
+        self.configs: dict[tuple[str, ...], DictConfig] = {}
+        self.images: dict[str, Any] = {}
+
+    def of_claims(self, claims: Iterable[Claim], overrides: Sequence[Override]) -> list[Job]:
+        """Each variant with each seed; raises UserError where what a claim compares is set."""
+        typed = [each for each in overrides if each.key_or_group not in OF_SWEEP]
+        jobs = []
+        for claim in claims:
+            changes = parsed(item for items in claim.variants.values() for item in items)
+            compared = {each.key_or_group.replace("/", ".") for each in changes}
+            for each in typed:
+                key = each.key_or_group.replace("/", ".")
+                if key in compared or any(_within(key, setting) for setting in claim.about):
+                    raise UserError(
+                        f"{each.input_line} is not possible: {each.key_or_group} is what claim={claim.name}"
+                        " compares."
+                    )
+            for variant in claim.variants:
+                row = f"{claim.name}/{variant}"
+                switched = parsed(claim.overrides(variant, self.cfg.scale.name))
+                whole = _texts(_once([*switched, *typed, *parsed([f"variant={row}"])]))
+                usual = list(claim.seeds)[: self.scale(whole)["seeds"]]
+                jobs += [self.job(row, seed, [*whole, f"seed={seed}"]) for seed in seeds(overrides) or usual]
+        return jobs
+
+    def by_hand(self, overrides: Sequence[Override]) -> list[Job]:
+        """The product of all values after commas."""
+        values: list[list[str]] = []
+        swept: set[str] = set()
+        for each in _once(each for each in overrides if each.key_or_group != "seed"):
+            if not each.is_sweep_override():
+                values.append([str(each.input_line)])
+            elif each.is_discrete_sweep():
+                values.append([f"{each.get_key_element()}={text}" for text in each.sweep_string_iterator()])
+                swept.update(values[-1])
+            else:
+                kind = each.value_type.name if each.value_type else "such values"
+                raise UserError(f"{each.input_line} is not possible: this sweeper does not support {kind}.")
+        wanted = seeds(overrides)
+        jobs = []
+        for items in product(*values):
+            row = " ".join(item for item in items if item in swept) or "run"
+            for seed in wanted or [int(self.cfg.seed)]:
+                jobs.append(self.job(row, seed, [*items, *([f"seed={seed}"] if wanted else [])]))
+        return jobs
+
+    def job(self, row: str, seed: int, overrides: list[str]) -> Job:
+        """The job with its run, where that can be known: its images are there, or may be fetched now."""
+        try:
+            cfg = settings.checked(settings.changed(self._composed(overrides), {"seed": seed}))
+            opened = self._opened(cfg)
+            if opened is None:
+                plain: Any = OmegaConf.to_container(cfg, resolve=True)
+                return Job(overrides, row, seed, again=cfg.rerun, settings=run_hash(plain, ""))
+            images, digest = opened
+            run = settings.settled(cfg, images, digest, Request(overrides=tuple(overrides)))[1]
+            return Job(overrides, row, seed, run, again=cfg.rerun)
+        except UserError as error:
+            return Job(overrides, row, seed, error=str(error))
+
+    def scale(self, overrides: list[str]) -> dict[str, Any]:
+        """What the config says of its scale, which a claim may change."""
+        scale: Any = OmegaConf.to_container(self._composed(overrides).scale)
+        return dict(scale)
+
+    def _composed(self, overrides: list[str]) -> DictConfig:
+        """Without seed and variant, in which the jobs of a sweep differ most: composing takes 0.2 s."""
+        alike = tuple(
+            _texts(each for each in parsed(overrides) if each.key_or_group not in ("seed", "variant"))
+        )
+        if alike not in self.configs:
+            cfg = self.compose(list(alike))
+            placed = settings.in_sweep_dir(cfg, cfg.hydra)
+            with open_dict(placed):
+                del placed.hydra
+            self.configs[alike] = placed
+        return self.configs[alike]
+
+    def _opened(self, cfg: DictConfig) -> Any:
+        """Images and digest; None in a dry run if they would have to be fetched."""
+        Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
+        data = OmegaConf.to_container(cfg.data, resolve=True)
+        key = json.dumps([data, cfg.cache_dir], sort_keys=True, default=str)
+        if key not in self.images:
+            there = not self.cfg.dry_run or settings.images_are_there(cfg)
+            self.images[key] = settings.images_of(cfg) if there else None
+        return self.images[key]
+
+
+def _texts(overrides: Iterable[Override]) -> list[str]:
+    return [str(each.input_line) for each in overrides]
+
+
+def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
+    """A line on what is measured once the runs are trained; empty where nothing is."""
+    lacking: dict[str, set[str]] = {}
+    for claim in claims:
+        # what all runs have together is in none of them
+        wanted = {each for each in claim.metrics if not each.endswith("_averaged")} if claim.needs else set()
+        for job in jobs:
+            measured = set(job.result["metrics"]) if job.result else set()
+            if job.row.startswith(f"{claim.name}/") and not wanted <= measured:
+                lacking.setdefault(job.key, set()).add(claim.name)
+    if not lacking:
+        return ""
+    names = ", ".join(sorted(set.union(*lacking.values())))
+    count = f"{len(lacking)} run{'s' * (len(lacking) > 1)}"
+    return f"\nthen measured for {names}: {count}, seconds to minutes each"
+
+
+def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dict[str, JobReturn]:
+    """One after the other, or as the launcher does it; by the keys of the jobs.
+
+    minutes: what a run takes, as far as the scale knows.
+    """
+    todo = plan.to_train(jobs)
+    started, returned = time.monotonic(), {}
+    launchers_module = type(launcher).__module__
+    logging.getLogger(launchers_module).setLevel(logging.WARNING)
+    if launchers_module.endswith("basic_launcher"):
+        batches = [[job] for job in todo]
+    else:
+        batches = [todo] if todo else []
+    for number, batch in enumerate(batches):
+        if batch is not todo:
+            progress.sweep = f"run {number + 1}/{len(todo)}"
+            left = plan.duration(plan.seconds_left(jobs, todo[number:], minutes))
+            spent = time.monotonic() - started
+            bar = tqdm.format_meter(number, len(todo), spent, ncols=60, bar_format="{l_bar}{bar}|")
+            (job,) = batch
+            print(f"\n{bar} {progress.sweep}: {job.row}, seed {job.seed}; about {left} left", flush=True)
+        ended = launcher.launch([job.overrides for job in batch], initial_job_idx=number)
+        for job, each in zip(batch, ended, strict=True):
+            job.look()
+            returned[job.key] = each
+            if error := failure(each):
+                message = explain(error)
+                if message is None:
+                    traceback.print_exception(error)
+                print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
+    progress.sweep = ""
+    return returned
+
+
+def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[str]:
+    """Measures what claims need beside training and writes their report; gives what went wrong.
+
+    paths: of the claims' indexes.
+    """
+    from alexnet import report  # with torch, scipy and matplotlib, which the plan does without
+    from alexnet.claims.index import open_indexes
+    from alexnet.claims.measure import measure
+    from alexnet.report.wandb_claims import log_claim
+
+    indexes = open_indexes(output_dir)
+    failures = [failure for index in indexes.of(paths.values()) for failure in measure(index)]
+    written = report.write(indexes, output_dir / "report", list(paths))
+    print(f"\n{written.text}\n{written.page}", flush=True)
+    if "wandb" in cfg.logger:
+        for index in indexes.of(paths.values()):
+            name = index.claim.name
+            rows = [row for row in written.rows if row["claim"] == name]
+            account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
+            log_claim(output_dir, name, cfg.scale.name, rows, written.page, *account, index.folder)
+    return failures
