@@ -29,7 +29,7 @@ def test_images_are_found_once_for_networks_that_share_them(
 ) -> None:
     first = Trained(fresh.checkpoint, "cpu")
     images = first.images
-    monkeypatch.setattr("alexnet.evaluation.trained.manifest.find", None)  # which would fail
+    monkeypatch.setattr("alexnet.evaluation.trained.find_images", None)  # which would fail
     assert Trained(fresh.checkpoint, "cpu", like=first).images is images
 
 

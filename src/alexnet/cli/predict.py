@@ -32,8 +32,8 @@ def predict(cfg: DictConfig) -> str:
         trained = Trained(Path(cfg.checkpoint).expanduser(), cfg.accelerator)
         checkpoint, paths = trained.checkpoint, find(cfg.images)
         predictions = trained.predict(cfg.images, cfg.crops, cfg.top)
-        own = checkpoint.kept(f"predict-{digest(paths, cfg.crops, cfg.top)}")
-        folder = Path(cfg.out).expanduser() if cfg.out else own
+        beside = checkpoint.kept(f"predict-{digest(paths, cfg.crops, cfg.top)}")
+        folder = Path(cfg.out).expanduser() if cfg.out else beside
         files = {"predictions": folder / "predictions.csv"}
         predictions.save(files["predictions"])
         if cfg.shown:
