@@ -26,16 +26,8 @@ from alexnet.cli.hydra_private import share_store
 from alexnet.cli.messages import friendly, translated
 from alexnet.paths import CLAIMS, CONF
 
-PATHS = (
-    "root",
-    "dir",
-    "checkpoint",
-    "images",
-    "pack",
-    "init_from",
-    "read",
-    "runs",
-)  # how keys end whose values are paths
+# how keys end whose values are paths
+PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from", "read", "runs")
 LISTS = ("checkpoint",)  # and of those that take several in brackets
 FILES = ("weights", "mean", "classes", "out")  # whole keys whose values are
 ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list
@@ -68,7 +60,7 @@ def run(main: Callable[[], object], entry: str) -> None:
         return
     sys.argv[1:] = arranged(sys.argv[1:])
     share_store()
-    with _one_message(entry):
+    with friendly(_full), translated(entry):
         main()
 
 
@@ -91,18 +83,8 @@ def task(entry: str = "train") -> Iterator[None]:
         with progress.of_sweep(f"run {HydraConfig.get().job.num + 1}"):
             yield
         return
-    with _one_message(entry):
+    with friendly(_full), translated(entry):
         yield
-
-
-@contextmanager
-def _one_message(entry: str) -> Iterator[None]:
-    with friendly(_full):
-        if _full:
-            yield
-            return
-        with translated(entry):
-            yield
 
 
 def plain_help(arguments: Sequence[str], entry: str) -> str:

@@ -153,7 +153,7 @@ def _types(entry: str, cfg: DictConfig) -> DictConfig:
         if key not in types and key not in ("defaults", "hydra"):
             OmegaConf.update(types, str(key), value, force_add=True)
     for group in PARTS.keys() & types.keys():
-        if TARGET not in cfg[group]:
+        if isinstance(cfg.get(group), DictConfig) and TARGET not in cfg[group]:
             types[group] = PARTS[group]
     OmegaConf.set_struct(types, True)
     return types
