@@ -11,11 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from alexnet.models import from_config, summary
-from alexnet.report import markdown
-from alexnet.claims import claim_files
+from alexnet.claims.claim import list_claims, load_claim
 from alexnet.cli.app import every_claim
-from alexnet.paths import CLAIMS
+from alexnet.models import from_config, summary
+from alexnet.report.tables import listing
 from tiny import DEMO, ROOT, TINY
 
 PAGES = ("README.md", "conf/README.md", "results/README.md", "src/alexnet/README.md")
@@ -24,8 +23,15 @@ BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 OWN_ABLATION = "claim=elu"  # test_ablation.py does it in a copy
 COMMANDS = sorted({line for line in LINES if line.startswith("python src/") and OWN_ABLATION not in line})
-FIRST = shlex.split(next(line for line in LINES if line.startswith("pip install -e . && python")).split(" && ")[1])[1:]
-LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[page]) if "://" not in link]
+FIRST = shlex.split(
+    next(line for line in LINES if line.startswith("pip install -e . && python")).split(" && ")[1]
+)[1:]
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[page])
+    if "://" not in link
+]
 
 
 def _counts(text: str, names: int) -> list[int]:
@@ -52,8 +58,14 @@ def test_each_link_leads_somewhere(page: str, link: str) -> None:
 
 def test_each_switch_is_a_group_or_a_setting() -> None:
     table = TEXTS["conf/README.md"].split("## Switches")[1].split("\n## ")[0]
-    switches = {name for row in re.findall(r"^\| (`[^|]*) \|", table, re.M) for name in re.findall(r"`([\w./]+)", row)}
-    groups = {folder.relative_to(ROOT / "conf").as_posix() for folder in (ROOT / "conf").rglob("*") if folder.is_dir()}
+    switches = {
+        name for row in re.findall(r"^\| (`[^|]*) \|", table, re.M) for name in re.findall(r"`([\w./]+)", row)
+    }
+    groups = {
+        folder.relative_to(ROOT / "conf").as_posix()
+        for folder in (ROOT / "conf").rglob("*")
+        if folder.is_dir()
+    }
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train")
     settings = {name for name in switches if "/" not in name and not name.startswith(".")} - groups
@@ -97,13 +109,18 @@ def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
 
 
 def test_the_claims_are_those_of_their_files_and_records() -> None:
-    table = markdown.listing(claim_files.every(CLAIMS), ROOT / "results/learned/verdicts.csv")
-    assert f"<!-- claims: python src/report.py list=true -->\n{table}\n<!-- end of claims -->" in TEXTS["README.md"]
+    table = listing([load_claim(name) for name in list_claims()], ROOT / "results/learned/verdicts.csv")
+    assert (
+        f"<!-- claims: python src/report.py list=true -->\n{table}\n<!-- end of claims -->"
+        in TEXTS["README.md"]
+    )
 
 
 def test_each_model_is_in_the_table() -> None:
     libraries = {"torchvision", "timm"}  # any of their networks
-    assert {name for name, _ in MODELS} == {path.stem for path in (ROOT / "conf/model").glob("*.yaml")} - libraries
+    assert {name for name, _ in MODELS} == {
+        path.stem for path in (ROOT / "conf/model").glob("*.yaml")
+    } - libraries
 
 
 @pytest.mark.parametrize(("name", "count"), MODELS)
@@ -114,7 +131,9 @@ def test_parameters_are_those_of_the_network(name: str, count: int) -> None:
     with torch.device("meta"):
         network = from_config({**model, "num_classes": classes, "init": None})
         rows = summary.layers(network, model.crop_size)
-    assert summary.totals(rows)["parameters"] == count == sum(weight.numel() for weight in network.parameters())
+    assert (
+        summary.totals(rows)["parameters"] == count == sum(weight.numel() for weight in network.parameters())
+    )
 
 
 @pytest.mark.slow
@@ -122,16 +141,24 @@ def test_the_python_block_runs_shortened(tmp_path: Path, monkeypatch: pytest.Mon
     (block,) = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.S)
     photographs = tmp_path / "photos"
     photographs.mkdir()
-    settings = {item.split("=")[0]: item.split("=")[1] for item in (*DEMO, *TINY)} | {"output_dir": str(tmp_path)}
+    settings = {item.split("=")[0]: item.split("=")[1] for item in (*DEMO, *TINY)} | {
+        "output_dir": str(tmp_path)
+    }
     monkeypatch.chdir(tmp_path)
-    script = block.replace("epochs=2", f"epochs=2, **{settings!r}").replace("photos/*.jpg", "*/demo/val/*/*.jpg")
+    script = block.replace("epochs=2", f"epochs=2, **{settings!r}").replace(
+        "photos/*.jpg", "*/demo/val/*/*.jpg"
+    )
     exec(compile(script, "README.md", "exec"), {})
 
 
 @pytest.mark.slow
 def test_the_first_command_learns(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, *FIRST, f"output_dir='{tmp_path}'"], cwd=ROOT, capture_output=True, text=True, timeout=900
+        [sys.executable, *FIRST, f"output_dir='{tmp_path}'"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert run.returncode == 0, run.stderr
     error = re.search(r"val error +top-1 ([\d.]+) %", run.stdout)

@@ -1,9 +1,13 @@
 """Runs small enough for tests: a few drawn images, a narrow network, two epochs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
 DEMO = ("data.source.train_images=60", "data.source.val_images=20")
@@ -28,3 +32,17 @@ def overrides(output_dir: Path, *more: str) -> list[str]:
 def config(output_dir: Path, *more: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("train", overrides(output_dir, *more))
+
+
+def directory(output_dir: Path, result: Any) -> Path:
+    """Of the run with this result."""
+    (path,) = output_dir.glob(f"*-{result['hash']}")
+    return path
+
+
+def state(path: Path) -> "dict[str, Tensor]":
+    """What a checkpoint has of the module: "network.conv1.weight" and so on."""
+    import torch
+
+    content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return content

@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import center_crop
 from alexnet.cli.train import train
 from alexnet.data.datamodule import ImageData
 from alexnet.evaluation import trained
-from alexnet.evaluation.predictor import Forward
+from alexnet.evaluation.predictor import Predictor
 from alexnet.runs.checkpoint import Checkpoint, load
 from tiny import config
 
@@ -19,7 +19,7 @@ from tiny import config
 class Trained(NamedTuple):
     """Of one run, after an epoch of large steps."""
 
-    forward: Forward
+    forward: Predictor
     data: ImageData
     checkpoint: Checkpoint
 
@@ -28,7 +28,13 @@ class Trained(NamedTuple):
         result = train(config(folder, "optim.lr=0.05", "data.epochs=1"))
         (directory,) = folder.glob(f"*-{result['hash']}")
         checkpoint = load(directory / "last.ckpt")
-        return cls(trained.forward(checkpoint, "cpu"), trained.images(checkpoint), checkpoint)
+        network = trained.Trained(checkpoint, "cpu")
+        return cls(network.predictor, network.images, checkpoint)
+
+    @property
+    def network(self) -> trained.Trained:
+        """As the package knows it."""
+        return trained.Trained(self.checkpoint, "cpu")
 
     def elsewhere(self, folder: Path) -> "Trained":
         """The same, where nothing is kept yet."""

@@ -78,7 +78,8 @@ def check_settings(key: str, name: str, part: Part, values: Mapping[str, Any]) -
     known = [parameter.name for parameter in parameters]
     for setting, value in values.items():
         if setting not in known:
-            raise UserError(f"{key}.{setting}={value} is not possible: {name} has only {', '.join(known)}.")
+            settings = f"only {', '.join(known)}" if known else "no settings"
+            raise UserError(f"{key}.{setting}={value} is not possible: {name} has {settings}.")
 
 
 def target(path: object, key: str) -> Part:

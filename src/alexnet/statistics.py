@@ -75,3 +75,23 @@ def values_needed(region: Region, effect: float, std: float) -> int | None:
     n = np.arange(2, MOST + 1)
     enough = np.flatnonzero(power(n, region, effect, std) >= POWER)
     return int(n[enough[0]]) if len(enough) else None
+
+
+def share_interval(hits: int, count: int) -> Interval:
+    """Of a share, hits of count (Wilson's)."""
+    found = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def bootstrap_interval(values: Floats, resamples: int = 2000, batch: int = 50) -> Interval:
+    """Of the mean of (n,) values of any distribution, by its percentiles in always the same resamples."""
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=batch,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.analysis import features
-from alexnet.analysis.neighbours import UNTRAINED, hidden_space, pixel_space
+from alexnet.analysis.neighbours import spaces
 from alexnet.errors import UserError
-from alexnet.evaluation import trained as restore
-from alexnet.evaluation.predictor import Forward
-from alexnet.models.alexnet import torchvision_alexnet
+from alexnet.evaluation.predictor import Predictor
+from alexnet.models import contract
+from alexnet.models.library import torchvision_alexnet
 from trained import Trained
 
 
 @pytest.mark.parametrize("split", ["val", "minival", "train"])
 def test_features_are_what_the_last_layer_is_given(fresh: Trained, split: str) -> None:
-    found = hidden_space(fresh.forward, fresh.data, fresh.checkpoint).rows(split)
-    before = nn.Sequential(*list(restore.network(fresh.checkpoint).children())[:-1]).eval()
+    found = spaces(fresh.network)["fc7"](split)
+    before = nn.Sequential(*list(fresh.network.network.children())[:-1]).eval()
     with torch.no_grad():
         expected = before(fresh.crops(split).float() - fresh.checkpoint.mean).numpy()
     assert isinstance(found, np.memmap)
@@ -40,12 +40,13 @@ def test_torchvisions_features_are_those_before_its_last_layer(fresh: Trained) -
     torch.manual_seed(0)
     network = torchvision_alexnet(num_classes=10).eval()
     mean = torch.full((3, 67, 67), 120.0)
-    forward = Forward(network, mean, "32-true", "contiguous", "cpu")
+    predictor = Predictor(network, mean, "32-true", "contiguous", "cpu")
     crops = torch.randint(0, 256, (3, 3, 67, 67), dtype=torch.uint8)
     with torch.no_grad():
         whole = network.avgpool(network.features(crops - mean)).flatten(1)
         expected = network.classifier[:6](whole)
-    found = features._input_of(network.classifier[6], forward, crops)
+    assert (contract.feature(network), contract.head(network)) == ("classifier.4", "classifier.6")
+    found = features.inputs_of(network.classifier[6], predictor, crops)
     assert found.shape == (3, 4096)
     assert found.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-4)
 
@@ -53,39 +54,35 @@ def test_torchvisions_features_are_those_before_its_last_layer(fresh: Trained) -
 def test_pixels_are_averaged_over_areas() -> None:
     crops = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     blocks = crops.double().numpy().reshape(4, 3, 32, 2, 32, 2).mean((3, 5))
-    assert np.abs(features._small(crops) - blocks.reshape(4, -1)).max() <= 0.5
-    odd = features._small(torch.full((1, 3, 67, 67), 7, dtype=torch.uint8))
+    assert np.abs(features.small(crops) - blocks.reshape(4, -1)).max() <= 0.5
+    odd = features.small(torch.full((1, 3, 67, 67), 7, dtype=torch.uint8))
     assert odd.shape == (1, 3 * 32 * 32)
     assert np.all(odd == 7)
     few = crops[:, :, :24, :24]
-    assert np.array_equal(features._small(few), few.flatten(1).numpy())
+    assert np.array_equal(features.small(few), few.flatten(1).numpy())
 
 
 def test_the_split_is_kept_and_read_again(fresh: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    space = pixel_space(fresh.data, fresh.checkpoint)
-    first = np.array(space.rows("val"))
-    assert first == pytest.approx(features._small(fresh.crops("val")))
-    monkeypatch.setattr(features, "_computed", None)
-    assert np.array_equal(space.rows("val"), first)
+    rows = spaces(fresh.network)["pixels"]
+    first = np.array(rows("val"))
+    assert first == pytest.approx(features.small(fresh.crops("val")))
+    monkeypatch.setattr(features, "small", None)
+    assert np.array_equal(rows("val"), first)
     assert fresh.checkpoint.kept("pixels-val.npy").is_file()
 
 
 def test_units_that_are_not_finite_are_refused_and_not_kept(fresh: Trained) -> None:
-    network = restore.network(fresh.checkpoint)
+    diverged = fresh.network
     with torch.no_grad():
-        network.fc7.weight.fill_(torch.nan)
-    forward = restore.forward(fresh.checkpoint, "cpu", network)
+        diverged.network.fc7.weight.fill_(torch.nan)
     with pytest.raises(UserError, match="NaN or infinite"):
-        features.hidden(forward, fresh.data, "val", fresh.checkpoint.kept("x.npy"))
+        spaces(diverged)["fc7"]("val")
     assert not list(fresh.checkpoint.path.parent.rglob("*.npy*"))
 
 
 def test_the_untrained_network_is_another_one(fresh: Trained) -> None:
-    control = restore.forward(fresh.checkpoint, "cpu", restore.untrained(fresh.checkpoint))
-    spaces = [
-        hidden_space(fresh.forward, fresh.data, fresh.checkpoint),
-        hidden_space(control, fresh.data, fresh.checkpoint, UNTRAINED),
-    ]
-    first, second = (np.array(each.rows("val")) for each in spaces)
+    by_space = spaces(fresh.network)
+    assert list(by_space) == ["fc7", "fc7_untrained", "pixels"]
+    first, second = (np.array(by_space[name]("val")) for name in ("fc7", "fc7_untrained"))
     assert first.shape == second.shape
     assert not np.allclose(first, second)

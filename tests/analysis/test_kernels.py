@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import stats
 from torch import Tensor, nn
 
-from alexnet.analysis import kernel_figures, kernel_report
+from alexnet.analysis import kernels
 from alexnet.analysis.kernels import (
     colour_gap,
     colour_scores,
@@ -25,10 +25,11 @@ from alexnet.analysis.kernels import (
     table,
     verdict,
 )
-from alexnet.cli.kernels import kernels
+from alexnet.cli import kernels as entry
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.models.alexnet import AlexNet, torchvision_alexnet
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.library import torchvision_alexnet
 from alexnet.runs.checkpoint import load
 from tiny import ROOT, config
 
@@ -74,7 +75,7 @@ def test_scores_are_the_energy_in_the_plane_across_grey() -> None:
 
 
 def test_white_noise_scores_two_thirds() -> None:
-    assert colour_scores(_noise(2000)).mean() == pytest.approx(kernel_figures.NOISE, abs=0.005)
+    assert colour_scores(_noise(2000)).mean() == pytest.approx(kernels.NOISE, abs=0.005)
 
 
 def test_the_gap_is_between_the_halves_means() -> None:
@@ -148,7 +149,7 @@ def test_the_table_has_a_row_for_each_tower() -> None:
 
 def test_each_kernel_is_scaled_alone_over_its_channels() -> None:
     weights = _noise(4) * torch.tensor([1e-6, 1.0, 50.0, 0.0])[:, None, None, None]
-    found = kernel_figures.scaled(weights).numpy()
+    found = kernels.scaled(weights).numpy()
     for kernel, shown in zip(weights[:3].numpy(), found, strict=False):
         assert shown == pytest.approx((kernel - kernel.min()) / (kernel.max() - kernel.min()), abs=1e-6)
     assert np.all(found[3] == 0.5)
@@ -159,17 +160,17 @@ def test_the_picture_shows_all_kernels_tower_by_tower(
     towers: int, maps: int, size: int, tmp_path: Path
 ) -> None:
     weights = _noise(maps, size=size)
-    kernel_figures.figure(weights, towers, tmp_path / "kernels.png")
+    kernels.figure(weights, towers, tmp_path / "kernels.png")
     shown = _pixels(tmp_path / "kernels.png")
-    times = -(-kernel_figures.SIDE // size)
-    rows = -(-maps // towers // kernel_figures.COLUMNS)
-    pitch = size * times + kernel_figures.GAP
-    for number, kernel in enumerate(kernel_figures.scaled(weights)):
+    times = -(-kernels.SIDE // size)
+    rows = -(-maps // towers // kernels.COLUMNS)
+    pitch = size * times + kernels.GAP
+    for number, kernel in enumerate(kernels.scaled(weights)):
         tower, place = divmod(number, maps // towers)
-        row, column = divmod(place, min(kernel_figures.COLUMNS, maps // towers))
-        block = kernel_figures.LINE + rows * pitch + kernel_figures.GAP
-        top = tower * block + kernel_figures.LINE + kernel_figures.GAP + row * pitch
-        left = kernel_figures.GAP + column * pitch
+        row, column = divmod(place, min(kernels.COLUMNS, maps // towers))
+        block = kernels.LINE + rows * pitch + kernels.GAP
+        top = tower * block + kernels.LINE + kernels.GAP + row * pitch
+        left = kernels.GAP + column * pitch
         part = shown[top : top + size * times : times, left : left + size * times : times]
         assert np.abs(part / 255 - kernel.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 
@@ -177,8 +178,8 @@ def test_the_picture_shows_all_kernels_tower_by_tower(
 def test_pictures_of_runs_are_written_for_any_number_of_seeds(tmp_path: Path) -> None:
     for name, seeds, towers in (("a", 1, 2), ("b", 3, 2), ("c", 2, 1)):
         weights = {seed: _noise(96, seed) for seed in range(seeds)}
-        kernel_figures.figure_of_runs(weights, towers, tmp_path / f"{name}.png")
-        kernel_figures.figure_of_colours(weights, towers, tmp_path / f"{name}-colours.png")
+        kernels.figure_of_runs(weights, towers, tmp_path / f"{name}.png")
+        kernels.figure_of_colours(weights, towers, tmp_path / f"{name}-colours.png")
     heights = [len(_pixels(tmp_path / f"{name}.png")) for name in "abc"]
     assert heights[1] == 3 * heights[0]
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
@@ -186,15 +187,15 @@ def test_pictures_of_runs_are_written_for_any_number_of_seeds(tmp_path: Path) ->
 
 def test_the_second_tower_stands_beside_the_first_in_the_row_of_its_seed(tmp_path: Path) -> None:
     weights = {seed: _noise(96, seed) for seed in (4, 7)}
-    kernel_figures.figure_of_runs(weights, 2, tmp_path / "a.png")
+    kernels.figure_of_runs(weights, 2, tmp_path / "a.png")
     shown = _pixels(tmp_path / "a.png")
-    middle = kernel_figures.LEFT + (shown.shape[1] - kernel_figures.LEFT) // 2
+    middle = kernels.LEFT + (shown.shape[1] - kernels.LEFT) // 2
     for row, each in enumerate(weights.values()):
-        top = row * shown.shape[0] // 2 + kernel_figures.LINE + kernel_figures.GAP
-        for left, kernel in ((kernel_figures.LEFT, each[0]), (middle, each[48])):
-            left += kernel_figures.GAP
+        top = row * shown.shape[0] // 2 + kernels.LINE + kernels.GAP
+        for left, kernel in ((kernels.LEFT, each[0]), (middle, each[48])):
+            left += kernels.GAP
             part = shown[top : top + 33 : 3, left : left + 33 : 3] / 255
-            expected = kernel_figures.scaled(kernel[None])[0].permute(1, 2, 0).numpy()
+            expected = kernels.scaled(kernel[None])[0].permute(1, 2, 0).numpy()
             assert np.abs(part - expected).max() < 0.51 / 255
 
 
@@ -234,14 +235,14 @@ def test_training_ends_with_the_picture(outputs: Path, tmp_path: Path) -> None:
     directories = [*outputs.glob("one-*"), *outputs.glob("two-*")]
     for directory, towers in zip(directories, (1, 2, 2), strict=True):
         saved = load(directory / "last.ckpt")
-        kernel_figures.figure(saved.weights["conv1.weight"], towers, tmp_path / "expected.png")
+        kernels.figure(saved.weights["conv1.weight"], towers, tmp_path / "expected.png")
         assert (directory / "kernels.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
 def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, added = next(outputs.glob("one-*")), []
-    monkeypatch.setattr(kernel_report.tracking, "add", lambda *args: added.append(args))
-    told = kernels(_settings(f"checkpoint='{directory}/last.ckpt'"))
+    monkeypatch.setattr(kernels.tracking, "add", lambda *args: added.append(args))
+    told = entry.kernels(_settings(f"checkpoint='{directory}/last.ckpt'"))
     assert "One tower, whose halves mean nothing" in told
     written = [Path(line) for line in told.splitlines()[-3:]]
     assert [path.name.split("-")[-1] for path in written] == ["kernels.png", "colours.png", "kernels.csv"]
@@ -254,7 +255,7 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
 
 
 def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
-    told = kernels(_settings(f"runs='{outputs}/two-*'", f"out='{tmp_path}'"))
+    told = entry.kernels(_settings(f"runs='{outputs}/two-*'", f"out='{tmp_path}'"))
     assert "n 2" in told
     weights = [load(each / "last.ckpt").weights["conv1.weight"] for each in sorted(outputs.glob("two-*"))]
     for each in weights:
@@ -282,11 +283,11 @@ REFUSED = [
 @pytest.mark.parametrize(("overrides", "message"), REFUSED)
 def test_what_can_not_be_shown_is_refused(overrides: tuple[str, ...], message: str, outputs: Path) -> None:
     with pytest.raises(UserError, match=message):
-        kernels(_settings(*(each.replace("OUT", str(outputs)) for each in overrides)))
+        entry.kernels(_settings(*(each.replace("OUT", str(outputs)) for each in overrides)))
 
 
 def test_networks_without_a_first_convolution_are_refused(outputs: Path) -> None:
     saved = load(next(outputs.glob("two-*")) / "last.ckpt")
     saved.weights.pop("conv1.weight")
     with pytest.raises(UserError, match="has no convolution that sees the image"):
-        kernel_report.gathered([saved])
+        kernels.kernels_by_seed([saved])

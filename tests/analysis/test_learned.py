@@ -1,8 +1,6 @@
-"""results/learned: what is told of it follows from its runs, and the README tells the same."""
+"""results/learned: verdicts and averages follow from runs (what its README says: test_results_readme.py)."""
 
 import csv
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,6 @@ from scipy import stats
 from tiny import ROOT
 
 FOLDER = ROOT / "results/learned"
-README = (ROOT / "README.md").read_text()
-SCALES = {"67": "67 px, 30 epochs", "224": "224 px, 40 epochs"}
 SIDES = {  # claim: network and metric of both sides; None: of all networks together
     "ten_crops": (("published", "val/topK_error"), ("published", "val/topK_error_10_crops")),
     "averaging": (("published", "val/topK_error_10_crops"), None),
@@ -81,46 +77,25 @@ def test_one_network_of_the_averages_is_that_of_the_runs() -> None:
                 assert float(row[f"top{top}_error_low"]) == pytest.approx(own.min(), abs=1e-3)
 
 
-def lines() -> Iterator[str]:
-    """As the README has them."""
-    for row in VERDICTS:
-        images = f"; images {row['image_low']} to {row['image_high']}" if row["image_low"] else ""
-        cells = [f"`{row['claim']}`", row["what"], f"{SCALES[row['pixels']]}, n {row['n']}"]
-        cells += [f"{row['of']}, {row['minus']}"]
-        cells += [
-            f"{row['difference']} ({row['low']} to {row['high']}{images})",
-            row["paper"],
-            row["verdict"],
-        ]
-        yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
+def test_the_gap_of_each_run_is_that_of_its_kernels() -> None:
+    for pixels, runs in (("67", 7), ("224", 5)):
+        gaps = values(pixels, "published", "kernels/colour_gap")
+        for number in range(runs):
+            towers = [
+                row for row in rows("kernels.csv") if _is_published(row, pixels) and seed(row) == number
+            ]
+            first, second = (float(row["mean_colour"]) for row in towers)
+            assert abs(first - second) == pytest.approx(gaps[number], abs=1e-3)
 
 
-@pytest.mark.parametrize("line", list(lines()))
-def test_the_readme_has_each_verdict(line: str) -> None:
-    assert line in README.splitlines()
-
-
-def test_what_is_said_of_the_kernels_is_that_of_their_table() -> None:
-    shares: list[float] = []
-    for number in range(5):
-        towers = [row for row in rows("kernels.csv") if _is_published(row, "224") and seed(row) == number]
-        means = [float(row["mean_colour"]) for row in towers]
-        gap = float(values("224", "published", "kernels/colour_gap")[number])
-        assert abs(means[0] - means[1]) == pytest.approx(gap, abs=1e-3)
-        shares.append(float(towers[int(np.argmin(means))]["coloured"]))
-    assert (
-        f"{100 * min(shares):.0f} to {100 * max(shares):.0f} % of the kernels of the less coloured" in README
-    )
+def test_what_is_said_of_the_towers_has_the_gaps_of_their_runs() -> None:
+    for row in rows("colour_tests.csv"):
+        gaps = values(row["pixels"], row["network"], "kernels/colour_gap")
+        spread = f"differ by {gaps.mean():.3f} (standard deviation {gaps.std(ddof=1):.3f}, n {len(gaps)})"
+        assert spread in row["said"]
     told = [row["said"] for row in rows("colour_tests.csv") if _is_published(row, "224")]
     assert "differ by 0.127 (standard deviation 0.072, n 5), random halves by 0.051 (p = 0.00011)" in told[0]
-    assert "(0.127 against 0.051, permutation tests of\n  5 runs combined: p = 0.0001)" in README
 
 
 def _is_published(row: dict[str, str], pixels: str) -> bool:
     return (row["pixels"], row["network"]) == (pixels, "published")
-
-
-def test_pictures_are_there() -> None:
-    for name in ("kernels.png", "colours.png"):
-        assert f"results/learned/{name}" in README
-        assert Path(FOLDER / name).is_file()

@@ -1,4 +1,4 @@
-"""Nearest training images: the search, how often they show the same, and what is said of it."""
+"""Nearest training images: the search, how often they show the same, the figure, and what is said of it."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from PIL import Image
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from alexnet.analysis import neighbour_report
-from alexnet.analysis.neighbours import (
-    Space,
-    chance,
-    hidden_space,
-    nearest,
-    neighbour_errors,
-    pixel_space,
-    precision,
-    same_class,
-    search,
-    wrong_neighbours,
-)
+from alexnet.analysis import neighbours as analysis
+from alexnet.analysis.neighbours import chance, neighbours, precision, search, spaces
 from alexnet.cli import neighbours as entry
 from alexnet.errors import UserError
 from tiny import ROOT
@@ -57,46 +47,39 @@ def test_there_are_no_more_neighbours_than_images() -> None:
 
 
 def _expected_errors(trained: Trained, split: str = "val") -> dict[str, Any]:
-    data, found = trained.data, {}
-    for space in (
-        pixel_space(data, trained.checkpoint),
-        hidden_space(trained.forward, data, trained.checkpoint),
-    ):
-        far = cdist(space.rows(split).astype(np.float64), space.rows("train").astype(np.float64))
-        found[space.name] = trained.labels("train")[far.argmin(1)] != trained.labels(split)
-    return found
+    wrong = {}
+    for name, rows in spaces(trained.network).items():
+        far = cdist(rows(split).astype(np.float64), rows("train").astype(np.float64))
+        metric = f"{split}/neighbour_error_{name}"
+        wrong[metric] = trained.labels("train")[far.argmin(1)] != trained.labels(split)
+    return wrong
 
 
-def test_wrong_neighbours_are_those_of_another_class(fresh: Trained) -> None:
-    found, expected = wrong_neighbours(*fresh), _expected_errors(fresh)
-    assert list(found) == ["pixels", "fc7"]
-    for name, each in found.items():
-        assert np.array_equal(each, expected[name])
-        assert 0 < each.mean() < 1
-    errors = neighbour_errors(*fresh)
-    assert errors == {
-        "val/neighbour_error_pixels": pytest.approx(100 * expected["pixels"].mean()),
-        "val/neighbour_error_fc7": pytest.approx(100 * expected["fc7"].mean()),
-    }
+def test_errors_are_neighbours_of_another_class(fresh: Trained) -> None:
+    errors, expected = neighbours(fresh.network).errors(), _expected_errors(fresh)
+    assert list(errors) == [f"val/neighbour_error_{by}" for by in ("fc7", "fc7_untrained", "pixels")]
+    for name, wrong in errors.items():
+        assert np.array_equal(wrong, expected[name])
+        assert 0 < wrong.mean() < 1
 
 
 def test_neighbours_are_kept(fresh: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = wrong_neighbours(*fresh)
+    first = neighbours(fresh.network).errors()
     monkeypatch.setattr("alexnet.analysis.neighbours.search", None)
-    again = wrong_neighbours(*fresh)
+    again = neighbours(fresh.network).errors()
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
 def test_minival_has_neighbours_in_the_rest_of_train(fresh: Trained) -> None:
-    found = nearest(pixel_space(fresh.data, fresh.checkpoint), fresh.data, fresh.checkpoint, "minival")
-    assert found.shape == (len(fresh.data.members("minival")), 10)
-    wrong = wrong_neighbours(*fresh, "minival")["pixels"]
-    assert np.array_equal(wrong, _expected_errors(fresh, "minival")["pixels"])
+    found = neighbours(fresh.network, "minival")
+    assert found.nearest["pixels"].shape == (len(fresh.data.members("minival")), 10)
+    metric = "minival/neighbour_error_pixels"
+    assert np.array_equal(found.errors()[metric], _expected_errors(fresh, "minival")[metric])
 
 
 def test_training_images_are_no_queries(fresh: Trained) -> None:
     with pytest.raises(UserError, match="split=train is not possible: a training image is nearest to itself"):
-        nearest(Space("none", lambda split: _rows(3)), fresh.data, fresh.checkpoint, "train")
+        neighbours(fresh.network, "train")
 
 
 def test_precision_is_the_share_of_the_nearest_that_are_right() -> None:
@@ -134,7 +117,7 @@ def test_the_entry_prints_a_table_and_writes_figures(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added: list[Any] = []
-    monkeypatch.setattr(neighbour_report.tracking, "add", lambda *args: added.append(args))
+    monkeypatch.setattr("alexnet.runs.tracking.add", lambda *args: added.append(args))
     told = entry.neighbours(_settings(f"checkpoint='{trained.checkpoint.path}'", "queries=3"))
     lines = [
         line.split(" | ")[0] for line in told.splitlines() if line.startswith("| the") or "| pix" in line
@@ -145,8 +128,8 @@ def test_the_entry_prints_a_table_and_writes_figures(
     assert all(path.is_file() for path in files)
     ((where, metrics, pictures, tables),) = added
     assert where == trained.checkpoint.path.parent
-    errors = neighbour_errors(*trained)
-    assert metrics["val/neighbours_fc7_at_1"] == pytest.approx(1 - errors["val/neighbour_error_fc7"] / 100)
+    wrong = neighbours(trained.network).errors()["val/neighbour_error_fc7"]
+    assert metrics["val/neighbours_fc7_at_1"] == pytest.approx(1 - wrong.mean())
     assert len(metrics) == len(tables["neighbours/val"].rows) == 12
     assert list(pictures.values()) == files[1:]
 
@@ -161,10 +144,10 @@ def test_json_is_all_on_standard_output(
     assert (told["split"], told["images"]) == ("val", 20)
     assert [row["query"] for row in told["queries"]["fc7"]] == [name]
     near = told["queries"]["pixels"][0]["nearest"]
-    places = nearest(pixel_space(trained.data, trained.checkpoint), trained.data, trained.checkpoint)
-    files = [trained.data.images.train.files[at] for at in trained.data.members("train")[places[5]]]
-    assert near == files
-    share = same_class(places, trained.data).mean()
+    found = neighbours(trained.network)
+    places = trained.data.members("train")[found.nearest["pixels"][5]]
+    assert near == [trained.data.images.train.files[at] for at in places]
+    share = found.same_class("pixels").mean()
     (own,) = [row for row in told["precision"] if row["by"] == "pixels" and row["at"] == 10]
     assert own["precision"] == pytest.approx(share)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -177,3 +160,71 @@ def test_the_entry_wants_a_checkpoint_and_a_split() -> None:
         entry.neighbours(_settings())
     with pytest.raises(UserError, match=r"^split=train is not possible: choose val, minival"):
         entry.neighbours(_settings("checkpoint=a", "split=train"))
+
+
+def test_random_queries_are_spread_over_classes(trained: Trained) -> None:
+    found = [analysis.choose(trained.data, "val", 10, seed) for seed in (0, 0, 1)]
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+    assert sorted(trained.labels("val")[found[0]]) == list(range(10))
+    everything = analysis.choose(trained.data, "val", 20)
+    assert sorted(everything) == list(range(20))
+
+
+@pytest.mark.parametrize("split", ["val", "minival"])
+def test_queries_are_found_by_their_files(trained: Trained, split: str, tmp_path: Path) -> None:
+    part = trained.data.images.splits["val" if split == "val" else "train"]
+    names = [part.files[index] for index in trained.data.members(split)]
+    (tmp_path / "link").symlink_to(part.root)
+    files = [names[2], str(part.root / names[4]), str(tmp_path / "link" / names[3])]
+    assert list(analysis.choose(trained.data, split, files)) == [2, 4, 3]
+    assert list(analysis.choose(trained.data, split, files[0])) == [2]
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (0, r"^queries=0 is not possible"),
+    (True, r"^queries=True is not possible"),
+    (2.5, r"^queries=2\.5 is not possible"),
+    (None, r"^queries=null is not possible"),
+    (65, r"^queries=65 is not possible: choose a number from 1 to below 65"),
+    (21, r"^queries=21 is not possible: the split has 20 images"),
+    ([], r"^queries has 0 files"),
+    (["NEAR"], r"is no usable image of val: name it as .* is named\. Did you mean .*NAME"),
+    (["/elsewhere/NAME"], r"^queries=/elsewhere/.* is no usable image of val"),
+]
+
+
+@pytest.mark.parametrize(("queries", "message"), REFUSED)
+def test_queries_that_are_not_there_are_refused(trained: Trained, queries: Any, message: str) -> None:
+    name = trained.data.images.val.files[3]
+    if isinstance(queries, list):
+        queries = [each.replace("NEAR", name[:-5]).replace("NAME", name) for each in queries]
+    with pytest.raises(UserError, match=message.replace("NAME", name)):
+        analysis.choose(trained.data, "val", queries)
+
+
+def test_the_figure_shows_queries_and_what_is_nearest(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[Any, str, str]] = []
+    show = analysis._show
+    monkeypatch.setattr(analysis, "_show", lambda *args: (shown.append(args[1:]), show(*args)))
+    data, rng = trained.data, np.random.default_rng(0)
+    places = rng.integers(0, len(data.members("train")), (20, 10))
+    found = analysis.Neighbours(data, "val", {"pixels": places})
+    analysis.draw(found, "pixels", np.array([3, 1]), tmp_path / "a.png")
+    for row, query in zip((shown[:7], shown[7:]), (3, 1), strict=True):
+        label = trained.labels("val")[query]
+        assert row[0][1:] == (data.images.titles[label], "black")
+        assert np.array_equal(row[0][0], _central(trained, "val", query))
+        for (image, title, colour), place in zip(row[1:], places[query], strict=False):
+            own = trained.labels("train")[place]
+            mark, expected = ("✓", "tab:green") if own == label else ("✗", "tab:red")
+            assert (title, colour) == (f"{mark} {data.images.titles[own]}", expected)
+            assert np.array_equal(image, _central(trained, "train", place))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.height < picture.width
+
+
+def _central(trained: Trained, split: str, place: int) -> Any:
+    return trained.crops(split)[place].permute(1, 2, 0).numpy()

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +15,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from alexnet.benchmark import evals, inputs, loops, norms, report, starts, steps, timing
-from alexnet.benchmark.device import choose
-from alexnet.benchmark.sizes import FULL, QUICK
-from alexnet.benchmark.timing import Row
+from alexnet.benchmark import evaluation, inputs, loops, norms, report, start, steps, timing
+from alexnet.benchmark.timing import CPU, FULL, QUICK, Row, choose_device
 from alexnet.data.augment import Pixels
 from alexnet.errors import UserError
 from alexnet.models.layers import LocalResponseNorm
 from alexnet.runs.precision import has_bf16
+from commands import fork
 from tiny import ROOT
 
-CPU = torch.device("cpu")
 KEYS = ["name", "ratio", "low", "high", "baseline", "value", "unit"]
 NAMES = {
     "data": ["pack_uint8_1_thread", "pack_float32_1_thread", "pack_uint8_2_threads", "jpeg_uint8"],
@@ -54,8 +50,8 @@ def test_each_suite_gives_its_rows_with_finite_positive_numbers(suite: str) -> N
 
 
 def test_standard_output_holds_json_and_nothing_else() -> None:
-    command = [sys.executable, str(ROOT / "src" / "benchmark.py"), "suite=lrn", "quick=true", "rounds=2"]
-    done = subprocess.run([*command, "device=cpu", "format=json"], capture_output=True, text=True, check=True)
+    settings = ("suite=lrn", "quick=true", "rounds=2", "device=cpu", "format=json")
+    done = fork("src/benchmark.py", *settings)
     told = json.loads(done.stdout)
     assert [list(row) for row in told["rows"]] == [KEYS] * len(NAMES["lrn"])
     _checked("lrn", [Row(**row) for row in told["rows"]])
@@ -80,9 +76,9 @@ def test_impossible_settings_are_refused_by_name(setting: dict[str, object], wor
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    assert choose("auto") == CPU
+    assert choose_device("auto") == CPU
     with pytest.raises(UserError, match=r"device=cuda .* no GPU"):
-        choose("cuda")
+        choose_device("cuda")
 
 
 def test_the_config_has_the_settings_of_the_suites_and_no_others() -> None:
@@ -127,7 +123,7 @@ def test_a_ratio_is_paired_by_round() -> None:
 
 @pytest.mark.parametrize(("ratio", "told"), [(100.0, "yes"), (99.9, "no")])
 def test_goals_are_compared_with_the_ratio(ratio: float, told: str) -> None:
-    row = timing.fixed("data/pack_uint8_1_thread", ratio, "told", 1.0, "images/s")
+    row = timing.counted("data/pack_uint8_1_thread", ratio, "told", 1.0, "images/s")
     assert report.goal(row) == f"at least 100: {told}"
     assert report.goal(replace(row, name="step/bytes")) == ""
     assert report.goal(replace(row, name="start/help", ratio=ratio / 25)) == (
@@ -136,7 +132,7 @@ def test_goals_are_compared_with_the_ratio(ratio: float, told: str) -> None:
 
 
 def test_the_table_has_a_line_for_each_row() -> None:
-    rows = [timing.fixed(name, 1234.5, "word " * 30, 0.00123, "GB/s") for name in report.GOALS]
+    rows = [timing.counted(name, 1234.5, "word " * 30, 0.00123, "GB/s") for name in report.GOALS]
     lines = report.text("a device", rows).splitlines()
     assert lines[0].startswith("a device.")
     assert all(sum(line.startswith(row.name) for line in lines) == 1 for row in rows)
@@ -165,7 +161,7 @@ def test_one_core_is_given_back() -> None:
 def test_both_pipelines_give_the_same_kind_of_batch(tmp_path: Path) -> None:
     sizes = replace(QUICK, pixels=(32, 32), files=6)  # of square files: the crop is the whole image
     square = replace(sizes, drawn=(48, 48))
-    images = inputs.found(inputs.draw(tmp_path / "images", square), sizes)
+    images = inputs.images_below(inputs.draw(tmp_path / "images", square), sizes)
     paths, labels = inputs.paths_and_labels(images)
     packed = inputs.pack(paths, replace(sizes, packed=6), tmp_path / "pack.npy")
     pixels = Pixels.of(inputs.statistics_of(32), 32, "root")
@@ -221,7 +217,7 @@ def test_the_steps_differ_in_the_norm_alone() -> None:
 
 def test_bf16_is_used_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "TRIES", 1)
-    assert isinstance(has_bf16(CPU), bool)
+    assert isinstance(has_bf16("cpu"), bool)
     for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(steps, "has_bf16", lambda device, has=has: has)
         assert steps.fast_step(QUICK, CPU).dtype == dtype
@@ -242,7 +238,7 @@ def test_the_loop_trains_on_the_same_batches_both_ways(tmp_path: Path) -> None:
 
 
 def test_modules_that_a_program_imports_are_found() -> None:
-    found = starts.imported(("-c", "import json.decoder"))
+    found = start.imported_modules(("-c", "import json.decoder"))
     assert "json.decoder" in found
     assert "torch" not in found
 
@@ -257,10 +253,10 @@ def test_both_ways_to_ten_crops_give_the_same_scores(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    images = ImageFolder(str(tmp_path), evals.ten_crops(sizes.eval_pixels))
+    images = ImageFolder(str(tmp_path), evaluation.ten_crops(sizes.eval_pixels))
     packed = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path, _ in images.samples])
-    made = evals.network(sizes)
-    usual = evals.Usual(made, DataLoader(images, 2), CPU)()
-    ours = evals.Ours(made, packed, sizes, CPU, "32-true")()
+    made = evaluation.network(sizes)
+    usual = evaluation.Usual(made, DataLoader(images, 2), CPU)()
+    ours = evaluation.Ours(made, packed, sizes, CPU, "32-true")()
     assert torch.allclose(torch.cat(usual), torch.cat(ours), rtol=1e-4, atol=1e-6)
     assert torch.cat(ours).std(dim=0).max() > 0

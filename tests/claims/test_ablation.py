@@ -13,55 +13,36 @@ import pytest
 import commands
 from tiny import DEMO, ROOT, TINY
 
-PAGE = (ROOT / "README.md").read_text().partition("## Add your own ablation")[2].partition("\n## ")[0]
-
-
-def _block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
-    return str(found)
-
-
-def _named(path: str) -> Path:
-    return Path(re.findall(rf"`({path})`", PAGE)[0])
-
-
-CODE, CLAIM = _named(r"src/[\w/]+\.py"), _named(r"conf/claim/\w+\.yaml")
-TRAIN, REPORT = (shlex.split(line)[1:] for line in _block("sh").splitlines())
-
-
-def _edited(text: str) -> str:
-    """With the lines that the page's diff adds."""
-    lines = _block("diff").splitlines(keepends=True)
-    assert all(line[0] in " +" for line in lines)
-    before = "".join(line[1:] for line in lines if line[0] == " ")
-    assert text.count(before) == 1
-    return text.replace(before, "".join(line[1:] for line in lines))
+PAGE = (ROOT / "README.md").read_text().partition("## Your own ablation")[2].partition("\n## ")[0]
+FILES = dict(
+    zip(re.findall(r"`(conf/[\w/]+\.yaml)`", PAGE), re.findall(r"```yaml\n(.*?)```", PAGE, re.S), strict=True)
+)
+SWITCH, CLAIM = map(Path, FILES)
+(COMMANDS,) = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+TRAIN, REPORT = (shlex.split(line)[1:] for line in COMMANDS.splitlines())
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy with the example's switch and claim."""
     for name in ("src", "conf"):
-        shutil.copytree(
-            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
-    code = tmp_path / CODE
-    code.write_text(_edited(code.read_text()))
-    (tmp_path / CLAIM).write_text(_block("yaml"))
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=ignored)
+    for path, content in FILES.items():
+        (tmp_path / path).write_text(content)
     return tmp_path
 
 
 def test_it_is_under_ten_lines_in_two_files() -> None:
-    added = [line for line in _block("diff").splitlines() if line.startswith("+")]
-    assert len(added) + len(_block("yaml").splitlines()) < 10
-    assert not (ROOT / CLAIM).exists()
+    assert sum(len(content.splitlines()) for content in FILES.values()) < 10
+    assert not any((ROOT / path).exists() for path in FILES)
 
 
 def test_without_the_switch_the_claim_is_refused(project: Path) -> None:
-    shutil.copy(ROOT / CODE, project / CODE)
+    (project / SWITCH).unlink()
     done = _run(project, TRAIN, *TINY, *DEMO, "seed=0")
     assert done.returncode == 1
-    assert "model.activation=elu is not possible" in done.stdout + done.stderr
+    assert "model/activation=elu is not possible" in done.stdout + done.stderr
 
 
 def test_the_example_ends_with_a_verdict(project: Path) -> None:

@@ -6,23 +6,22 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from alexnet.claims import claim_files
-from alexnet.claims.claim_files import Comparison, parsed
+from alexnet.claims.claim import Comparison, list_claims, load_claim, parse_claim, select_claims
 from alexnet.errors import UserError
 from tiny import ROOT
 
 FOLDER = ROOT / "conf/claim"
-NAMES = claim_files.names(FOLDER)
+NAMES = list_claims(FOLDER)
 
 
 def test_all_a_list_and_one_are_chosen() -> None:
-    assert claim_files.chosen(FOLDER, "all") == claim_files.chosen(FOLDER, ["lrn", "all"]) == NAMES
-    assert claim_files.chosen(FOLDER, "lrn") == ["lrn"]
-    assert claim_files.chosen(FOLDER, ["towers", "lrn", "towers"]) == ["towers", "lrn"]
+    assert select_claims("all", FOLDER) == select_claims(["lrn", "all"], FOLDER) == NAMES
+    assert select_claims("lrn", FOLDER) == ["lrn"]
+    assert select_claims(["towers", "lrn", "towers"], FOLDER) == ["towers", "lrn"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("names", "text"),
     [
         ("lnr", r"claim=lnr is not possible: choose averaging, .*Did you mean lrn\?"),
         (["lrn", "dropuot"], r"claim=dropuot is not possible.*Did you mean dropout\?"),
@@ -31,9 +30,9 @@ def test_all_a_list_and_one_are_chosen() -> None:
         ({"lrn": 1}, r"claim=.* is not possible: give a list"),
     ],
 )
-def test_unknown_names_are_refused(asked: object, text: str) -> None:
+def test_unknown_names_are_refused(names: object, text: str) -> None:
     with pytest.raises(UserError, match=text):
-        claim_files.chosen(FOLDER, asked)
+        select_claims(names, FOLDER)
 
 
 def test_a_file_is_named_where_it_lies(tmp_path: Path) -> None:
@@ -44,11 +43,11 @@ def test_a_file_is_named_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "scale").mkdir()
     (tmp_path / "scale/cifar10.yaml").touch()
     with pytest.raises(UserError, match=r"claim=min .*choose list, mine\. Did you mean mine"):
-        claim_files.load(folder, "min")
+        load_claim("min", folder)
     with pytest.raises(UserError, match=r"mine\.yaml: scales=cifar .*choose cifar10"):
-        claim_files.load(folder, "mine")
+        load_claim("mine", folder)
     with pytest.raises(UserError, match=r"conf/claim/list\.yaml=\[1, 2\] is not possible: give entries"):
-        claim_files.load(folder, "list")
+        load_claim("list", folder)
 
 
 # ---- what is no claim
@@ -95,7 +94,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
 @pytest.mark.parametrize(("values", "text"), WRONG, ids=str)
 def test_a_wrong_file_is_told_by_key_value_and_what_is_possible(values: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=rf"^conf/claim/mine\.yaml{text}"):
-        parsed("mine", _plain(**values))
+        parse_claim("mine", _plain(**values))
 
 
 REQUIRED = ("section", "sentence", "command", "cost", "base", "about", "variants", "compare")
@@ -106,7 +105,7 @@ def test_a_missing_key_is_named(key: str) -> None:
     plain = _plain()
     del plain[key]
     with pytest.raises(UserError, match=rf"conf/claim/mine\.yaml: {key} is missing"):
-        parsed("mine", plain)
+        parse_claim("mine", plain)
 
 
 WRONGLY_COMPARED: list[tuple[dict[str, object], str]] = [
@@ -137,7 +136,7 @@ WRONGLY_COMPARED: list[tuple[dict[str, object], str]] = [
 @pytest.mark.parametrize(("comparison", "text"), WRONGLY_COMPARED, ids=str)
 def test_a_comparison_that_contradicts_itself_is_told(comparison: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=rf"^conf/claim/mine\.yaml: compare{text}"):
-        parsed("mine", _plain(compare=[comparison]))
+        parse_claim("mine", _plain(compare=[comparison]))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +148,8 @@ def test_what_is_to_be_exceeded(comparison: dict[str, Any], threshold: float) ->
 
 
 def test_a_scales_overrides_stand_between_the_common_ones_and_the_variants() -> None:
-    claim = parsed("a", _plain(common=["a=1"], scales={"demo": ["a=2"]}, variants={"x": ["a=3"], "y": []}))
+    claim = parse_claim(
+        "a", _plain(common=["a=1"], scales={"demo": ["a=2"]}, variants={"x": ["a=3"], "y": []})
+    )
     assert claim.overrides("x", "demo") == ["a=1", "a=2", "a=3"]
     assert claim.overrides("y", "paper") == claim.overrides("y", None) == ["a=1"]

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from alexnet.analysis.kernels import colour_gap
-from alexnet.claims import claim_files, looks, measuring
-from alexnet.claims.index import Sweep, collect
+from alexnet.claims.claim import list_claims, load_claim
+from alexnet.claims.evaluators import list_evaluators
+from alexnet.claims.exhibits import EXHIBITS, Exhibit, exhibits_are_of, load_exhibits, save_exhibits
+from alexnet.claims.index import ClaimIndex, open_indexes
+from alexnet.claims.verdict import ComparisonResult, judge_index
 from alexnet.runs import checkpoint
-from alexnet.runs.metrics import Measured, errors_by_image
+from alexnet.runs.metrics import FinishedRun, errors_by_image
 from sweep_commands import results, train, trained
-from tiny import ROOT
 
 NAMES = "claim=[averaging,neighbours,ten_crops,towers_specialise]"
 ASKED = (NAMES, "scale=demo", "seed=0,1")
-FOLDER = ROOT / "conf" / "claim"
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +37,20 @@ def first(outputs: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def _sweeps(outputs: Path) -> dict[str, Sweep]:
-    return {each.claim.name: each for each in collect(outputs, FOLDER).sweeps}
+def _indexes(outputs: Path) -> dict[str, ClaimIndex]:
+    return {each.claim.name: each for each in open_indexes(outputs).indexes}
 
 
-def _scores(run: Measured, crops: int = 10) -> np.ndarray[Any, Any]:
+def _results(outputs: Path) -> list[ComparisonResult]:
+    return [result for index in open_indexes(outputs).indexes for result in judge_index(index)]
+
+
+def _scores(run: FinishedRun, crops: int = 10) -> np.ndarray[Any, Any]:
     (path,) = (run.directory / "evaluation").glob(f"*-val-{crops}_crop*-softmax.npy")
     return np.load(path)
 
 
-def _labels(run: Measured) -> np.ndarray[Any, Any]:
+def _labels(run: FinishedRun) -> np.ndarray[Any, Any]:
     with np.load(run.directory / "predictions.npz") as stored:
         return stored["labels"]
 
@@ -56,14 +61,14 @@ def test_the_claims_are_measured(first: subprocess.CompletedProcess[str], output
     assert "val top-1 error 10 crops" in first.stdout  # both sides are of one variant
     assert "not measured" not in first.stdout
     assert "Traceback" not in first.stderr
-    rows = collect(outputs, FOLDER).rows
-    assert all(row.judgement.n == 2 for row in rows)
-    by_image = {row.claim.name for row in rows if row.judgement.images == 20}
+    rows = _results(outputs)
+    assert all(row.verdict.n == 2 for row in rows)
+    by_image = {row.claim.name for row in rows if row.verdict.images == 20}
     assert by_image == {"averaging", "neighbours", "ten_crops"}
 
 
 def test_ten_crops_are_measured_of_each_run(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
-    for run in _sweeps(outputs)["ten_crops"].measured("published").values():
+    for run in _indexes(outputs)["ten_crops"].finished("published").values():
         scores, labels = _scores(run), _labels(run)
         wrong = scores.argmax(axis=1) != labels
         assert run.result["metrics"]["val/top1_error_10_crops"] == pytest.approx(100 * wrong.mean())
@@ -78,13 +83,13 @@ def test_ten_crops_are_measured_of_each_run(first: subprocess.CompletedProcess[s
 def test_the_average_is_that_of_the_softmax_of_all_seeds(
     first: subprocess.CompletedProcess[str], outputs: Path
 ) -> None:
-    runs = _sweeps(outputs)["averaging"].measured("published")
+    runs = _indexes(outputs)["averaging"].finished("published")
     mean = np.mean([_scores(run) for run in runs.values()], axis=0)
     wrong = mean.argmax(axis=1) != _labels(runs[0])
     for run in runs.values():
         assert "val/top1_error_10_crops_averaged" not in run.result["metrics"]
-        assert run.together is not None
-        assert run.together.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(100 * wrong.mean())
+        assert run.pooled is not None
+        assert run.pooled.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(100 * wrong.mean())
         found = errors_by_image(run, "val/top1_error_10_crops_averaged")
         assert found is not None
         assert found.wrong.tolist() == wrong.tolist()
@@ -93,8 +98,8 @@ def test_the_average_is_that_of_the_softmax_of_all_seeds(
 def test_kernels_are_measured_of_the_checkpoint(
     first: subprocess.CompletedProcess[str], outputs: Path
 ) -> None:
-    sweep = _sweeps(outputs)["towers_specialise"]
-    for _, _, found in sweep.all():
+    sweep = _indexes(outputs)["towers_specialise"]
+    for _, _, found in sweep.all_runs():
         assert found.directory is not None
         weights = checkpoint.load(found.directory / "last.ckpt").weights["conv1.weight"]
         assert found.result["metrics"]["kernels/colour_gap"] == colour_gap(weights)
@@ -103,7 +108,7 @@ def test_kernels_are_measured_of_the_checkpoint(
 def test_neighbours_are_measured_by_pixels_and_by_fc7(
     first: subprocess.CompletedProcess[str], outputs: Path
 ) -> None:
-    for run in _sweeps(outputs)["neighbours"].measured("published").values():
+    for run in _indexes(outputs)["neighbours"].finished("published").values():
         for by in ("pixels", "fc7"):
             found = errors_by_image(run, f"val/neighbour_error_{by}")
             assert found is not None
@@ -120,13 +125,13 @@ TITLES = {
 
 def test_each_claim_shows_what_it_measured(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
     page = (outputs / "report" / "index.html").read_text()
-    for name, sweep in _sweeps(outputs).items():
-        shown = looks.kept(sweep.folder)
+    for name, sweep in _indexes(outputs).items():
+        shown = load_exhibits(sweep.folder)
         if name in TITLES:
             assert [each.title for each in shown] == [f"published: {title}" for title in TITLES[name]]
         assert all((sweep.folder / each.picture).is_file() for each in shown if each.picture)
         assert all(f"<h5>{each.title}</h5>" in page for each in shown)
-    kernels = looks.kept(_sweeps(outputs)["towers_specialise"].folder)
+    kernels = load_exhibits(_indexes(outputs)["towers_specialise"].folder)
     assert [each.title.partition(":")[0] for each in kernels] == ["two_towers"] * 2 + ["one_tower"] * 2
     assert page.count("data:image/png;base64,") == 2 + 2 + 4  # confusion twice, neighbours, kernels
 
@@ -147,14 +152,14 @@ def test_a_third_seed_joins_the_average(
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
     done = train(here, "claim=averaging", "scale=demo", "seed=2", f"data.root='{outputs / 'demo'}'")
     assert done.returncode == 0, done.stderr
-    sweep = _sweeps(here)["averaging"]
-    runs = sweep.measured("published")
+    sweep = _indexes(here)["averaging"]
+    runs = sweep.finished("published")
     assert set(runs) == {0, 1, 2}
     mean = np.mean([_scores(run) for run in runs.values()], axis=0)
     error = 100 * (mean.argmax(axis=1) != _labels(runs[0])).mean()
-    assert runs[2].together is not None
-    assert runs[2].together.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(error)
-    sizes = next(each for each in looks.kept(sweep.folder) if each.title.endswith("averaged networks"))
+    assert runs[2].pooled is not None
+    assert runs[2].pooled.metrics["val/top1_error_10_crops_averaged"] == pytest.approx(error)
+    sizes = next(each for each in load_exhibits(sweep.folder) if each.title.endswith("averaged networks"))
     assert [row[:2] for row in sizes.rows] == [["1", 3], ["2", 3], ["3", 1]]
     pairs = [np.mean([_scores(runs[a]), _scores(runs[b])], axis=0) for a, b in combinations(runs, 2)]
     errors = [100 * (each.argmax(axis=1) != _labels(runs[0])).mean() for each in pairs]
@@ -165,7 +170,7 @@ def test_a_run_that_can_not_be_measured_is_told_of_and_the_rest_goes_on(
     first: subprocess.CompletedProcess[str], outputs: Path, tmp_path: Path
 ) -> None:
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
-    victim = _sweeps(here)["ten_crops"].measured("published")[1].directory
+    victim = _indexes(here)["ten_crops"].finished("published")[1].directory
     for name in ("last.ckpt", "result.json"):
         assert (victim / name).exists()
     found = json.loads((victim / "result.json").read_text())
@@ -178,15 +183,15 @@ def test_a_run_that_can_not_be_measured_is_told_of_and_the_rest_goes_on(
     assert "ten_crops/published, seed 1 is not measured: checkpoint=" in done.stderr
     assert "is damaged" in done.stderr
     assert "rerun=true seed=1" in done.stderr
-    rows = [row for row in collect(here, FOLDER).rows if row.claim.name == "ten_crops"]
-    assert {row.judgement.n for row in rows} == {1}
+    rows = [row for row in _results(here) if row.claim.name == "ten_crops"]
+    assert {row.verdict.n for row in rows} == {1}
 
 
 def test_training_anew_forgets_what_was_measured(
     first: subprocess.CompletedProcess[str], outputs: Path, tmp_path: Path
 ) -> None:
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
-    run = _sweeps(here)["ten_crops"].measured("published")[0]
+    run = _indexes(here)["ten_crops"].finished("published")[0]
     assert (run.directory / "evaluation").is_dir()
     done = train(here, "rerun=true", "data.epochs=2", f"data.root='{outputs / 'demo'}'", "seed=0")
     assert done.returncode == 0, done.stderr
@@ -197,13 +202,11 @@ def test_training_anew_forgets_what_was_measured(
 
 def test_every_metric_of_a_claim_is_measured_by_something() -> None:
     """So that no claim waits for a figure that nothing gives."""
-    given = {metric for meter in measuring.METERS for metric in meter.metrics}
-    given |= {f"{name}{measuring.AVERAGED}" for name in measuring.ERRORS}
-    for claim in claim_files.every(FOLDER):
-        asked = {metric for each in claim.compare for metric in (each.metric, each.minus_metric)} - {None}
-        later = {metric for metric in asked if metric not in _trained()}
-        assert later <= given, claim.name
-        assert bool(later) == (claim.needs == "evaluation")
+    evaluated = {name for each in list_evaluators() for name in (*each.metrics, *each.variant_metrics)}
+    for claim in map(load_claim, list_claims()):
+        beside_training = claim.metrics - _trained()
+        assert beside_training <= evaluated, claim.name
+        assert bool(beside_training) == (claim.needs == "evaluation")
 
 
 def _trained() -> set[str]:
@@ -211,14 +214,14 @@ def _trained() -> set[str]:
     return {f"{split}/{name}" for split in ("train", "minival", "val") for name in names} | {"steps_to"}
 
 
-def test_looks_of_other_runs_are_not_these(tmp_path: Path) -> None:
-    shown = looks.Look("title", "about", columns=["one", "two"], rows=[["a", 1.5], ["b", None]])
-    looks.keep(tmp_path, ["b", "a"], [shown])
-    assert looks.are_of(tmp_path, ["a", "b"])
-    assert not looks.are_of(tmp_path, ["a"])
-    assert looks.kept(tmp_path) == [shown]
-    looks.keep(tmp_path, ["a"], [looks.Look("title", "about", "gone.png")])
-    assert looks.kept(tmp_path) == []
-    (tmp_path / looks.LOOKS).write_text("[]")
-    assert looks.kept(tmp_path) == []
-    assert not looks.are_of(tmp_path, [])
+def test_exhibits_of_other_runs_are_not_these(tmp_path: Path) -> None:
+    shown = Exhibit("title", "about", columns=["one", "two"], rows=[["a", 1.5], ["b", None]])
+    save_exhibits(tmp_path, ["b", "a"], [shown])
+    assert exhibits_are_of(tmp_path, ["a", "b"])
+    assert not exhibits_are_of(tmp_path, ["a"])
+    assert load_exhibits(tmp_path) == [shown]
+    save_exhibits(tmp_path, ["a"], [Exhibit("title", "about", "gone.png")])
+    assert load_exhibits(tmp_path) == []
+    (tmp_path / EXHIBITS).write_text("[]")
+    assert load_exhibits(tmp_path) == []
+    assert not exhibits_are_of(tmp_path, [])

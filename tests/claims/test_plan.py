@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.claims import plan
+from alexnet.claims.index import write_index
 from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, Job
-from alexnet.runs.results import Run
+from alexnet.runs.results import FORMAT, Run
 
 SCALE = {"name": "demo", "seeds": 2, "minutes": 1, "about": "", "papers": False}
 
@@ -29,7 +30,7 @@ def made(
     run = Run.of(config, "digest", "net", None, [])
     if status:
         run.directory.mkdir(parents=True, exist_ok=True)
-        told = {"status": status, "hash": run.hash, "seconds": 0, "metrics": {}} | result
+        told = {"format": FORMAT, "status": status, "hash": run.hash, "seconds": 0, "metrics": {}} | result
         run.write(told)
         if last:
             (run.directory / "last.ckpt").touch()
@@ -182,7 +183,7 @@ def test_the_end_is_mean_and_spread_of_what_is_complete(tmp_path: Path) -> None:
 
 
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:
-    path = plan.write_index(output_dir, "lrn", SCALE, settings, jobs)
+    path = write_index(output_dir, "lrn", SCALE, settings, jobs)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -230,7 +231,7 @@ def test_other_settings_have_an_index_of_their_own_in_any_order(tmp_path: Path) 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"runs": 1}', b'{"runs": {}}', b"\xff", b"null"])
 def test_a_damaged_index_is_made_anew(tmp_path: Path, content: bytes) -> None:
-    path = plan.write_index(tmp_path, "lrn", SCALE, (), [made(tmp_path)])
+    path = write_index(tmp_path, "lrn", SCALE, (), [made(tmp_path)])
     whole = path.read_bytes()
     path.write_bytes(content)
     index(tmp_path, made(tmp_path))

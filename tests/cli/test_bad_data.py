@@ -238,7 +238,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert "no space left" in message
     assert "output_dir" in message
     assert not list(bench.out.rglob(".*"))
-    assert [len(np.load(path)) for path in sorted(bench.out.rglob("*.npy"))] in ([], [30, 9])
+    assert [len(np.load(path)) for path in sorted(bench.out.rglob("*.npy"))] in ([], [30], [30, 9])
     assert bench.train()["status"] == "completed"
 
 

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from alexnet.errors import UserError
+from alexnet.models import from_config
 from alexnet.training.optim import OPTIMIZERS
 from tiny import ROOT
 
@@ -44,21 +43,15 @@ VARIANTS = [choice.split("=")[1] for choice in CHOICES if choice.startswith("mod
 
 def _small(model: str) -> list[str]:
     """Overrides that make it narrow, with a crop as small as it can have."""
-    width = [] if model == "torchvision_alexnet" else ["model.width=0.05"]
+    width = [] if model in ("torchvision_alexnet", "torchvision", "timm") else ["model.width=0.05"]
     crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
     return [f"model={model}", "model.num_classes=10", *width, *crop]
 
 
 def _made(*overrides: str) -> nn.Sequential:
-    """Raises UserError as people see it: what Hydra wraps around it is taken off."""
     model = _compose("summary", *overrides).model
     torch.manual_seed(0)
-    try:
-        return instantiate(model)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+    return from_config(model)
 
 
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
@@ -70,19 +63,21 @@ def test_each_choice_of_a_model_is_made(choice: str) -> None:
 def test_there_are_as_many_variants_as_were_meant() -> None:
     names = """alexnet alexnet_lrn alexnet_one_tower alexnet_half alexnet_no_talk alexnet_source
         alexnet_non_overlapping alexnet_six_conv caffe_alexnet caffenet alexnet_d2l torchvision_alexnet
-        cifar_80sec cifar_18pct cifar_13pct cifar_11pct"""
+        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm"""
     assert sorted(VARIANTS) == sorted(names.split())
 
 
 @pytest.mark.parametrize("model", VARIANTS)
 def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) -> None:
     """With the optimiser that it brings, so that the layers which that names are there."""
+    if model == "timm":
+        pytest.importorskip("timm")
     summary, preview, cfg = (_compose(file, *_small(model), *data) for file, data in PROGRAMS)
     assert summary.model == preview.model == cfg.model
     assert summary.model.crop_size == preview.data.crop_size == cfg.data.crop_size
     assert (summary.optim, summary.schedule, summary.augment) == (cfg.optim, cfg.schedule, cfg.augment)
     torch.manual_seed(0)
-    network = instantiate(cfg.model)
+    network = from_config(cfg.model)
     optimizer = OPTIMIZERS.factory(cfg.optim)(network)
     loss = cross_entropy(network(torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50), torch.arange(4))
     loss.backward()
@@ -98,7 +93,7 @@ def test_caffes_crop_is_followed_by_the_data() -> None:
     for model in ("caffe_alexnet", "caffenet"):
         cfg = _compose("train", f"model={model}", "data=imagenet", "model.width=0.05", "model.num_classes=10")
         assert (cfg.model.crop_size, cfg.data.crop_size, cfg.data.image_size) == (227, 227, 256)
-        assert instantiate(cfg.model).conv1(torch.zeros(1, 3, 227, 227)).shape[2:] == (55, 55)
+        assert from_config(cfg.model).conv1(torch.zeros(1, 3, 227, 227)).shape[2:] == (55, 55)
         assert _compose("train", f"model={model}", "data=imagenette").model.crop_size == 67
 
 
@@ -216,10 +211,11 @@ SMALL = ("model.num_classes=10", "model.crop_size=67", "model.width=0.05")
 REFUSED = [
     ("model.norm_place=after", "model.norm_place=after .*choose before_activation, after_activation, "),
     ("model.activation=gelu", "model.activation=gelu .*choose relu, tanh, sigmoid, leaky_relu"),
-    ("model.activation=relu6", "model.activation=relu6 .*Did you mean relu"),
-    ("model.activation=leaky_relu model.activation_slope=-1", "model.activation_slope=-1 .*number from 0"),
-    ("model.activation=leaky_relu model.activation_slope=a", "model.activation_slope=a .*from 0"),
-    ("model.activation_slope=0.1", "model.activation_slope=0.1 changes nothing with"),
+    ("model.activation=tanh", "model.activation=tanh .*a group, write model/activation=NAME"),
+    ("model.activation.name=relu6", "model.activation.name=relu6 .*Did you mean relu"),
+    ("model/activation=leaky_relu model.activation.slope=-1", "model.activation.slope=-1 .*number from 0"),
+    ("model/activation=leaky_relu model.activation.slope=a", "model.activation.slope=a .*from 0"),
+    ("+model.activation.slope=0.1", "model.activation.slope=0.1 .*relu has no settings"),
     ("model/norm=none model.norm_place=after_pool", "model.norm_place=after_pool changes nothing.*/norm=lrn"),
     ("+model.dropout_rates.conv9=0.1", "model.dropout_rates=conv9 .*choose conv1, "),
     ("+model.dropout_rates.conv4=1", "model.dropout_rates.conv4=1 .*from 0 to below 1"),
@@ -240,7 +236,7 @@ REFUSED = [
     ("+model.init.bias.conv9=0.1", "model.init.bias names conv9: choose of default, conv1, .*fc8"),
     ("model.init.std.conv1=-1", "model.init.std.conv1=-1 .*number from 0"),
     ("model=cifar_80sec model.towers=2", "model.towers=2 changes nothing"),
-    ("model=cifar_80sec model.net=11pct", "model.net=11pct .*choose 80sec, 18pct, 13pct"),
+    ("model.name=cifar_11pct", "model.name=cifar_11pct .*choose alexnet, cifar_80sec, .*cifar_13pct"),
     ("model=cifar_80sec model/layers=six_conv", "model.add=conv6 .*this network has no such layer"),
     ("model=cifar_80sec model/layers=no_fc6", "model.remove=fc6 .*choose conv2, conv3, fc4"),
     ("model=cifar_80sec model/init=source", "model.init.std names conv4: choose of default, conv1"),

@@ -11,12 +11,12 @@ from hydra import compose, initialize_config_dir
 from wandb import wandb_agent
 
 import commands
-from alexnet.claims import claim_files
+from alexnet.claims.claim import load_claim
 from tiny import DEMO, ROOT, TINY
 from wandb_log import logs, no_account, settings, started, summary
 
 FILE = ROOT / "conf" / "wandb_sweep.yaml"
-TRIAL = {"model.activation": "tanh", "optim.lr": 0.00031622776601683794, "seed": 2}
+TRIAL = {"model/activation": "tanh", "optim.lr": 0.00031622776601683794, "seed": 2}
 RUN_ID, SWEEP_ID = "v0trial1", "s0sweep1"
 
 
@@ -74,7 +74,7 @@ def test_a_trial_is_one_command_with_its_values(trial: type[Started]) -> None:
 def test_a_trial_composes_to_its_values(trial: type[Started]) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", trial.command[3:])
-    assert (cfg.model.activation, cfg.optim.lr, cfg.seed) == tuple(TRIAL.values())
+    assert (cfg.model.activation.name, cfg.optim.lr, cfg.seed) == tuple(TRIAL.values())
 
 
 def test_all_values_are_possible() -> None:
@@ -86,12 +86,12 @@ def test_all_values_are_possible() -> None:
 
 
 def test_trials_are_runs_of_the_claim_but_for_what_is_searched() -> None:
-    claim = claim_files.load(ROOT / "conf" / "claim", "relu")
+    claim = load_claim("relu")
     assert set(SWEEP["command"]) >= {*claim.common, "data=cifar10_small"}
     assert sorted(SWEEP["parameters"]) == sorted([*claim.about, "seed"])
     activations = {item for items in claim.variants.values() for item in items if "activation" in item}
     assert {
-        f"model.activation={value}" for value in SWEEP["parameters"]["model.activation"]["values"]
+        f"model/activation={value}" for value in SWEEP["parameters"]["model/activation"]["values"]
     } == activations
 
 
@@ -104,7 +104,7 @@ def test_a_trial_ends_as_a_run_of_the_sweep(trial: type[Started], tmp_path: Path
     (path,) = tmp_path.glob("outputs/*/result.json")
     result = json.loads(path.read_text())
     assert result["status"] == "completed"
-    assert result["config"]["model"]["activation"] == "tanh"
+    assert result["config"]["model"]["activation"]["name"] == "tanh"
     (records,) = logs(tmp_path)
     assert (started(records).run_id, started(records).sweep_id) == (RUN_ID, SWEEP_ID)
     assert summary(records)[SWEEP["metric"]["name"]] == result["metrics"]["minival/top1_error"]

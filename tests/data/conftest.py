@@ -6,24 +6,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alexnet.data import prepare as module
+from alexnet.data import pack
 from alexnet.data.decode import decode
 
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 2)
-    monkeypatch.setattr(module, "SAVE", 1)
+    """Shards of 4 images, of which a thread decodes 2 at a time."""
+    monkeypatch.setattr(pack, "CHUNK", 2)
+    monkeypatch.setattr(pack, "SHARD_IMAGES", 4)
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded."""
-    found: list[Path] = []
+    paths: list[Path] = []
 
     def noting(path: Path, image_size: int) -> NDArray[np.uint8]:
-        found.append(path)
+        paths.append(path)
         return decode(path, image_size)
 
-    monkeypatch.setattr(module, "decode", noting)
-    return found
+    monkeypatch.setattr(pack, "decode", noting)
+    return paths

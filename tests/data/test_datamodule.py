@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet.data import prepare
+from alexnet.data import pack
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
 from alexnet.data.decode import decode
@@ -46,15 +46,11 @@ def _contents(batches: Batches) -> list[tuple[Any, ...]]:
     return [(*(part.tolist() for part in batch[:4]), batch.divisor) for batch in batches]
 
 
-def _labelled(counts: list[int]) -> ImageSet:
-    """A set without files, of so many training images in each class."""
+def _minival(counts: list[int], fraction: float, seed: int = 0) -> np.ndarray:
+    """The mask for a set without files, of so many training images in each class."""
     labels = np.repeat(np.arange(len(counts)), counts)
     split = Split(Path("none"), ["x"] * len(labels), labels)
-    return ImageSet("x", [str(label) for label in range(len(counts))], split, split)
-
-
-def _minival(counts: list[int], fraction: float, seed: int = 0) -> np.ndarray:
-    images = _labelled(counts)
+    images = ImageSet("x", [str(label) for label in range(len(counts))], split, split)
     return _data(images, Path("none"), minival_fraction=fraction, seed=seed).minival_mask()
 
 
@@ -64,22 +60,17 @@ def test_train_and_minival_share_the_training_images_without_overlap(data: Image
     assert len(minival) == 2 + 2 + 3  # a quarter of 8, 10 and 12
 
 
-def test_val_is_the_official_split_in_order(data: ImageData, image_set: ImageSet) -> None:
-    batches = list(data.test_dataloader())
-    assert torch.cat([batch.labels for batch in batches]).tolist() == image_set.val.labels.tolist()
-    crops = torch.cat([batch.crops for batch in batches]).numpy()
-    for index in range(len(image_set.val)):
-        image = decode(image_set.val.path(index), SIZE)
-        np.testing.assert_array_equal(crops[index], image[:, 4:20, 4:20])
-
-
-def test_minival_and_train_are_read_from_the_training_files(data: ImageData, image_set: ImageSet) -> None:
-    minival = data.val_dataloader()
-    batch = next(iter(minival))
-    for place, index in enumerate(minival.members):
-        image = decode(image_set.train.path(index), SIZE)
-        np.testing.assert_array_equal(batch.crops[place].numpy(), image[:, 4:20, 4:20])
-        assert batch.labels[place] == image_set.train.labels[index]
+def test_val_is_the_official_split_and_minival_of_the_training_files(
+    data: ImageData, image_set: ImageSet
+) -> None:
+    val, minival = data.test_dataloader(), data.val_dataloader()
+    assert val.members.tolist() == list(range(9)), "in order"
+    for batches, split in ((val, image_set.val), (minival, image_set.train)):
+        labels = torch.cat([batch.labels for batch in batches])
+        assert labels.tolist() == split.labels[batches.members].tolist()
+        crops = torch.cat([batch.crops for batch in batches]).numpy()
+        for crop, index in zip(crops, batches.members, strict=True):
+            np.testing.assert_array_equal(crop, decode(split.path(index), SIZE)[:, 4:20, 4:20])
 
 
 @given(counts=st.lists(st.integers(2, 40), min_size=1, max_size=8), fraction=st.floats(0, 0.999))
@@ -91,11 +82,8 @@ def test_minival_takes_the_same_share_of_each_class(counts: list[int], fraction:
         assert abs(taken - min(max(fraction * count, 1), count - 1)) <= 0.5
 
 
-def test_the_only_image_of_a_class_is_trained_on() -> None:
+def test_minival_spares_the_only_image_of_a_class_and_does_not_depend_on_the_seed() -> None:
     assert _minival([1, 5, 1], 0.5).tolist()[0::6] == [False, False]
-
-
-def test_minival_does_not_depend_on_the_seed() -> None:
     first = _minival([30, 40], 0.2)
     assert all(np.array_equal(_minival([30, 40], 0.2, seed), first) for seed in range(1, 5))
 
@@ -126,21 +114,19 @@ def test_training_sees_augmented_pixels(data: ImageData) -> None:
         np.testing.assert_allclose(pixels[place].numpy(), expected, atol=1e-3)
 
 
-def test_training_goes_on_from_the_trainers_position(data: ImageData) -> None:
+def test_training_goes_on_from_the_trainers_position_and_measuring_from_the_start(data: ImageData) -> None:
+    def measured() -> list[Any]:
+        return [_contents(loader) for loader in (data.val_dataloader(), data.test_dataloader())]
+
+    before = measured()
     data.trainer = _trainer(training=True, epoch=3)
     full = _contents(data.train_dataloader())
     data.trainer = _trainer(training=True, epoch=3, batch=2)
     assert _contents(data.train_dataloader()) == full[2:]
     data.trainer = _trainer(training=True, epoch=4)
     assert _contents(data.train_dataloader()) != full
-
-
-def test_measuring_starts_at_the_beginning_always(data: ImageData) -> None:
-    loaders = (data.val_dataloader, data.test_dataloader)
     data.trainer = _trainer(training=False, epoch=3, batch=1)
-    later = [_contents(loader()) for loader in loaders]
-    data.trainer = None
-    assert later == [_contents(loader()) for loader in loaders]
+    assert measured() == before
 
 
 def _all_batches(module: ImageData) -> list[list[tuple[Any, ...]]]:
@@ -159,14 +145,14 @@ def test_pack_and_threads_change_no_batch(
     assert _all_batches(other) == _all_batches(data)
     assert torch.equal(other.state_dict()["mean"], data.state_dict()["mean"])
     packs = sorted(path.name for path in other.cache_dir.glob("*.npy"))
-    assert packs == ([] if "pack" in changed else ["train.npy", "val.npy"])
+    assert packs == ([] if "pack" in changed else ["train-00000.npy", "val-00000.npy"])
 
 
 def test_a_second_run_decodes_nothing(
     data: ImageData, image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _all_batches(data)
-    monkeypatch.setattr(prepare, "decode", None)
+    monkeypatch.setattr(pack, "decode", None)
     assert _all_batches(_data(image_set, tmp_path)) == before
 
 
@@ -192,12 +178,9 @@ def test_every_setting_changes_the_batches(
 def test_only_the_settings_of_measuring_change_what_is_measured(
     data: ImageData, image_set: ImageSet, tmp_path: Path
 ) -> None:
+    assert data.augment == Augment(), "the paper's"
     other = _data(image_set, tmp_path, seed=1, augment=Augment(crops=False, colour_noise=0))
     assert _all_batches(other)[1:] == _all_batches(data)[1:]
-
-
-def test_without_an_augmentation_the_papers_is_used(data: ImageData) -> None:
-    assert data.augment == Augment()
 
 
 @pytest.mark.parametrize("unit", ["root", "eigenvalue"])
@@ -216,6 +199,9 @@ def test_the_colour_unit_reaches_the_pixels(unit: str, image_set: ImageSet, tmp_
         ({"batch_size": 0}, ["data.batch_size=0", "from 1"]),
         ({"minival_fraction": 1.0}, ["data.minival_fraction=1.0", "from 0 to below 1"]),
         ({"minival_fraction": -0.1}, ["data.minival_fraction=-0.1", "from 0 to below 1"]),
+        ({"threads": -1}, ["data.threads=-1"]),
+        ({"crop_size": 0}, ["data.crop_size=0"]),
+        ({"batch_size": 2.5}, ["data.batch_size=2.5"]),
     ],
 )
 def test_impossible_settings_are_told(settings: dict[str, Any], told: list[str], image_set: ImageSet) -> None:
@@ -231,29 +217,22 @@ def test_a_crop_may_be_the_whole_image(image_set: ImageSet, tmp_path: Path) -> N
         np.testing.assert_array_equal(crop.numpy(), decode(image_set.val.path(index), SIZE))
 
 
-@pytest.mark.parametrize(("key", "value"), [("threads", -1), ("crop_size", 0), ("batch_size", 2.5)])
-def test_numbers_that_count_nothing_are_told(key: str, value: float, image_set: ImageSet) -> None:
-    with pytest.raises(UserError, match=f"data.{key}={value}"):
-        _data(image_set, Path("none"), **{key: value})
-
-
-def test_the_state_holds_what_prediction_needs(data: ImageData, image_set: ImageSet) -> None:
-    state = data.state_dict()
+def test_the_state_holds_what_prediction_needs_and_comes_back(
+    data: ImageData, image_set: ImageSet, tmp_path: Path
+) -> None:
+    torch.save(data.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["classes"] == image_set.classes
     mean = np.mean([decode(image_set.train.path(index), SIZE) for index in range(30)], axis=0)
     np.testing.assert_allclose(state["mean"].numpy(), mean[:, 4:20, 4:20], rtol=1e-6)
-
-
-def test_the_state_comes_back(data: ImageData, image_set: ImageSet, tmp_path: Path) -> None:
-    torch.save(data.state_dict(), tmp_path / "state.pt")
     fresh = _data(image_set, tmp_path)  # Lightning may restore it before setup
-    fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    fresh.load_state_dict(state)
     assert _all_batches(fresh) == _all_batches(data)
 
 
-@pytest.mark.parametrize("change", ["classes", "mean", "crop"])
+@pytest.mark.parametrize("change", ["classes", "mean", "crop", "labels"])
 def test_the_state_of_other_data_is_refused(
-    change: str, data: ImageData, image_set: ImageSet, tmp_path: Path
+    change: str, data: ImageData, image_set: ImageSet, own_folder: Path, tmp_path: Path
 ) -> None:
     state = data.state_dict()
     if change == "classes":
@@ -261,17 +240,13 @@ def test_the_state_of_other_data_is_refused(
     elif change == "mean":
         state["mean"] = state["mean"].clone()
         state["mean"][0, 0, 0] += 1
-    else:
+    elif change == "crop":
         data = _data(image_set, tmp_path, crop_size=12)
+    else:
+        (own_folder / "train/ant/ant_1.png").rename(own_folder / "train/bee/ant_1.png")
+        data = _data(Folders(own_folder).load(), tmp_path, fingerprint="f" * 32)
     with pytest.raises(UserError, match="rerun=true"):
         data.load_state_dict(state)
-
-
-def test_the_state_of_other_labels_is_refused(data: ImageData, own_folder: Path, tmp_path: Path) -> None:
-    (own_folder / "train/ant/ant_1.png").rename(own_folder / "train/bee/ant_1.png")
-    other = _data(Folders(own_folder).load(), tmp_path, fingerprint="f" * 32)
-    with pytest.raises(UserError, match="rerun=true"):
-        other.load_state_dict(data.state_dict())
 
 
 def test_a_result_is_told_what_the_data_was(data: ImageData, image_set: ImageSet) -> None:

@@ -98,23 +98,21 @@ def _upright(image: Image.Image, turn: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_the_content_counts_and_not_the_extension(tmp_path: Path) -> None:
-    """ImageNet has a PNG called JPEG."""
-    image = _picture(96, 60)
-    image.save(tmp_path / "x.jpeg", "PNG")
-    _assert_as_recipe(tmp_path / "x.jpeg", image)
-
-
-def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
+def test_odd_files_are_read_quietly(tmp_path: Path) -> None:
+    path, image = tmp_path / "x.jpeg", _picture(96, 60)
+    image.save(path, "PNG")  # as in ImageNet: the content counts and not the extension
+    _assert_as_recipe(path, image)
     grey = np.linspace(0, 255, 40 * 30).reshape(30, 40)
-    Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "x.png")
-    _assert_as_recipe(tmp_path / "x.png", Image.fromarray(grey.astype(np.uint8)))
-
-
-def test_a_palette_with_shades_of_transparency_is_read_quietly(tmp_path: Path) -> None:
+    Image.fromarray((grey * 257).astype(np.uint16)).save(path, "PNG")  # 16 bits keep their brightness
+    _assert_as_recipe(path, Image.fromarray(grey.astype(np.uint8)))
     image = _picture(40, 40).convert("P")
-    image.save(tmp_path / "x.png", transparency=bytes(range(256)))
-    _assert_as_recipe(tmp_path / "x.png", image)
+    image.save(path, "PNG", transparency=bytes(range(256)))  # a palette with shades of transparency
+    _assert_as_recipe(path, image)
+    first, second = _picture(40, 40), _picture(41, 41).resize((40, 40))
+    first.save(path, "PNG", save_all=True, append_images=[second], default_image=False)  # an animation
+    _assert_as_recipe(path, first)
+    Image.fromarray(np.full((8, 8), 200, dtype=np.int32)).save(path, "TIFF")  # 32 bits are levels already
+    assert (decode(path, 8) == 200).all()
 
 
 def _encoded(format: str) -> bytes:
@@ -148,27 +146,18 @@ def test_a_broken_file_is_named(content: bytes, decoder: str, tmp_path: Path) ->
     _assert_named(path)
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+def test_what_is_no_image_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.jpg"):
         _assert_named(path)
-
-
-@pytest.mark.parametrize("kind", ["bad PPM", "PNG with a huge comment"])
-def test_an_odd_file_is_named(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "odd"
-    if kind == "bad PPM":
-        path.write_bytes(b"P6\n4x 30\n255\n" + bytes(4 * 30 * 3))
-    else:
-        comment = PngInfo()
-        comment.add_text("a", "x" * 2**21, zip=True)
-        _picture(40, 30).save(path, "PNG", pnginfo=comment)
-    _assert_named(path)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
-def test_a_line_of_pixels_is_no_image(size: tuple[int, int], tmp_path: Path) -> None:
-    _picture(*size).save(tmp_path / "x.png")
+    (tmp_path / "bad.ppm").write_bytes(b"P6\n4x 30\n255\n" + bytes(4 * 30 * 3))
+    _assert_named(tmp_path / "bad.ppm")
+    comment = PngInfo()
+    comment.add_text("a", "x" * 2**21, zip=True)  # a huge one
+    _picture(40, 30).save(tmp_path / "x.png", pnginfo=comment)
     _assert_named(tmp_path / "x.png")
+    for size in ((1, 1), (1, 50), (50, 1)):
+        _picture(*size).save(tmp_path / "x.png")
+        _assert_named(tmp_path / "x.png")
 
 
 def test_a_decompression_bomb_is_not_unpacked(
@@ -182,19 +171,8 @@ def test_a_decompression_bomb_is_not_unpacked(
         _assert_named(tmp_path / f"y.{suffix}")
 
 
-def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
-    first, second = _picture(40, 40), _picture(41, 41).resize((40, 40))
-    first.save(tmp_path / "x.png", save_all=True, append_images=[second], default_image=False)
-    _assert_as_recipe(tmp_path / "x.png", first)
-
-
 def test_a_blank_has_the_shape_of_an_image() -> None:
     assert (blank(5).shape, blank(5).dtype, blank(5).any()) == ((3, 5, 5), np.uint8, False)
-
-
-def test_32_bit_greys_are_levels_already(tmp_path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 200, dtype=np.int32)).save(tmp_path / "x.tif")
-    assert (decode(tmp_path / "x.tif", 8) == 200).all()
 
 
 def test_a_strip_keeps_its_centre_and_not_its_memory(tmp_path: Path) -> None:

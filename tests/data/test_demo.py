@@ -28,11 +28,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _draw(tmp_path_factory.mktemp("drawn") / "demo")
 
 
-def test_there_are_ten_different_classes() -> None:
-    assert len(set(CLASSES)) == 10
-    assert all(name.islower() for name in CLASSES)
-
-
 @pytest.mark.parametrize("label", range(len(CLASSES)))
 def test_an_image_depends_on_its_arguments_alone(label: int) -> None:
     first, again = draw_image(label, (3, 1, 4), SIZE), draw_image(label, (3, 1, 4), SIZE)
@@ -42,17 +37,16 @@ def test_an_image_depends_on_its_arguments_alone(label: int) -> None:
     assert first.tobytes() != draw_image((label + 1) % 10, (3, 1, 4), SIZE).tobytes()
 
 
-def test_a_single_number_is_a_seed_too() -> None:
-    assert draw_image(0, 5, SIZE).tobytes() == draw_image(0, (5,), SIZE).tobytes()
-
-
 @pytest.mark.parametrize(("label", "size"), [(-1, SIZE), (10, SIZE), (0, demo.MIN_SIZE - 1)])
 def test_impossible_arguments_are_refused(label: int, size: int) -> None:
+    assert draw_image(0, 5, SIZE).tobytes() == draw_image(0, (5,), SIZE).tobytes(), "a number is a seed, too"
     with pytest.raises(ValueError, match="must"):
         draw_image(label, 0, size)
 
 
-def test_the_layout_is_imagenets_and_balanced(drawn: Path) -> None:
+def test_the_layout_is_imagenets_and_balanced_and_no_two_images_are_the_same(drawn: Path) -> None:
+    assert len(set(CLASSES)) == 10
+    assert all(name.islower() for name in CLASSES)
     for split, images in (("train", TRAIN), ("val", VAL)):
         assert sorted(path.name for path in (drawn / split).iterdir()) == sorted(CLASSES)
         for name in CLASSES:
@@ -60,11 +54,7 @@ def test_the_layout_is_imagenets_and_balanced(drawn: Path) -> None:
             assert len(files) == images // len(CLASSES)
             with Image.open(files[0]) as image:
                 assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (SIZE, SIZE))
-
-
-def test_no_two_images_are_the_same(drawn: Path) -> None:
-    images = [data for name, data in _contents(drawn).items() if name.endswith(".jpg")]
-    assert len(set(images)) == TRAIN + VAL
+    assert len({data for name, data in _contents(drawn).items() if name.endswith(".jpg")}) == TRAIN + VAL
 
 
 def test_the_manifest_says_what_the_images_are(drawn: Path) -> None:
@@ -77,14 +67,12 @@ def test_the_manifest_says_what_the_images_are(drawn: Path) -> None:
 
 
 def test_the_same_arguments_give_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
-    assert _contents(_draw(tmp_path / "again")) == _contents(drawn)
+    (tmp_path / "again").mkdir()  # an empty folder is filled
+    assert _contents(_draw(tmp_path / "again")) == _contents(drawn) == _contents(_draw(tmp_path / "new"))
     assert _contents(_draw(tmp_path / "other", seed=8)) != _contents(drawn)
-
-
-def test_an_image_does_not_depend_on_how_many_are_drawn(drawn: Path, tmp_path: Path) -> None:
     few = _contents(draw_dataset(tmp_path / "few", 10, 10, SIZE, 7))
     del few["manifest.json"]
-    assert few.items() <= _contents(drawn).items()
+    assert few.items() <= _contents(drawn).items(), "an image does not depend on how many are drawn"
 
 
 def test_a_complete_folder_is_left_alone(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,21 +114,14 @@ def test_the_slower_of_two_processes_discards_its_drawing(
     assert _contents(root) == _contents(drawn)
 
 
-def test_an_empty_folder_is_filled(drawn: Path, tmp_path: Path) -> None:
-    assert _contents(_draw(tmp_path)) == _contents(drawn)
-
-
-@pytest.mark.parametrize("other", [{"size": SIZE + 1}, {"seed": 8}])
-def test_other_parameters_are_refused(drawn: Path, other: dict[str, int]) -> None:
+@pytest.mark.parametrize("change", [{"size": SIZE + 1}, {"seed": 8}, {}])
+def test_other_parameters_and_another_version_are_refused(
+    drawn: Path, change: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "VERSION", demo.VERSION + (not change))
     with pytest.raises(ValueError, match="delete the folder") as caught:
-        _draw(drawn, **other)
+        _draw(drawn, **change)
     assert str(drawn) in str(caught.value)
-
-
-def test_another_version_is_refused(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "VERSION", demo.VERSION + 1)
-    with pytest.raises(ValueError, match="delete the folder"):
-        _draw(drawn)
 
 
 def test_a_folder_of_other_files_is_refused_and_kept(tmp_path: Path) -> None:

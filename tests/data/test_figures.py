@@ -89,38 +89,26 @@ def prepared(data: ImageData, row: int) -> Pixels:
     return data.reads["train"](index).transpose(1, 2, 0)
 
 
-def test_three_pictures_are_written_where_they_are_wanted(seen: Any, outputs: Path) -> None:
+def test_three_pictures_are_written_with_a_row_per_image_and_a_column_per_view(
+    seen: Any, outputs: Path, tmp_path: Path
+) -> None:
     assert seen[0] == [outputs / "first" / name for name in NAMES]
     assert sorted(path.name for path in (outputs / "first").iterdir()) == sorted(NAMES)
-
-
-def test_the_pictures_have_a_row_per_image_and_a_column_per_view(seen: Any) -> None:
     augmentation, mean, components = (opened(path) for path in seen[0])
-    columns = 1 + VIEWS
-    assert augmentation.shape == (
-        ROWS * (ENLARGED + 2 * EDGE),
-        TITLE + columns * (ENLARGED + EDGE) + EDGE,
-        3,
-    )
+    height, width = ENLARGED + 2 * EDGE, ENLARGED + EDGE
+    assert augmentation.shape == (ROWS * height, TITLE + (1 + VIEWS) * width + EDGE, 3)
     assert mean.shape == (SIZE, SIZE, 3)
     assert components.shape == (3 * (TILE + 2 * EDGE), TITLE + 7 * (TILE + EDGE) + EDGE, 3)
-
-
-def test_there_are_no_more_rows_than_classes(tmp_path: Path, outputs: Path) -> None:
     paths = draw(outputs, f"directory='{tmp_path}'", "images=50", "views=1")
-    assert opened(paths[0]).shape[0] == 10 * (ENLARGED + 2 * EDGE)
+    assert opened(paths[0]).shape[0] == 10 * height, "there are no more rows than classes"
 
 
-def test_the_first_column_is_the_central_crop_and_nothing_else(seen: Any, sheet: Pixels) -> None:
+def test_the_first_column_is_the_central_crop_and_the_next_ones_differ(seen: Any, sheet: Pixels) -> None:
     start = (SIZE - CROP) // 2
     for row in range(ROWS):
         centre = prepared(seen[1], row)[start : start + CROP, start : start + CROP]
-        np.testing.assert_array_equal(view(sheet, row, 0), centre)
-
-
-def test_the_other_columns_differ_from_it_and_from_each_other(sheet: Pixels) -> None:
-    for row in range(ROWS):
         first, second, third = (view(sheet, row, column) for column in range(1 + VIEWS))
+        np.testing.assert_array_equal(first, centre)
         assert (first != second).any()
         assert (second != third).any()
 
@@ -131,19 +119,19 @@ def test_the_same_settings_draw_the_same_pictures(seen: Any, outputs: Path) -> N
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in seen[0]]
 
 
-def test_the_seed_changes_all_columns_but_the_first(sheet: Pixels, outputs: Path, tmp_path: Path) -> None:
-    other = opened(draw(outputs, f"directory='{tmp_path}'", "seed=1")[0])
+def test_the_seed_and_the_augmentation_change_all_columns_but_the_first(
+    sheet: Pixels, outputs: Path, tmp_path: Path
+) -> None:
+    where = f"directory='{tmp_path}'"
+    seeded = opened(draw(outputs, where, "seed=1")[0])
+    plain = [opened(draw(outputs, where, "augment=none", f"seed={seed}")[0]) for seed in (0, 1)]
     for row in range(ROWS):
-        np.testing.assert_array_equal(view(other, row, 0), view(sheet, row, 0))
-        assert all((view(other, row, column) != view(sheet, row, column)).any() for column in (1, 2))
-
-
-def test_without_augmentation_all_columns_are_the_first(sheet: Pixels, outputs: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        plain = opened(draw(outputs, f"directory='{tmp_path}'", "augment=none", f"seed={seed}")[0])
-        for row in range(ROWS):
-            for column in range(1 + VIEWS):
-                np.testing.assert_array_equal(view(plain, row, column), view(sheet, row, 0))
+        first = view(sheet, row, 0)
+        np.testing.assert_array_equal(view(seeded, row, 0), first)
+        for column in range(1, 1 + VIEWS):
+            assert (view(seeded, row, column) != view(sheet, row, column)).any()
+            assert all((view(picture, row, column) == first).all() for picture in plain)
+        assert all((view(picture, row, 0) == first).all() for picture in plain)
 
 
 def test_the_mean_picture_is_the_mean_of_the_prepared_training_images(seen: Any) -> None:

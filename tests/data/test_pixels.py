@@ -94,23 +94,18 @@ def test_crops_in_another_memory_order_are_taken(monkeypatch: pytest.MonkeyPatch
         assert _same_bits(pixels.augmented(other, flips, colours, 1.1), expected)
 
 
+@pytest.mark.parametrize("reason", ["switched off", "no compiler"])
 @pytest.mark.parametrize(("count", "size"), SIZES)
-def test_torch_gives_the_same_bits_where_it_is_switched_off(
-    count: int, size: int, fresh_library: None, monkeypatch: pytest.MonkeyPatch
+def test_torch_gives_the_same_bits_without_compiled_code(
+    count: int, size: int, reason: str, fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(native.SWITCH, "0")
+    if reason == "no compiler":
+        monkeypatch.delenv(native.SWITCH)
+        monkeypatch.setenv("CXX", "/no/such/compiler")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert native.library() is None
     _check(count, size)
-
-
-def test_torch_gives_the_same_bits_without_a_compiler(
-    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv(native.SWITCH, raising=False)
-    monkeypatch.setenv("CXX", "/no/such/compiler")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert native.library() is None
-    _check(3, 5)
 
 
 def test_what_compiled_code_does_not_take_goes_to_torch() -> None:

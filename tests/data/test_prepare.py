@@ -9,14 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data import prepare as module
+from alexnet.data import pack as module
 from alexnet.data.decode import BrokenImageError, decode
-from alexnet.data.prepare import Prepared, fits_pack, prepare, refuse_broken, tell_broken
+from alexnet.data.manifest import Manifest
+from alexnet.data.pack import Prepared, fits_pack, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import Folders, ImageSet, Split
 from alexnet.errors import UserError
+from packs import FACTS, FILES, SIZE, assert_same, names, paths
 
-SIZE = 24
-FACTS = ["images.json", "lock", "manifest.json", "statistics.npz"]
+MonkeyPatch = pytest.MonkeyPatch
 BROKEN = ["train/ant/ant_1.png", "train/cat/cat_11.png", "val/bee/bee_0.jpg"]
 
 
@@ -31,72 +32,53 @@ def _forbidden(*arguments: object) -> None:
     raise AssertionError("this was to be read from the disk")
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def _assert_same(one: Prepared, two: Prepared, images: ImageSet) -> None:
-    for name, split in images.splits.items():
-        for index in range(len(split)):
-            if index not in one.broken[name]:
-                assert np.array_equal(one.reads[name](index), two.reads[name](index))
-    for first, second in zip(vars(one.statistics).values(), vars(two.statistics).values(), strict=True):
-        assert np.array_equal(first, second)
-    assert one.broken == two.broken
-
-
 @pytest.mark.parametrize("chunk", [1, 7, 64])  # 30 images in several groups of chunks, and in one chunk
 @pytest.mark.parametrize("pack", [True, False])
 def test_every_image_is_read_as_decoded(
-    pack: bool, chunk: int, image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: bool, chunk: int, image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
-    found = prepare(image_set, SIZE, tmp_path / "cache", pack)
-    for name, split in image_set.splits.items():
-        for index in range(len(split)):
-            assert np.array_equal(found.reads[name](index), decode(split.path(index), SIZE))
-    packs = ["train.npy", "val.npy"] if pack else []
-    assert _files(tmp_path / "cache") == [*FACTS, *packs]
-    assert found.broken == {"train": {}, "val": {}}
+    prepared = prepare(image_set, SIZE, tmp_path / "cache", pack)
+    for name, index, path in paths(image_set):
+        assert np.array_equal(prepared.reads[name](index), decode(path, SIZE))
+    assert names(tmp_path / "cache") == [*FACTS, *(FILES["pixels"] if pack else [])]
+    assert prepared.broken == {"train": {}, "val": {}}
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_pack_changes_nothing(broken: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    images = request.getfixturevalue("broken_set" if broken else "image_set")
-    with_pack, without = (prepare(images, SIZE, tmp_path / str(pack), pack) for pack in (True, False))
-    _assert_same(with_pack, without, images)
-
-
-def test_all_is_found_once(image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = prepare(image_set, SIZE, tmp_path, pack=True)
-    monkeypatch.setattr(module, "decode", _forbidden)
-    monkeypatch.setattr(module, "fits_pack", _forbidden)  # what is there needs no room
-    _assert_same(prepare(image_set, SIZE, tmp_path, pack=True), first, image_set)
-
-
-def test_statistics_and_broken_images_are_kept_without_a_pack(
-    broken_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_pack_changes_nothing_and_may_be_made_afterwards(
+    broken: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    first = prepare(broken_set, SIZE, tmp_path, pack=False)
-    monkeypatch.setattr(module, "_pass", _forbidden)
-    again = prepare(broken_set, SIZE, tmp_path, pack=False)
-    assert again.broken == first.broken
-    assert np.array_equal(again.statistics.mean, first.statistics.mean)
+    images = request.getfixturevalue("broken_set" if broken else "image_set")
+    without, packed, direct = (
+        prepare(images, SIZE, tmp_path / place, pack)
+        for place, pack in (("cache", False), ("cache", True), ("direct", True))
+    )
+    assert_same(packed, without, images)
+    assert_same(direct, without, images)
+    assert (tmp_path / "cache/train-00000.npy").exists()
 
 
-def test_a_pack_is_made_later_if_it_is_wanted_later(image_set: ImageSet, tmp_path: Path) -> None:
-    without = prepare(image_set, SIZE, tmp_path, pack=False)
-    _assert_same(prepare(image_set, SIZE, tmp_path, pack=True), without, image_set)
-    assert (tmp_path / "train.npy").exists()
+@pytest.mark.parametrize("pack", [True, False])
+def test_all_is_found_once(
+    pack: bool, broken_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch, decoded: list[Path]
+) -> None:
+    first = prepare(broken_set, SIZE, tmp_path, pack)
+    decoded.clear()
+    monkeypatch.setattr(module, "_make", _forbidden)
+    monkeypatch.setattr(module, "fits_pack", _forbidden)  # what is there needs no room
+    again = prepare(broken_set, SIZE, tmp_path, pack)
+    assert sorted(decoded) == sorted(broken_set.train.root.parent / name for name in BROKEN), "tried again"
+    assert_same(again, first, broken_set)
 
 
 def test_a_set_that_does_not_fit_is_not_packed(
-    image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(module, "fits_pack", lambda *arguments: asked.append(arguments))  # None: no
     prepare(image_set, SIZE, tmp_path, pack=True)
-    assert _files(tmp_path) == FACTS
+    assert names(tmp_path) == FACTS
     assert asked == [(39, SIZE, tmp_path)], "both splits together"
 
 
@@ -108,7 +90,7 @@ def test_an_interruption_leaves_no_half_pack(
     image_set: ImageSet,
     image_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: MonkeyPatch,
 ) -> None:
     def interrupted(path: Path, image_size: int) -> NDArray[np.uint8]:
         if path == image_folder / stop:
@@ -120,23 +102,27 @@ def test_an_interruption_leaves_no_half_pack(
         patch.setattr(module, "decode", interrupted)
         with pytest.raises(error):
             prepare(image_set, SIZE, tmp_path / "cache", pack=True)
-    assert _files(tmp_path / "cache") == ["lock", "unfinished"]
+    shards = ["train-00000.npy"] if stop.startswith("val") else []  # finished, and so at its place
+    assert names(tmp_path / "cache") == ["lock", *shards, "unfinished"]
+    assert Manifest.find(tmp_path / "cache") is None
     again, fresh = (prepare(image_set, SIZE, tmp_path / place, pack=True) for place in ("cache", "new"))
-    _assert_same(again, fresh, image_set)
+    assert_same(again, fresh, image_set)
 
 
 def test_broken_images_are_found_and_counted_out(
     broken_set: ImageSet, image_set: ImageSet, tmp_path: Path
 ) -> None:
-    found = prepare(broken_set, SIZE, tmp_path, pack=True)
+    prepared = prepare(broken_set, SIZE, tmp_path, pack=True)
     files = [
-        f"{name}/{broken_set.splits[name].files[i]}" for name in found.broken for i in found.broken[name]
+        f"{name}/{broken_set.splits[name].files[i]}"
+        for name in prepared.broken
+        for i in prepared.broken[name]
     ]
     assert files == BROKEN
     train = image_set.train
     good = [decode(train.path(i), SIZE) for i in range(30) if f"train/{train.files[i]}" not in BROKEN]
     assert len(good) == 28
-    np.testing.assert_allclose(found.statistics.mean, np.mean(good, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(prepared.statistics.mean, np.mean(good, axis=0), rtol=1e-6)
 
 
 def test_broken_images_are_told_and_refused(broken_set: ImageSet, own_folder: Path, tmp_path: Path) -> None:
@@ -156,11 +142,8 @@ def test_a_message_names_some_of_many_and_the_list_all(tmp_path: Path) -> None:
         refuse_broken(ImageSet("x", ["x"], split, split), broken, tmp_path / "broken.txt")
     assert str(caught.value).count(".jpg: empty") == 20
     assert len((tmp_path / "broken.txt").read_text(encoding="utf-8").splitlines()) == 45
-
-
-def test_nothing_is_refused_where_nothing_is_broken(image_set: ImageSet, tmp_path: Path) -> None:
-    refuse_broken(image_set, {"train": {}, "val": {}}, tmp_path / "broken.txt")
-    assert _files(tmp_path) == []
+    refuse_broken(ImageSet("x", ["x"], split, split), {"train": {}, "val": {}}, tmp_path / "none.txt")
+    assert not (tmp_path / "none.txt").exists(), "nothing is refused where nothing is broken"
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -169,11 +152,11 @@ def test_a_split_without_a_usable_image_is_named(split: str, own_folder: Path, t
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match=str(own_folder / split)):
         prepare(Folders(own_folder).load(), SIZE, tmp_path / "cache", pack=True)
-    assert _files(tmp_path / "cache") == ["lock"]
+    assert names(tmp_path / "cache") == ["lock"]
 
 
 def test_a_file_that_could_not_be_opened_once_is_tried_again(
-    image_set: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     """Its content, and with it the fingerprint, stays the same when it can be read again."""
 
@@ -193,7 +176,7 @@ def test_a_file_that_could_not_be_opened_once_is_tried_again(
     [(300, 600, True), (299, 10_000, False), (10_000, 600, True), (10_000, 599, False)],
 )
 def test_a_pack_must_keep_to_the_limit_and_leave_half_of_the_disk(
-    limit: int, free: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: int, free: int, fits: bool, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PACK_LIMIT", limit)
     monkeypatch.setattr(module, "disk_usage", lambda path: SimpleNamespace(free=free))
@@ -208,7 +191,7 @@ def _tinted(count: int, size: int) -> NDArray[np.uint8]:
     return np.clip(colours + np.arange(size) * 3, 0, 255).astype(np.uint8)
 
 
-def _prepared(images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+def _prepared(images: NDArray[np.uint8], tmp_path: Path, monkeypatch: MonkeyPatch) -> Prepared:
     """As if the files 0, 1, 2, ... held these training images, and val a black one."""
     count, size = len(images), images.shape[-1]
     black = np.zeros((3, size, size), dtype=np.uint8)
@@ -222,37 +205,37 @@ def _prepared(images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.Mon
 
 # around the borders of a chunk of 64 images and of a group of 16 chunks
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 130, 16 * 64 + 1])
-def test_statistics_agree_with_numpy(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_agree_with_numpy(count: int, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     images = _tinted(count, 6)
-    found = _prepared(images, tmp_path, monkeypatch).statistics
-    assert {array.dtype for array in vars(found).values()} == {np.dtype(np.float32)}
+    statistics = _prepared(images, tmp_path, monkeypatch).statistics
+    assert {array.dtype for array in vars(statistics).values()} == {np.dtype(np.float32)}
 
     mean = np.zeros((3, 6, 6), dtype=np.float64)
     for image in images:
         mean += image / count
-    np.testing.assert_allclose(found.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(statistics.mean, mean, rtol=1e-6)
 
     # P 4.1: the principal components of the RGB values of all pixels
     covariance = np.cov(images.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64), bias=True)
     values, vectors = np.linalg.eigh(covariance)
-    np.testing.assert_allclose(found.eigenvalues, values[::-1], rtol=1e-5)
-    assert found.eigenvalues[0] > found.eigenvalues[1] > found.eigenvalues[2] > 0
-    alignment = np.abs(vectors[:, ::-1].T @ found.eigenvectors)  # a component has no sign
+    np.testing.assert_allclose(statistics.eigenvalues, values[::-1], rtol=1e-5)
+    assert statistics.eigenvalues[0] > statistics.eigenvalues[1] > statistics.eigenvalues[2] > 0
+    alignment = np.abs(vectors[:, ::-1].T @ statistics.eigenvectors)  # a component has no sign
     np.testing.assert_allclose(alignment, np.eye(3), atol=1e-4)
-    rebuilt = found.eigenvectors @ np.diag(found.eigenvalues) @ found.eigenvectors.T
+    rebuilt = statistics.eigenvectors @ np.diag(statistics.eigenvalues) @ statistics.eigenvectors.T
     np.testing.assert_allclose(rebuilt, covariance, rtol=1e-4, atol=0.01)
 
 
-def test_grey_images_have_one_component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = _prepared(np.repeat(_tinted(10, 6)[:, :1], 3, axis=1), tmp_path, monkeypatch).statistics
-    np.testing.assert_allclose(np.abs(found.eigenvectors[:, 0]), np.full(3, 3**-0.5), rtol=1e-5)
-    np.testing.assert_allclose(found.eigenvalues[1:], 0, atol=1e-3)
-    assert np.isfinite(np.sqrt(found.eigenvalues)).all(), "rounding must not turn them negative"
+def test_grey_images_have_one_component(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    statistics = _prepared(np.repeat(_tinted(10, 6)[:, :1], 3, axis=1), tmp_path, monkeypatch).statistics
+    np.testing.assert_allclose(np.abs(statistics.eigenvectors[:, 0]), np.full(3, 3**-0.5), rtol=1e-5)
+    np.testing.assert_allclose(statistics.eigenvalues[1:], 0, atol=1e-3)
+    assert np.isfinite(np.sqrt(statistics.eigenvalues)).all(), "rounding must not turn them negative"
 
 
 @pytest.mark.parametrize("pack", [True, False])
 def test_the_image_size_bites(pack: bool, image_set: ImageSet, tmp_path: Path) -> None:
-    found = prepare(image_set, 10, tmp_path, pack)
-    assert found.reads["train"](0).shape == found.statistics.mean.shape == (3, 10, 10)
+    prepared = prepare(image_set, 10, tmp_path, pack)
+    assert prepared.reads["train"](0).shape == prepared.statistics.mean.shape == (3, 10, 10)
     with Image.open(image_set.train.path(0)) as image:
         assert min(image.size) > 10

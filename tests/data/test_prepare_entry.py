@@ -1,7 +1,5 @@
 """src/prepare.py and training on what it made."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,11 @@ from hydra import compose, initialize_config_dir
 
 from alexnet.cli.prepare import prepare
 from alexnet.cli.train import train
-from alexnet.data import downloads, manifest
-from alexnet.data import prepare as preparing
+from alexnet.data import downloads, pack
+from alexnet.data.manifest import Manifest
 from alexnet.data.sources import Demo, Folders
 from alexnet.errors import UserError
+from commands import run
 from tiny import ROOT, config
 
 FOLDER = ("data=image_folder", "data.image_size=52", "data.crop_size=52", "data.epochs=1")
@@ -39,7 +38,7 @@ def test_training_on_a_pack_is_training_on_the_files(
     plain, weights = fit(tmp_path / "plain", f"data.root='{own_folder}'", "data.pack=none")
     place = place.rename(tmp_path / "moved")
     own_folder.rename(tmp_path / "gone")
-    monkeypatch.setattr(preparing, "decode", None)
+    monkeypatch.setattr(pack, "decode", None)
     packed, same = fit(tmp_path / "packed", f"data.root='{own_folder}'", f"data.pack='{place}'")
     assert packed["hash"] == plain["hash"]
     assert {**packed["data"]} == {**plain["data"]}
@@ -59,9 +58,9 @@ def test_training_on_packed_jpegs_is_another_run(own_folder: Path, tmp_path: Pat
 def test_training_finds_what_was_made_in_the_cache(
     own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "PACK_LIMIT", 0)  # too large to be made without being asked for
+    monkeypatch.setattr(pack, "PACK_LIMIT", 0)  # too large to be made without being asked for
     make(tmp_path, own_folder)
-    monkeypatch.setattr(preparing, "decode", None)
+    monkeypatch.setattr(pack, "decode", None)
     assert fit(tmp_path, f"data.root='{own_folder}'")[0]["status"] == "completed"
 
 
@@ -90,13 +89,13 @@ def test_a_source_that_changed_is_refused(own_folder: Path, tmp_path: Path) -> N
         fit(tmp_path, f"data.root='{own_folder}'", place)
 
 
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ("form=jpg", "form=jpg is not possible: choose pixels, jpeg"),
-        ("data.pack=none", "data.pack=none makes no"),
-    ],
-)
+NO_PACKS = {
+    "form=jpg": "form=jpg is not possible: choose pixels, jpeg",
+    "data.pack=none": "data.pack=none makes no",
+}
+
+
+@pytest.mark.parametrize(("setting", "words"), NO_PACKS.items())
 def test_settings_that_make_no_pack_are_told(
     setting: str, words: str, image_folder: Path, tmp_path: Path
 ) -> None:
@@ -107,12 +106,10 @@ def test_settings_that_make_no_pack_are_told(
 def test_the_command_says_how_to_train_on_it(image_folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "a pack, [odd]"
     settings = [f"data.root={image_folder}", f"data.pack={place}", f"output_dir={tmp_path}", *FOLDER]
-    done = subprocess.run(
-        [sys.executable, "src/prepare.py", *settings], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = run("src/prepare.py", *settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(f"data.pack={place}")
-    assert manifest.opened(place).plan.image_size == 52
+    assert Manifest.load(place).plan.image_size == 52
 
 
 def test_sources_know_what_is_there_without_fetching(tmp_path: Path) -> None:

@@ -59,19 +59,13 @@ def test_no_batch_holds_a_broken_image(pack: str, broken: ImageSet, tmp_path: Pa
         assert all(crop.any() for crop in crops), "a black one stands for a broken image in the pack"
 
 
-def test_a_result_names_what_was_skipped(broken: ImageSet, tmp_path: Path) -> None:
+def test_a_result_names_what_was_skipped_and_counts_what_was_used(broken: ImageSet, tmp_path: Path) -> None:
     module = _data(broken, tmp_path / "cache")
     assert module.describe()["skipped"] == []
-    module.setup("fit")
-    skipped = module.describe()["skipped"]
-    assert len(skipped) == 7
-    assert skipped[-1] == f"{broken.val.path(0)}: no image"
-
-
-def test_a_result_counts_the_images_that_were_used(broken: ImageSet, tmp_path: Path) -> None:
-    module = _data(broken, tmp_path / "cache")
     counts = [len(part) for part in _members(module)]
     facts = module.describe()
+    assert len(facts["skipped"]) == 7
+    assert facts["skipped"][-1] == f"{broken.val.path(0)}: no image"
     assert [facts[key] for key in ("train", "minival", "val")] == counts
 
 

@@ -14,6 +14,8 @@ from alexnet.data.demo import CLASSES
 from alexnet.data.sources import EXTENSIONS, Demo, Folders, ImageSet, Split
 from alexnet.errors import UserError
 
+MonkeyPatch = pytest.MonkeyPatch
+
 
 def test_classes_are_in_the_order_of_their_names(own_folder: Path) -> None:
     for split in ("train", "val"):
@@ -22,23 +24,21 @@ def test_classes_are_in_the_order_of_their_names(own_folder: Path) -> None:
     assert Folders(own_folder).load().classes == ["Zoo", "a10", "ant"]
 
 
-def test_every_file_is_found_once_with_the_label_of_its_class(image_set: ImageSet) -> None:
-    for split, counts in ((image_set.train, [8, 10, 12]), (image_set.val, [3, 3, 3])):
-        assert [int((split.labels == label).sum()) for label in range(3)] == counts
+def test_every_file_is_found_once_with_the_label_of_its_class(
+    image_set: ImageSet, image_folder: Path
+) -> None:
+    assert image_set.splits == {"train": image_set.train, "val": image_set.val}
+    for (name, split), counts in zip(image_set.splits.items(), ([8, 10, 12], [3, 3, 3]), strict=True):
+        assert split.root == image_folder / name
+        assert np.bincount(split.labels).tolist() == counts
         assert len(split) == len(set(split.files)) == len(split.labels) == sum(counts)
         for index, file in enumerate(split.files):
             assert image_set.classes[split.labels[index]] == file.split("/")[0]
             assert split.path(index).is_file()
 
 
-def test_train_and_val_are_their_own_folders(image_set: ImageSet, image_folder: Path) -> None:
-    assert image_set.splits == {"train": image_set.train, "val": image_set.val}
-    assert image_set.train.root == image_folder / "train"
-    assert image_set.val.root == image_folder / "val"
-
-
 def test_the_order_does_not_depend_on_the_file_system(
-    image_folder: Path, image_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, image_set: ImageSet, monkeypatch: MonkeyPatch
 ) -> None:
     walk = os.walk
 
@@ -64,58 +64,38 @@ def test_extensions_count_in_either_case(extension: str, own_folder: Path) -> No
     assert f"ant/x{extension}" in Folders(own_folder).load().val.files
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "x.jpg.part", "jpg", "Thumbs.db"])
-def test_other_files_are_no_images(name: str, own_folder: Path, image_set: ImageSet) -> None:
+OTHER_FILES = ["notes.txt", "x.jpg.part", "jpg", "Thumbs.db", ".cache/ant_0.jpg", "ant/._ant_0.jpg"]
+
+
+@pytest.mark.parametrize("name", [*OTHER_FILES, "ant/.ipynb_checkpoints/ant_0-checkpoint.jpg"])
+def test_other_and_hidden_files_are_no_images(name: str, own_folder: Path, image_set: ImageSet) -> None:
     for folder in (own_folder, own_folder / "train", own_folder / "train" / "ant"):
-        (folder / name).write_bytes(b"")
-    assert Folders(own_folder).load().train.files == image_set.train.files
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"left by a file manager or an editor")
+    images = Folders(own_folder).load()
+    assert (images.classes, images.train.files) == (image_set.classes, image_set.train.files)
 
 
-def test_hidden_folders_are_no_classes(own_folder: Path, image_set: ImageSet) -> None:
-    shutil.copytree(own_folder / "train" / "ant", own_folder / "train" / ".cache")
-    found = Folders(own_folder).load()
-    assert (found.classes, found.train.files) == (image_set.classes, image_set.train.files)
+def test_no_root_names_the_key_to_give_and_the_environment_variable_if_there_is_one() -> None:
+    for variable, words in (
+        ("", r"data=flowers .*data\.root=PATH"),
+        ("FLOWERS", "environment variable FLOWERS"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Folders(None, "flowers", variable).load()
 
 
-@pytest.mark.parametrize("name", ["._ant_0.jpg", ".ipynb_checkpoints/ant_0-checkpoint.jpg"])
-def test_hidden_files_inside_a_class_are_no_images(name: str, own_folder: Path, image_set: ImageSet) -> None:
-    hidden = own_folder / "train" / "ant" / name
-    hidden.parent.mkdir(exist_ok=True)
-    hidden.write_bytes(b"left by a file manager or an editor")
-    assert Folders(own_folder).load().train.files == image_set.train.files
-
-
-def test_a_home_folder_may_be_meant(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(own_folder.parent))
-    assert len(Folders("~/own").load().train) == 30
-
-
-def test_no_root_names_the_key_to_give() -> None:
-    with pytest.raises(UserError, match=r"data=flowers .*data\.root=PATH"):
-        Folders(None, "flowers").load()
-
-
-def test_no_root_names_the_environment_variable_if_there_is_one() -> None:
-    with pytest.raises(UserError, match="environment variable FLOWERS"):
-        Folders(None, variable="FLOWERS").load()
-
-
-def _only_hidden_classes(root: Path) -> None:
-    for folder in (root / "val").iterdir():
-        folder.rename(folder.with_name(f".{folder.name}"))
-
-
-def _class_of_notes(root: Path) -> None:
-    for path in (root / "train" / "bee").iterdir():
-        path.rename(path.with_suffix(".txt"))
+def _rename(folder: Path, name: str) -> None:
+    for path in folder.iterdir():
+        path.rename(path.with_name(name.format(path.stem)))
 
 
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (shutil.rmtree, ""),
     (lambda root: shutil.rmtree(root / "train"), "train"),
     (lambda root: shutil.rmtree(root / "val"), "val"),
-    (_only_hidden_classes, "val"),
-    (_class_of_notes, "train/bee"),
+    (lambda root: _rename(root / "val", ".{}"), "val"),  # hidden classes alone
+    (lambda root: _rename(root / "train" / "bee", "{}.txt"), "train/bee"),
 ]
 
 
@@ -128,9 +108,8 @@ def test_what_is_missing_is_named(break_it: Callable[[Path], object], place: str
 
 
 def test_a_file_is_no_root(own_folder: Path) -> None:
-    file = own_folder / "train" / "ant" / "ant_0.jpg"
     with pytest.raises(UserError, match=r"data\.root=.*ant_0\.jpg is no folder"):
-        Folders(file).load()
+        Folders(own_folder / "train" / "ant" / "ant_0.jpg").load()
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -143,7 +122,9 @@ def test_a_class_that_one_split_lacks_is_named(split: str, own_folder: Path) -> 
 
 
 def test_a_set_tells_its_name_sizes_and_imbalance(image_folder: Path) -> None:
-    assert str(Folders(image_folder, "flowers").load()).splitlines() == [
+    images = Folders(image_folder, "flowers").load()
+    assert (images.drawn, images.note) == (False, "")
+    assert str(images).splitlines() == [
         "flowers: 30 training and 9 validation images in 3 classes",
         "  ant 8, bee 10, cat 12",
         "  imbalance: cat has 1.5 times as many images as ant",
@@ -159,14 +140,11 @@ def test_a_balanced_set_of_many_classes_tells_some(tmp_path: Path) -> None:
 
 
 def test_test_stands_in_for_a_missing_val(own_folder: Path, image_set: ImageSet) -> None:
-    (own_folder / "val").rename(own_folder / "test")
-    found = Folders(own_folder).load()
-    assert (found.val.root, found.val.files) == (own_folder / "test", image_set.val.files)
-
-
-def test_val_comes_before_test(own_folder: Path) -> None:
-    shutil.copytree(own_folder / "train", own_folder / "test")
+    shutil.copytree(own_folder / "val", own_folder / "test")
     assert Folders(own_folder).load().val.root == own_folder / "val"
+    shutil.rmtree(own_folder / "val")
+    images = Folders(own_folder).load()
+    assert (images.val.root, images.val.files) == (own_folder / "test", image_set.val.files)
 
 
 def test_links_are_followed_and_a_circle_ends(own_folder: Path, tmp_path: Path) -> None:
@@ -174,7 +152,7 @@ def test_links_are_followed_and_a_circle_ends(own_folder: Path, tmp_path: Path) 
     (own_folder / "train" / "ant").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere")
     train = Folders(own_folder).load().train
-    assert [int((train.labels == label).sum()) for label in range(3)] == [8, 10, 12]
+    assert np.bincount(train.labels).tolist() == [8, 10, 12]
     assert train.path(0).is_file()
 
 
@@ -186,10 +164,6 @@ def test_the_demo_says_what_it_is(tmp_path: Path) -> None:
     assert "say nothing about the paper" in str(found)
     with Image.open(found.train.path(0)) as image:
         assert image.size == (16, 16)
-
-
-def test_photographs_are_not_called_drawn(image_set: ImageSet) -> None:
-    assert (image_set.drawn, image_set.note) == (False, "")
 
 
 def test_the_demo_depends_on_its_seed(tmp_path: Path) -> None:
@@ -205,19 +179,20 @@ def test_the_demo_leaves_a_folder_of_others_alone(own_folder: Path) -> None:
     assert not (own_folder / "manifest.json").exists()
 
 
-def test_the_demo_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    assert Demo("~/demo", 10, 10, 16).load().train.root == tmp_path / "home" / "demo" / "train"
-
-
 @pytest.mark.parametrize("settings", [{"train_images": 5}, {"val_images": -1}, {"train_images": 20.5}])
 def test_too_few_demo_images_are_refused_before_drawing(settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.source"):
         Demo(tmp_path / "demo", **settings)
 
 
-def test_the_demo_needs_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_folder_may_be_meant(own_folder: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(own_folder)
+    assert len(Folders("~/own").load().train) == 30
+    assert Demo("~/demo", 10, 10, 16).load().train.root == tmp_path / "demo" / "train"
+
+
+def test_the_demo_needs_a_place(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"data\.root=PATH"):
         Demo(None).load()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from alexnet.evaluation import confusion_picture, errors
-from alexnet.evaluation.confusion import Worst, confusion, save, worst
+from alexnet.evaluation import errors
+from alexnet.evaluation.confusion import Worst, confusion, draw, save, worst
 
 COUNTS = np.array([[2, 1, 7], [0, 0, 0], [0, 0, 4]])
 
@@ -85,7 +85,7 @@ def test_all_that_is_written_lies_within_the_picture(
         f"a $class$ with a name {place} long enough, another (n{place:05d})" for place in range(classes)
     ]
     head = f"{'a_long_name_of_a_run' * 3}: imagenet, val, 50,000 images, 10 crops\nnote"
-    confusion_picture.draw(_drawn(classes), titles, head, tmp_path / "c.png")
+    draw(_drawn(classes), titles, head, tmp_path / "c.png")
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.format == "PNG"
     (figure,) = figures
@@ -97,7 +97,7 @@ def test_all_that_is_written_lies_within_the_picture(
 
 
 def test_rows_have_their_classes_and_shares_in_percent(figures: list[Figure], tmp_path: Path) -> None:
-    confusion_picture.draw(COUNTS, ["a (n1)", "b, bee (n2)", "c"], "head", tmp_path / "c.png")
+    draw(COUNTS, ["a (n1)", "b, bee (n2)", "c"], "head", tmp_path / "c.png")
     axes = figures[0].axes[0]
     for ticks in (axes.get_yticklabels(), axes.get_xticklabels()):
         assert [each.get_text() for each in ticks] == ["a", "b", "c"]
@@ -107,7 +107,7 @@ def test_rows_have_their_classes_and_shares_in_percent(figures: list[Figure], tm
 
 def test_of_many_classes_the_worst_are_shown_and_it_says_so(figures: list[Figure], tmp_path: Path) -> None:
     counts = _drawn(100)
-    confusion_picture.draw(counts, [f"c{place}" for place in range(100)], "head", tmp_path / "c.png")
+    draw(counts, [f"c{place}" for place in range(100)], "head", tmp_path / "c.png")
     axes = figures[0].axes[0]
     rows = [each.get_text() for each in axes.get_yticklabels()]
     expected = {each.title for each in worst(counts, [f"c{place}" for place in range(100)], 30)}
@@ -118,10 +118,3 @@ def test_of_many_classes_the_worst_are_shown_and_it_says_so(figures: list[Figure
     assert any(said in each.get_text() for each in _texts(figures[0]))
     shares = np.asarray(axes.images[0].get_array())
     assert shares.sum(axis=1) == pytest.approx(np.full(30, 100))
-
-
-def test_short_names_tell_classes_apart() -> None:
-    short = confusion_picture.short
-    assert short(["tench, Tinca tinca (n01440764)", "crane (bird)"]) == ["tench", "crane"]
-    assert short(["crane (n1)", "crane (n2)"]) == ["crane (n1)", "crane (n2)"]
-    assert all(len(each) <= 24 for each in short(["x" * 50, "y"]))

@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 from alexnet.cli import evaluate as entry
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.evaluation import scores, wandb_tables
+from alexnet.evaluation import evaluate, scores
 from commands import run
 from tiny import ROOT, config
 
@@ -212,7 +212,7 @@ def test_wandb_gets_figures_picture_and_table_of_the_last_checkpoints(
     outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(wandb_tables, "add_to_run", lambda *args: calls.append(args))
+    monkeypatch.setattr(evaluate.tracking, "add", lambda *args: calls.append(args))
     first, second, _ = nets(outputs)
     best = second.with_name("best.ckpt")
     found = evaluated(listed([first, best]), "crops=10", f"out='{tmp_path}'", "worst=2")

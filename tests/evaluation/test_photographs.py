@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.errors import UserError
-from alexnet.evaluation.photographs import UNKNOWN, find, right_labels
+from alexnet.evaluation.predictions import UNKNOWN, find, right_labels
 
 
 def test_names_that_exist_win_over_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

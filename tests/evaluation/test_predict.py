@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
@@ -18,11 +17,12 @@ from torchvision.transforms.v2 import functional
 
 from alexnet.cli.predict import predict
 from alexnet.errors import UserError
-from alexnet.evaluation import guess_figure, guesses
-from alexnet.evaluation.guesses import Guesses, bar, short_titles, shortened
-from alexnet.evaluation.photographs import UNKNOWN
+from alexnet.evaluation import prediction_figure
+from alexnet.evaluation.predictions import UNKNOWN, Predictions, bar
+from alexnet.models import from_config
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
+from alexnet.tables import short_titles, shorten
 from commands import fork, run
 from tiny import ROOT, config
 
@@ -36,7 +36,7 @@ BROKEN = {"text.jpg": b"hello", "empty.png": b""}
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(3)
-    made: nn.Module = instantiate(_config(Path("none"))["model"], _convert_="all")
+    made: nn.Module = from_config(_config(Path("none"))["model"])
     made.eval()
     with torch.no_grad():  # so that noise falls into several classes
         made.fc5.weight.mul_(100)  # type: ignore[union-attr,operator]
@@ -176,18 +176,18 @@ def test_odd_images_are_seen_as_pillow_sees_them(trained: Checkpoint, tmp_path: 
         np.testing.assert_allclose(each, first, atol=1e-6)
 
 
-def _guesses(count: int = 3) -> Guesses:
+def _predictions(count: int = 3) -> Predictions:
     """The first image is right, the second wrong, of the others nobody knows."""
     shares = np.array([[0.7, 0.25, 0.05]] * count, dtype=np.float32)
     top = np.array([[5, 3, 0]] * count)
     right = np.array([5, 1, *[UNKNOWN] * count][:count])
     paths = [Path(f"/{'folder/' * 14}image_{each}.png") for each in range(count)]
-    return Guesses(paths, right, top, shares, CLASSES, TITLES, [])
+    return Predictions(paths, right, top, shares, CLASSES, TITLES, [])
 
 
 def test_the_table_marks_the_right_class_within_eighty_columns() -> None:
-    assert f"and {len(_guesses()) - 1} more image" in guesses.text(_guesses(), 1)
-    lines = guesses.text(_guesses(), 24).splitlines()
+    assert f"and {len(_predictions()) - 1} more image" in _predictions().text(1)
+    lines = _predictions().text(24).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("…")
     assert lines[0].endswith("folder/image_0.png")
@@ -207,17 +207,21 @@ def test_a_bar_has_an_eighth_of_a_character_as_its_unit(share: float, made: str)
 
 
 def test_titles_lose_their_ids_only_where_they_stay_apart() -> None:
-    assert short_titles(CLASSES, TITLES) == [*CLASSES[:3], *TITLES[3:5], "a long, long title of a class"]
-    assert shortened("crane, a bird", 7) == "crane…"
-    assert shortened("crane", 5) == "crane"
+    assert short_titles(TITLES, first_name=False) == [
+        *CLASSES[:3],
+        *TITLES[3:5],
+        "a long, long title of a class",
+    ]
+    assert shorten("crane, a bird", 7) == "crane…"
+    assert shorten("crane", 5) == "crane"
 
 
 def test_the_figure_has_images_bars_and_whole_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(guess_figure, "_save", lambda drawing, path: drawn.append(drawing))
+    monkeypatch.setattr(prediction_figure, "save_figure", lambda drawing, path: drawn.append(drawing))
     pixels = np.full((3, SIZE, SIZE), 99, dtype=np.uint8)
-    monkeypatch.setattr(guess_figure, "decode", lambda path, size: pixels)
-    guess_figure.draw(_guesses(5), SIZE, tmp_path / "figure.png", shown=4, columns=3)
+    monkeypatch.setattr(prediction_figure, "decode", lambda path, size: pixels)
+    prediction_figure.draw(_predictions(5), SIZE, tmp_path / "figure.png", shown=4, columns=3)
     images = [axes for axes in drawn[0].axes if axes.images]
     bars = [axes for axes in drawn[0].axes if axes.patches]
     assert (len(images), len(bars)) == (4, 4)
@@ -240,7 +244,7 @@ def test_the_figure_has_images_bars_and_whole_words(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize(("count", "shown", "which"), [(3, 9, [0, 1, 2]), (9, 3, [0, 4, 8]), (9, 1, [0])])
 def test_the_figure_shows_some_from_all_over(count: int, shown: int, which: list[int]) -> None:
-    assert guess_figure.chosen(count, shown) == which
+    assert prediction_figure.chosen(count, shown) == which
 
 
 REFUSED = [

@@ -12,8 +12,8 @@ from sklearn.metrics import top_k_accuracy_score
 
 from alexnet.errors import UserError
 from alexnet.evaluation import errors as module
-from alexnet.evaluation.errors import chunks, errors, places
-from alexnet.training.classifier import leading
+from alexnet.evaluation.errors import chunks, errors, ranks
+from alexnet.models.ranking import top_classes
 
 
 def drawn(images: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -62,8 +62,8 @@ def test_of_equal_scores_the_lower_class_comes_first_as_in_a_run(
 ) -> None:
     scores = np.array([row for row, _ in rows], dtype=np.float32)
     labels = np.array([label for _, label in rows])
-    order = leading(torch.from_numpy(scores), 7).numpy()
-    assert places(scores, labels).tolist() == np.argmax(order == labels[:, None], axis=1).tolist()
+    order = top_classes(torch.from_numpy(scores), 7).numpy()
+    assert ranks(scores, labels).tolist() == np.argmax(order == labels[:, None], axis=1).tolist()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import caffe_files
-from alexnet.evaluation import trained
+from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
 from foreign_files import converted
 
@@ -52,7 +52,7 @@ def _theirs(text: str, weights: Path, names: list[str], images: NDArray[np.uint8
 def _ours(made: checkpoint.Checkpoint, images: NDArray[np.uint8]) -> Activations:
     seen = torch.from_numpy(images).float() - made.mean
     found = {}
-    for name, module in trained.network(made).eval().named_children():
+    for name, module in Trained(made).network.eval().named_children():
         seen = module(seen)
         found[name.replace("dropout", "drop")] = seen.numpy()
     return found | {"prob": seen.softmax(dim=1).numpy()}

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torchvision.models import AlexNet_Weights
 
 import caffe_files
 import commands
 from alexnet.cli import app
 from alexnet.errors import UserError
-from alexnet.evaluation import trained
-from alexnet.evaluation.crops import views
+from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.scores import scores
+from alexnet.evaluation.trained import Trained
 from alexnet.interop import caffe
-from alexnet.interop.names import names
+from alexnet.interop.weights import class_names
+from alexnet.models import from_config
 from alexnet.runs import checkpoint
-from alexnet.training.transfer import load_layers
+from alexnet.runs.checkpoint import load_layers
 from foreign_files import converted, torchvision_state
 from tiny import ROOT
 
@@ -86,18 +86,18 @@ def test_the_settings_are_those_of_a_run(narrow: checkpoint.Checkpoint) -> None:
 def test_images_of_a_folder_are_predicted(
     narrow: checkpoint.Checkpoint, image_folder: Path, tmp_path: Path
 ) -> None:
-    data = trained.images(narrow, root=str(image_folder), cache_dir=str(tmp_path))
-    forward = trained.forward(narrow, CPU)
-    found = scores(forward, data, "val", 1, tmp_path / "scores.npy")
+    network = Trained(narrow, CPU, root=str(image_folder), cache_dir=str(tmp_path))
+    data = network.images
+    found = scores(network.predictor, data, "val", 1, tmp_path / "scores.npy")
     assert found.shape == (9, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     assert len(np.unique(found.argmax(axis=1))) > 1
     (batch,) = data.whole("val")
     crop = batch.crops[:, :, 14:241, 14:241].float() - narrow.mean
     with torch.inference_mode():
-        expected = trained.network(narrow).eval()(crop).softmax(dim=1)
+        expected = Trained(narrow).network.eval()(crop).softmax(dim=1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    assert forward.softmax(batch.crops, views(10, 256 - 227)).shape == (9, 3)
+    assert network.predictor.softmax(batch.crops, crop_places(10, 256 - 227)).shape == (9, 3)
 
 
 def test_images_of_more_classes_are_refused(
@@ -105,15 +105,15 @@ def test_images_of_more_classes_are_refused(
 ) -> None:
     for split in ("train", "val"):
         (own_folder / split / "cat").rename(own_folder / split / "dog")
-    assert trained.images(narrow, root=str(own_folder), cache_dir=str(tmp_path)), "as many, of other names"
+    assert Trained(narrow, root=str(own_folder), cache_dir=str(tmp_path)).images, "as many, of other names"
     for split in ("train", "val"):
         (own_folder / split / "dog").rename(own_folder / f"{split}_dog")
     with pytest.raises(UserError, match=r"knows 3 classes .*the images have 2"):
-        trained.images(narrow, root=str(own_folder), cache_dir=str(tmp_path))
+        _ = Trained(narrow, root=str(own_folder), cache_dir=str(tmp_path)).images
 
 
 def test_a_run_can_start_from_it(narrow: checkpoint.Checkpoint) -> None:
-    network = instantiate(narrow.config["model"] | {"num_classes": 9}, _convert_="all")
+    network = from_config(narrow.config["model"] | {"num_classes": 9})
     assert load_layers(network, narrow.path) == [*(f"conv{number}" for number in range(1, 6)), "fc6", "fc7"]
     assert torch.equal(network.conv1.weight, narrow.weights["conv1.weight"])
 
@@ -144,7 +144,7 @@ NAMED = {
 def test_a_file_names_the_classes(kind: str, tmp_path: Path) -> None:
     text, classes, titles = NAMED[kind]
     (tmp_path / "names.txt").write_bytes(text.encode())
-    assert names(2, tmp_path / "names.txt") == (classes, titles)
+    assert class_names(2, tmp_path / "names.txt") == (classes, titles)
 
 
 UNNAMED = [
@@ -162,7 +162,7 @@ def test_a_file_that_does_not_name_them_is_refused(content: bytes | None, said: 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"^classes={path} {said}"):
-        names(2, path)
+        class_names(2, path)
 
 
 def test_the_command_takes_paths_as_people_type_them(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_the_command_takes_paths_as_people_type_them(tmp_path: Path) -> None:
     assert done.stdout.endswith(f"{folder}/new/it.ckpt\n")
     made = checkpoint.load(folder / "new" / "it.ckpt")
     assert made.classes == ["zebra", "ant"]
-    assert trained.forward(made, CPU)(torch.zeros(1, 3, 227, 227, dtype=torch.uint8)).shape == (1, 2)
+    assert Trained(made, CPU).predictor(torch.zeros(1, 3, 227, 227, dtype=torch.uint8)).shape == (1, 2)
 
 
 def test_only_its_own_settings_are_taken_for_paths() -> None:

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from alexnet.cli import export as entry
 from alexnet.errors import UserError
 from alexnet.interop import export as exporting
+from alexnet.models import from_config
 from alexnet.models.layers import LocalResponseNorm
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
@@ -52,7 +52,7 @@ def _made(path: Path, *settings: str) -> tuple[Checkpoint, nn.Module]:
     torch.manual_seed(0)
     config: Any = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "data")}
     config["model"]["init"] = None  # torch's own weights, which pass more on than P's in a narrow network
-    network: nn.Module = instantiate(config["model"], _convert_="all")
+    network: nn.Module = from_config(config["model"])
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()  # type: ignore[union-attr]

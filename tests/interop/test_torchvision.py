@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional
 
 from alexnet.data.decode import decode
 from alexnet.errors import UserError
-from alexnet.evaluation import trained
+from alexnet.evaluation.trained import Trained
 from alexnet.interop.torchvision import TorchvisionWeights, folded, mean
 from foreign_files import converted, torchvision_net, torchvision_state
 
@@ -70,7 +70,7 @@ def test_logits_are_torchvisions(network: nn.Module, tmp_path: Path) -> None:
     pictures = [_picture(size, seed) for seed, size in enumerate(SIZES)]
     with torch.inference_mode():
         theirs = network(torch.stack([PRESET(each) for each in pictures]))
-    ours = trained.forward(made, "cpu")(torch.stack([_cropped(each) for each in pictures]))
+    ours = Trained(made, "cpu").predictor(torch.stack([_cropped(each) for each in pictures]))
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
     assert torch.equal(ours.argmax(dim=1), theirs.argmax(dim=1))
     assert (theirs[0] - theirs[1]).abs().max() > 0.1 * theirs.abs().max(), "images are told apart"

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import conv2d, pad
 
 from alexnet.errors import UserError
-from alexnet.models import summary
-from alexnet.models.alexnet import averaging, overlapping
-from alexnet.models.cifar import cifar_net
+from alexnet.models import create_model, from_config, summary
+from alexnet.models.alexnet import averaging
 from alexnet.models.layers import LocallyConnected2d, SpatialResponseNorm, TowerLinear
+from alexnet.models.layers import max_pool as overlapping
 from tiny import ROOT
 
 Array = NDArray[np.float64]
@@ -259,7 +258,7 @@ def _network(net: str, *overrides: str, **settings: Any) -> nn.Sequential:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         model = compose("summary", [f"model=cifar_{net}", *overrides]).model
     torch.manual_seed(0)
-    return instantiate(model, num_classes=10, **settings)
+    return from_config({**model, "num_classes": 10, **settings})
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -287,5 +286,6 @@ def test_logits_are_those_of_a_network_written_by_hand(net: str) -> None:
 
 
 def test_an_unknown_net_is_named() -> None:
-    with pytest.raises(UserError, match=r"model\.net=13 is not possible: choose 80sec, 18pct, 13pct"):
-        cifar_net("13", num_classes=10, crop_size=24, towers=1)
+    text = r"model\.name=cifar_13 .*choose alexnet, cifar_80sec, cifar_18pct, cifar_13pct, .*mean"
+    with pytest.raises(UserError, match=text):
+        create_model("cifar_13", num_classes=10, crop_size=24, towers=1)

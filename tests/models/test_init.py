@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import nn
 
 from alexnet.errors import UserError
+from alexnet.models import create_model, from_config, weighted_layers
 from alexnet.models.alexnet import AlexNet
-from alexnet.models.cifar import cifar_net
-from alexnet.models.init import Gaussian, Kaiming, weighted
+from alexnet.models.init import INITS, Gaussian, Kaiming
 from alexnet.models.layers import LocallyConnected2d, TowerLinear
 from tiny import ROOT
 
@@ -35,7 +34,7 @@ def _initialised(*overrides: str, crop_size: int = 67) -> nn.Sequential:
         network = AlexNet(1000, crop_size)
     network.to_empty(device="cpu")
     torch.manual_seed(0)
-    instantiate(cfg.model.init)(network)
+    INITS.build(cfg.model.init)(network)
     return network
 
 
@@ -49,7 +48,7 @@ def _check_gaussian(weight: torch.Tensor, std: float) -> None:
 
 @pytest.mark.parametrize("name", STD)
 def test_weights_and_biases_are_those_of_the_table(name: str) -> None:
-    layers = dict(weighted(_initialised(f"model/init={name}")))
+    layers = weighted_layers(_initialised(f"model/init={name}"))
     assert list(layers) == CONVS + FCS
     for layer, module in layers.items():
         _check_gaussian(module.weight.detach(), STD[name].get(layer, 0.01))
@@ -59,7 +58,7 @@ def test_weights_and_biases_are_those_of_the_table(name: str) -> None:
 
 def _settings(name: str) -> Gaussian:
     with initialize_config_dir(CONF, version_base="1.3"):
-        return instantiate(compose("summary", [f"model/init={name}"]).model.init)
+        return INITS.build(compose("summary", [f"model/init={name}"]).model.init)
 
 
 def test_variations_of_the_sources_differ_where_they_say() -> None:
@@ -84,7 +83,7 @@ def test_the_small_nets_start_as_the_sources(net: str) -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
         model = compose("summary", [f"model=cifar_{net}", "model.num_classes=10"]).model
     torch.manual_seed(0)
-    layers = dict(weighted(instantiate(model)))
+    layers = weighted_layers(from_config(model))
     assert list(layers) == list(SMALL_NETS[net])
     for name, module in layers.items():
         assert module.weight.std().item() == pytest.approx(SMALL_NETS[net][name], rel=0.05), name
@@ -98,7 +97,7 @@ def test_the_default_is_the_sources() -> None:
 
 
 def test_modern_weights_have_kaimings_variance_and_no_biases() -> None:
-    for name, module in weighted(_initialised("model/init=modern")):
+    for name, module in weighted_layers(_initialised("model/init=modern")).items():
         inputs = module.weight[0].numel()  # of one unit, in its own tower
         _check_gaussian(module.weight.detach(), (2 / inputs) ** 0.5)
         assert not module.bias.any(), name
@@ -159,7 +158,7 @@ def test_a_layer_that_a_small_net_or_torchvisions_lacks_is_named(key: str) -> No
     init = Gaussian(**values | {key: {"default": 0.1, "fc6": 0.1}})
     allowed = "default, conv1, conv2, conv3, fc4, fc5"
     with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose of {allowed}"):
-        cifar_net("80sec", num_classes=10, crop_size=32, towers=1, init=init)
+        create_model("cifar_80sec", num_classes=10, crop_size=32, towers=1, init=init)
     with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose of default, 0"):
         init(nn.Sequential(nn.Linear(2, 2)))
 
@@ -167,7 +166,7 @@ def test_a_layer_that_a_small_net_or_torchvisions_lacks_is_named(key: str) -> No
 def test_a_layer_that_is_optional_needs_not_be_there() -> None:
     init = Gaussian({"default": 0.1, "conv6": 0.5}, {"default": 0.0})
     without, with_it = (AlexNet(10, 67, width=0.1, add=add, init=init) for add in ([], ["conv6"]))
-    assert "conv6" not in dict(weighted(without))
+    assert "conv6" not in weighted_layers(without)
     assert with_it.conv6.weight.std().item() == pytest.approx(0.5, rel=0.1)
 
 
@@ -176,7 +175,7 @@ def test_settings_of_a_removed_layer_do_no_harm(name: str) -> None:
     init = Gaussian({"default": 0.1, name: 0.5}, {"default": 0.0, name: 2.0})
     network = AlexNet(10, 67, width=0.1, remove=[name], init=init)
     assert {weight.std().item() < 0.2 for weight in network.parameters() if weight.dim() > 1} == {True}
-    assert not any(module.bias.any() for _, module in weighted(network))
+    assert not any(module.bias.any() for _, module in weighted_layers(network).items())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from alexnet.errors import UserError
+from alexnet.models import from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Kaiming
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout, inverted_dropout
@@ -34,7 +34,7 @@ def _instantiated(*overrides: str) -> AlexNet:
     with initialize_config_dir(CONF, version_base="1.3"):
         model = compose("summary", list(overrides)).model
     torch.manual_seed(0)
-    return instantiate(model, num_classes=model.num_classes, crop_size=model.crop_size)
+    return from_config(model)
 
 
 @pytest.fixture(autouse=True, scope="module")

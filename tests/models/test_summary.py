@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import nn
 
-from alexnet.models import summary
+from alexnet.models import from_config, summary
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout
 from tiny import ROOT
@@ -219,7 +218,7 @@ def _composed(name: str, *overrides: str, **settings: Any) -> nn.Sequential:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         model = compose("summary", [f"model={name}", *overrides]).model
     torch.manual_seed(0)
-    return instantiate(model, num_classes=model.num_classes or 1000, **settings)
+    return from_config({**model, "num_classes": model.num_classes or 1000, **settings})
 
 
 @cache

@@ -3,14 +3,13 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from alexnet.errors import UserError
+from alexnet.models import from_config
 from alexnet.training.optim import published
 from tiny import ROOT
 
@@ -21,16 +20,10 @@ Seen = tuple[dict[str, tuple[int, ...]], dict[str, Tensor], Tensor, Tensor]
 
 
 def _network(*overrides: str) -> nn.Sequential:
-    """Raises UserError as people see it: what Hydra wraps around it is taken off."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         model = compose("summary", [*SMALL, *overrides]).model
     torch.manual_seed(0)
-    try:
-        return instantiate(model)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+    return from_config(model)
 
 
 def _look(network: nn.Sequential, crop_size: int = 83) -> Seen:
@@ -81,10 +74,10 @@ SWITCHES: list[tuple[str, set[str]]] = [
     ("model.norm_place=before_activation", OUT),
     ("model.norm_place=after_pool", SHAPES),
     ("model.norm_place=after_activation", set()),  # where P has it
-    ("model.activation=tanh", SHAPES),  # under another name
-    ("model.activation=sigmoid", SHAPES),
-    ("model.activation=leaky_relu", SHAPES),
-    ("model.activation=relu", set()),
+    ("model/activation=tanh", SHAPES),  # under another name
+    ("model/activation=sigmoid", SHAPES),
+    ("model/activation=leaky_relu", SHAPES),
+    ("model/activation=relu", set()),
     ("+model.dropout_rates.conv4=0.2", SHAPES),
     ("+model.dropout_rates.fc6=0.2", OUT),
     ("+model.dropout_rates.fc7=0", OUT),
@@ -133,8 +126,8 @@ def test_each_norm_bites(norm: str, base: Seen) -> None:
 
 
 PAIRS = [  # two settings beside others, where one alone shows nothing
-    (("model.activation=leaky_relu",), ("model.activation_slope=0.3",), OUT),
-    (("model.activation=leaky_relu",), ("model.activation_slope=0.01",), set()),
+    (("model/activation=leaky_relu",), ("model.activation.slope=0.3",), OUT),
+    (("model/activation=leaky_relu",), ("model.activation.slope=0.01",), set()),
     (("model.crop_size=85",), ("model.ceil_mode=false",), SHAPES),
     (("model.crop_size=83",), ("model.ceil_mode=false",), set()),  # the windows fit
     (("model/dropout=inverted",), ("+model.dropout_rates.fc6=0.2",), {"train"}),
@@ -156,7 +149,7 @@ def test_switches_of_switches_bite(both: tuple[str, ...], more: tuple[str, ...],
 
 @pytest.mark.parametrize("kind", ["tanh", "sigmoid", "leaky_relu"])
 def test_each_activation_is_torchs(kind: str) -> None:
-    network = _network(f"model.activation={kind}")
+    network = _network(f"model/activation={kind}")
     classes = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "leaky_relu": nn.LeakyReLU}
     names = [name for name, module in network.named_children() if isinstance(module, classes[kind])]
     assert names == [f"{kind}{layer}" for layer in range(1, 8)]
@@ -171,6 +164,7 @@ def _maybe(key: str, *values: str) -> st.SearchStrategy[str]:
     return st.just("") | _one_of(key, *values)
 
 
+SLOPES = ("leaky_relu;model.activation.slope=0.2", "tanh;+model.activation.slope=0.2")
 LAYERS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 COMBINED = st.tuples(  # each part one override or more, with ; between
     st.sets(st.sampled_from(LAYERS), max_size=3).map(sorted).map(",".join).map("model.remove=[{}]".format),
@@ -179,8 +173,7 @@ COMBINED = st.tuples(  # each part one override or more, with ; between
     _one_of("model/norm", "lrn", "batch", "spatial", "none"),
     _maybe("model.norm_place", "before_activation", "after_activation", "after_pool"),
     _one_of("model/pooling", "overlapping", "non_overlapping"),
-    _one_of("model.activation", "relu", "tanh", "sigmoid", "leaky_relu"),
-    _maybe("model.activation", "leaky_relu;model.activation_slope=0.2", "tanh;model.activation_slope=0.2"),
+    _one_of("model/activation", "relu", "tanh", "sigmoid", "leaky_relu", *SLOPES),
     _one_of("model/dropout", "published", "inverted", "inverted;+model.dropout_rates.fc7=0.3", "none"),
     _maybe("+model.dropout_rates.conv4", "0.2"),
     _one_of("model.ceil_mode", "true", "false"),

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from alexnet.errors import UserError
-from alexnet.models.alexnet import PUBLISHED, overlapping
-from alexnet.models.cifar import TABLES
-from alexnet.models.layers import CeilConv2d
-from alexnet.models.table import (
+from alexnet.models.alexnet import (
     KINDS,
+    PUBLISHED,
     Layer,
     changed,
     map_sizes,
@@ -24,9 +22,11 @@ from alexnet.models.table import (
     with_dropout_on,
     with_norm_at,
 )
+from alexnet.models.cifar import TABLES
+from alexnet.models.layers import CeilConv2d, max_pool
 
 NAMES = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]  # without the optional conv6
-POOL = overlapping()
+POOL = max_pool()
 VALUES = {  # another than any layer has
     "maps": 100,
     "kernel": 4,
@@ -133,7 +133,7 @@ def test_other_layers_can_not_come(name: str) -> None:
     with pytest.raises(UserError, match=f"model.add={name} .*choose conv6"):
         present(PUBLISHED, [], [name])
     with pytest.raises(UserError, match=f"model.add={name} .*this network has no such layer"):
-        present(TABLES["80sec"], [], [name])
+        present(TABLES["cifar_80sec"], [], [name])
 
 
 def test_of_removed_layers_their_pools_stand() -> None:
@@ -144,7 +144,7 @@ def test_of_removed_layers_their_pools_stand() -> None:
         (0, ()),
         (0, ()),
     ]
-    averaged = _by_name(standing(TABLES["80sec"], {"conv1", "fc4", "fc5"}))
+    averaged = _by_name(standing(TABLES["cifar_80sec"], {"conv1", "fc4", "fc5"}))
     assert averaged["conv2"].then == averaged["conv3"].then == ("average_pool",)
     assert "conv6" in _by_name(standing(PUBLISHED, {*NAMES, "conv6"}))
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from alexnet.errors import UserError
+from alexnet.models import from_config
 from alexnet.models.layers import LocalResponseNorm
 from tiny import ROOT
 
@@ -19,7 +19,7 @@ def _network(name: str, *overrides: str, **settings: Any) -> nn.Sequential:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         model = compose("summary", [f"model={name}", *overrides]).model
     torch.manual_seed(0)
-    return instantiate(model, num_classes=model.num_classes or 1000, **settings)
+    return from_config({**model, "num_classes": model.num_classes or 1000, **settings})
 
 
 class Halved(nn.Module):

@@ -11,22 +11,21 @@ from typing import Any
 import pytest
 from wandb.errors import CommError
 
-from alexnet.claims.claim_files import load, names
+from alexnet.claims.claim import list_claims, load_claim
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.report import dashboard
 from commands import run
-from tiny import ROOT, config
+from tiny import config
 from wandb_log import no_account
 
-CONF = ROOT / "conf" / "claim"
 RULE = "Rectified units train faster than saturating ones."
 
 
 @pytest.fixture
 def claims() -> list[Any]:
     """Those of the project, and more in another section."""
-    own = [load(CONF, name) for name in names(CONF)]
+    own = [load_claim(name) for name in list_claims()]
     made = [replace(own[0], name=name, section="A section", sentence=RULE) for name in ("one", "two")]
     return [*own, *made]
 

@@ -16,12 +16,13 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 
 import made_up
-from alexnet.claims.claim_files import Comparison
-from alexnet.claims.index import collect, section_key
+from alexnet.claims.claim import Comparison, section_key
+from alexnet.claims.index import open_indexes
+from alexnet.claims.verdict import judge_index
 from alexnet.cli.report import report
 from alexnet.errors import UserError
-from alexnet.report import markdown, wording, write
-from alexnet.report.wording import MINUS, NONE
+from alexnet.report import Report, tables, wording, write
+from alexnet.tables import MINUS, NONE, number
 from tiny import ROOT
 
 WITH, WITHOUT = [40.0, 41.0, 43.5], [44.0, 45.5, 46.0]
@@ -41,14 +42,21 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
     return outputs, claims
 
 
+def _results(outputs: Path, claims: Path) -> Any:
+    return [result for index in open_indexes(outputs, claims).indexes for result in judge_index(index)]
+
+
 def _rows(outputs: Path, claims: Path) -> Any:
-    found = collect(outputs, claims)
-    return {(row.claim.name, row.sweep.name, row.comparison.metric): row for row in found.rows}
+    found = _results(outputs, claims)
+    return {(row.claim.name, row.index.scale_name, row.comparison.metric): row for row in found}
+
+
+def _report(outputs: Path, claims: Path, only: list[str] | None = None, name: str = "report") -> Report:
+    return write(open_indexes(outputs, claims), outputs / name, only)
 
 
 def _text(outputs: Path, claims: Path) -> str:
-    found = collect(outputs, claims)
-    return markdown.render(found.rows, found.notes)
+    return tables.render(_results(outputs, claims), open_indexes(outputs, claims).notes)
 
 
 def test_a_row_for_each_claim_scale_and_comparison(made: Any) -> None:
@@ -63,7 +71,7 @@ def test_a_row_for_each_claim_scale_and_comparison(made: Any) -> None:
 
 
 def test_figures_are_those_that_numpy_and_scipy_find(made: Any) -> None:
-    own = _rows(*made)["lrn", "paper", "val/top1_error"].judgement
+    own = _rows(*made)["lrn", "paper", "val/top1_error"].verdict
     difference = np.subtract(WITHOUT, WITH)
     assert (own.of_mean, own.minus_mean) == pytest.approx((np.mean(WITHOUT), np.mean(WITH)))
     assert (own.of_std, own.minus_std) == pytest.approx((np.std(WITHOUT, ddof=1), np.std(WITH, ddof=1)))
@@ -81,7 +89,7 @@ def test_what_is_not_the_papers_scale_says_so_in_its_row(made: Any) -> None:
 
 def test_settings_changed_by_the_user_stand_in_the_row(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "trainer.max_epochs=1")
-    text = write(made[0], made[0] / "report", made[1]).text
+    text = _report(*made).text
     assert (
         text.count("changed by trainer.max_epochs=1: not exactly the paper's scale") == 3
     )  # summary, 2 rows
@@ -100,12 +108,12 @@ def test_runs_that_are_missing_unfinished_failed_or_broken_are_counted(made: Any
     (places[4] / "result.json").write_text("{")
     (places[5] / "result.json").write_text('{"status": "completed", "hash": "another", "metrics": {}}')
     row = _rows(outputs, claims)["lrn", "paper", "val/top1_error"]
-    assert row.judgement.n == 3
+    assert row.verdict.n == 3
     states = {"completed": 12, "missing": 1, "unfinished": 1, "failed": 1, "interrupted": 1, "broken": 2}
     assert row.states == states
     said = "12 of 18 runs finished, 2 broken, 1 failed, 1 interrupted, 1 missing, 1 unfinished"
     assert wording.runs(row.states) == said
-    assert said in write(outputs, outputs / "report", claims).page.read_text()
+    assert said in _report(outputs, claims).page.read_text()
 
 
 GARBAGE = [b"", b"epoch,step\n\x00,,,", b"epoch,step,train/top1_error\nx,y,12\n", b"\xff\xfe\x00PK"]
@@ -118,7 +126,7 @@ def test_damaged_files_of_finished_runs_do_not_end_the_report(made: Any, content
             (place / name).unlink()
             if content is not None:
                 (place / name).write_bytes(content)
-    verdicts = [row["verdict"] for row in write(made[0], made[0] / "report", made[1]).rows]
+    verdicts = [row["verdict"] for row in _report(*made).rows]
     assert verdicts[0] == "not measured"  # steps
     assert ("not measured" in verdicts[1:]) == (content is not None)
 
@@ -129,18 +137,17 @@ BAD_INDEXES = ["{", "[]", "null", '{"claim": "lrn"}', '{"claim": "lrn", "scale":
 @pytest.mark.parametrize("text", [*BAD_INDEXES, '{"claim": "gone", "scale": {}, "runs": {}}'])
 def test_an_index_that_is_of_no_use_is_left_out_and_named(made: Any, text: str) -> None:
     (made[0] / "claims" / "bad.json").write_text(text)
-    found = collect(*made)
-    assert len(found.rows) == 5
-    assert len(found.notes) == 1
-    assert "bad.json" in found.notes[0]
+    assert len(_results(*made)) == 5
+    (note,) = open_indexes(*made).notes
+    assert "bad.json" in note
     assert "bad.json" in _text(*made)
 
 
 def test_a_claim_that_changed_after_its_sweep_is_not_measured(made: Any) -> None:
     made_up.claim(made[1], "lrn", ["with", "half"], [LRN | {"of": "half"}])
     row = _rows(*made)["lrn", "paper", "val/top1_error"]
-    assert row.judgement.verdict == "not measured"
-    assert "no longer in the claim" in write(made[0], made[0] / "r", made[1]).page.read_text()
+    assert row.verdict.outcome == "not measured"
+    assert "no longer in the claim" in _report(*made).page.read_text()
 
 
 def test_the_csv_has_a_row_for_each_run_of_each_claim(made: Any) -> None:
@@ -148,7 +155,7 @@ def test_the_csv_has_a_row_for_each_run_of_each_claim(made: Any) -> None:
     shared = {"with": {"0": made_up.digest("lrn", "paper", (), "with", 0), "1": "0badf00d"}}
     made_up.claim(claims, "other", ["with", "without"], [LRN])
     made_up.index(outputs, "other", "paper", shared)
-    write(outputs, outputs / "report", claims)
+    _report(outputs, claims)
     with (outputs / "report" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 + 6 + 4 + 2
@@ -164,7 +171,7 @@ def test_the_csv_has_a_row_for_each_run_of_each_claim(made: Any) -> None:
 
 
 def test_rows_for_programs_are_plain_and_only_of_the_claims_asked_for(made: Any) -> None:
-    written = write(made[0], made[0] / "report", made[1], ["relu"])
+    written = _report(*made, ["relu"])
     (row,) = written.rows
     assert (row["claim"], row["section"], row["scale"], row["paper"]) == ("relu", "P 3.1", "paper", 6.0)
     assert json.loads(json.dumps(row, allow_nan=False)) == row
@@ -175,7 +182,7 @@ def test_rows_for_programs_are_plain_and_only_of_the_claims_asked_for(made: Any)
 
 def test_a_level_that_was_never_reached_gives_a_bound(made: Any) -> None:
     made_up.sweep(made[0], "relu", "paper", {"relu": [30.0, 32.0], "tanh": [70.0, 71.0]}, epochs=8)
-    (row,) = write(made[0], made[0] / "report", made[1], ["relu"]).rows
+    (row,) = _report(*made, ["relu"]).rows
     assert (row["high"], row["n"]) == (None, 2)
     json.dumps(row, allow_nan=False)
     (line,) = (line for line in _text(*made).splitlines() if "| relu |" in line)
@@ -186,13 +193,13 @@ def test_of_two_directories_of_a_run_the_finished_one_counts(made: Any) -> None:
     (place, *_) = sorted(made[0].glob("made_up-*"))
     for name in ("a", "z"):
         (made[0] / f"{name}-{place.name.rpartition('-')[2]}").mkdir()
-    assert all(set(row.states) == {"completed"} for row in collect(*made).rows)
+    assert all(set(row.states) == {"completed"} for row in _results(*made))
 
 
 def test_the_same_runs_give_the_same_files(made: Any) -> None:
     texts = []
     for name in ("one", "two"):
-        write(made[0], made[0] / name, made[1])
+        _report(*made, name=name)
         texts.append({path.name: path.read_bytes() for path in (made[0] / name).iterdir()})
     assert texts[0] == texts[1]
     assert sorted(texts[0]) == ["index.html", "report.md", "results.csv"]
@@ -208,7 +215,7 @@ def test_markdown_is_a_table_whatever_the_names_are(made: Any) -> None:
 
 def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"claims has no index .*python src/train.py claim=lrn scale=demo"):
-        write(tmp_path, tmp_path / "report", ROOT / "conf" / "claim")
+        open_indexes(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -226,8 +233,9 @@ def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
 
 def test_the_program_does_without_torch(made: Any) -> None:
     code = (
-        "import sys, pathlib; import report, alexnet.report as r;"
-        "r.write(*map(pathlib.Path, sys.argv[1:]));"
+        "import sys, pathlib; import report, alexnet.report as r, alexnet.claims.index as i;"
+        "outputs, out, claims = map(pathlib.Path, sys.argv[1:]);"
+        "r.write(i.open_indexes(outputs, claims), out);"
         "slow = {'torch', 'lightning', 'torchmetrics', 'pandas', 'matplotlib.pyplot'} & {*sys.modules};"
         "print(*slow)"
     )
@@ -269,7 +277,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("value", "text"), NUMBERS)
 def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
-    assert wording.number(value) == text
+    assert number(value) == text
 
 
 def test_intervals_without_an_end() -> None:

@@ -1,5 +1,6 @@
 """The report's figures: what is drawn is what the runs have, and nothing is drawn where there is nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,12 +10,13 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 import made_up
-from alexnet.claims.index import Sweep, collect
+from alexnet.claims.index import ClaimIndex, open_indexes
+from alexnet.claims.verdict import ComparisonResult, judge_index
 from alexnet.report import charts
 
 Made = tuple[Path, Path]
 STEPS = {"of": "b", "minus": "a", "metric": "steps_to", "level": 25.0, "kind": "ratio", "paper": 6.0}
-PUBLISHED = "alexnet.models.layers.PublishedDropout"
+PUBLISHED = "published"
 
 
 @pytest.fixture
@@ -39,9 +41,12 @@ def _runs(
     return errors
 
 
-def _sweep(made: Made) -> Sweep:
-    (sweep,) = collect(*made).sweeps
-    return sweep
+def _indexes(made: Made) -> Sequence[ClaimIndex]:
+    return open_indexes(*made).indexes
+
+
+def _results(made: Made) -> list[ComparisonResult]:
+    return [result for index in _indexes(made) for result in judge_index(index)]
 
 
 def _lines(axes: Any) -> dict[str, Any]:
@@ -49,7 +54,7 @@ def _lines(axes: Any) -> dict[str, Any]:
 
 
 def test_curves_are_means_and_bands_reach_over_all_seeds(made: Made) -> None:
-    figure = charts.training_curves(_sweep(made))
+    figure = charts.training_curves(_indexes(made)[0])
     assert figure
     (axes,) = figure.axes
     lines = _lines(axes)
@@ -65,7 +70,7 @@ def test_curves_are_means_and_bands_reach_over_all_seeds(made: Made) -> None:
 
 
 def test_the_training_error_asked_for_is_a_line(made: Made) -> None:
-    figure = charts.training_curves(_sweep(made))
+    figure = charts.training_curves(_indexes(made)[0])
     assert figure
     level = [line for line in figure.axes[0].lines if list(line.get_ydata()) == [25.0, 25.0]]
     assert len(level) == 1
@@ -73,9 +78,9 @@ def test_the_training_error_asked_for_is_a_line(made: Made) -> None:
 
 
 def test_curves_end_where_the_first_run_of_a_variant_does(made: Made) -> None:
-    hashed = _sweep(made).runs["a"][1].hash
+    hashed = _indexes(made)[0].runs["a"][1].hash
     made_up.run(made[0], hashed, 1, 34.0, epochs=2)
-    figure = charts.training_curves(_sweep(made))
+    figure = charts.training_curves(_indexes(made)[0])
     assert figure
     assert [len(line.get_xdata()) for line in _lines(figure.axes[0]).values()] == [2, 6]
 
@@ -83,22 +88,22 @@ def test_curves_end_where_the_first_run_of_a_variant_does(made: Made) -> None:
 def test_drawn_images_are_named_in_the_figure(made: Made) -> None:
     made_up.claim(made[1], "other", ["a"], [{"of": "a", "kind": "value", "paper": 1.0}])
     made_up.sweep(made[0], "other", "demo", {"a": [50.0]})
-    found = collect(*made)
-    titles = [figure.axes[0].get_title() for figure in map(charts.training_curves, found.sweeps) if figure]
+    figures = map(charts.training_curves, _indexes(made))
+    titles = [figure.axes[0].get_title() for figure in figures if figure]
     assert ["nothing about the paper" in " ".join(title.split()) for title in titles] == [False, True]
-    forest = charts.forest(found.rows)
+    forest = charts.forest(_results(made))
     assert forest
     names = [text.get_text() for axes in forest.axes for text in axes.get_yticklabels()]
     assert ["drawn" in name for name in names] == [False, False, True]
 
 
 def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
-    rows = collect(*made).rows
+    rows = _results(made)
     figure = charts.forest(rows)
     assert figure
     assert len(figure.axes) == 2  # a difference and a ratio
     for axes, row in zip(figure.axes, rows, strict=True):
-        own = row.judgement
+        own = row.verdict
         drawn = [tuple(np.atleast_1d(line.get_xdata())) for line in axes.lines]
         intervals = [
             pair for pair in ((own.low, own.high), (own.image_low, own.image_high)) if None not in pair
@@ -112,32 +117,30 @@ def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
 
 def test_errors_by_dropout_rate(made: Made) -> None:
     rates = {"off": None, "low": 0.2, "half": 0.5}
-    settings = {
-        name: {"dropout": rate and {"_target_": PUBLISHED, "rate": rate}} for name, rate in rates.items()
-    }
+    settings = {name: {"dropout": rate and {"name": PUBLISHED, "rate": rate}} for name, rate in rates.items()}
     errors = _runs(*made, "rates", settings)
-    figure = charts.by_dropout_rate(collect(*made).sweeps)
+    figure = charts.by_dropout_rate(_indexes(made))
     assert figure
     (bars,) = figure.axes[0].containers
     line = bars.lines[0]
     assert list(line.get_xdata()) == [0.0, 0.2, 0.5]
     assert list(line.get_ydata()) == pytest.approx([np.mean(each) for each in errors.values()])
-    assert bars.get_label() == "PublishedDropout, paper"
+    assert bars.get_label() == "published, paper"
 
 
 def test_runs_that_differ_in_more_than_the_rate_are_not_joined(made: Made) -> None:
-    half = {"_target_": PUBLISHED, "rate": 0.5}
+    half = {"name": PUBLISHED, "rate": 0.5}
     _runs(*made, "one", {"one": {"dropout": half, "width": 1.0}})
     _runs(*made, "two", {"two": {"dropout": {**half, "rate": 0.2}, "width": 0.5}})
-    _runs(*made, "three", {"three": {"dropout": {**half, "_target_": "torch.nn.Dropout"}, "width": 1.0}})
+    _runs(*made, "three", {"three": {"dropout": {**half, "name": "inverted"}, "width": 1.0}})
     _runs(*made, "four", {"four": {"dropout": {**half, "rate": 0.3}, "width": 1.0, "epochs": 9}})
-    assert charts.by_dropout_rate(collect(*made).sweeps) is None
+    assert charts.by_dropout_rate(_indexes(made)) is None
 
 
 def test_errors_by_removed_layer(made: Made) -> None:
     removed = {"full": [], "no_conv3": ["conv3"], "no_both": ["conv3", "conv4"]}
     errors = _runs(*made, "layers", {name: {"remove": layers} for name, layers in removed.items()})
-    figure = charts.by_removed_layer(collect(*made).sweeps)
+    figure = charts.by_removed_layer(_indexes(made))
     assert figure
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["none", "conv3", "conv3 conv4"]
@@ -147,21 +150,17 @@ def test_errors_by_removed_layer(made: Made) -> None:
 
 
 def test_without_data_there_is_no_figure(made: Made) -> None:
-    found = collect(*made)
-    assert charts.by_dropout_rate(found.sweeps) is None
-    assert charts.by_removed_layer(found.sweeps) is None
+    assert charts.by_dropout_rate(_indexes(made)) is None
+    assert charts.by_removed_layer(_indexes(made)) is None
     for path in made[0].glob("made_up-*/result.json"):
         path.unlink()
-    empty = collect(*made)
-    assert charts.training_curves(empty.sweeps[0]) is None
-    assert charts.forest(empty.rows) is None
+    assert charts.training_curves(_indexes(made)[0]) is None
+    assert charts.forest(_results(made)) is None
 
 
 def test_a_figure_is_the_same_each_time_and_reads_as_xml(made: Made) -> None:
-    found = collect(*made)
-    one, two = (
-        charts.svg(figure) for figure in (charts.forest(found.rows), charts.forest(found.rows)) if figure
-    )
+    figures = (charts.forest(_results(made)) for _ in range(2))
+    one, two = (charts.svg(figure) for figure in figures if figure)
     assert one == two
     assert "<dc:date>" not in one
     assert ElementTree.fromstring(one).tag.endswith("svg")

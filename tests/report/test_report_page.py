@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 import made_up
+from alexnet.claims.index import open_indexes
 from alexnet.report import write
 from alexnet.report.page import COLUMNS
 from tiny import ROOT
@@ -51,7 +52,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_up.sweep(outputs, "relu", "paper", {"relu": [30.0, 32.0], "tanh": [45.0, 46.0]}, epochs=8)
     made_up.sweep(outputs, "headline", "paper", {"net": [40.5, 40.6, 40.8]}, images=1000)
     made_up.index(outputs, "untried", "paper", {"on": {}, "off": {"0": "0badf00d"}})
-    return write(outputs, outputs / "report", claims).page
+    return write(open_indexes(outputs, claims), outputs / "report").page
 
 
 class _Reader(HTMLParser):

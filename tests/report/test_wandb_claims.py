@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from alexnet.claims import looks
+from alexnet.claims.exhibits import Exhibit, save_exhibits
 from alexnet.errors import UserError
 from alexnet.report.wandb_claims import COLUMNS, log_claim
 from wandb_log import logs, no_account, settings, started, summary
@@ -77,14 +77,12 @@ def test_figures_and_tables_of_the_networks_are_in_the_run(tmp_path: Path) -> No
     folder.mkdir()
     Image.new("RGB", (8, 4), "red").save(folder / "kernels.png")
     shown = [
-        looks.Look(
-            "towers: kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]
-        ),
-        looks.Look("errors", "in percent", columns=["network", "error"], rows=[["seed 0", 17.5]]),
+        Exhibit("towers: kernels", "of conv1", "kernels.png", ["seed", "colour"], [["0", 0.5], ["1", 0.25]]),
+        Exhibit("errors", "in percent", columns=["network", "error"], rows=[["seed 0", 17.5]]),
     ]
-    looks.keep(folder, ["a"], shown)
+    save_exhibits(folder, ["a"], shown)
     with no_account(tmp_path):
-        log_claim(tmp_path / "outputs", "lrn", "demo", ROWS, offline=True, looked=folder)
+        log_claim(tmp_path / "outputs", "lrn", "demo", ROWS, offline=True, exhibits=folder)
         (records,) = logs(tmp_path)
     found = summary(records)
     assert {name.removesuffix("/path") for name in found if name.endswith("/path")} >= {

@@ -1,6 +1,7 @@
 """Checkpoints: read back, written, refused; and what is made of them again."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import torch
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.evaluation import trained as restore
+from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
-from alexnet.runs.checkpoint import Checkpoint
+from alexnet.runs.results import FORMAT
 from tiny import config
 
 
@@ -34,7 +35,7 @@ def test_a_checkpoint_says_what_its_run_was(run: Path, name: str) -> None:
 
 def test_the_digest_is_of_the_weights_and_the_mean(run: Path, tmp_path: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
-    copy = Checkpoint(**{**vars_of(found), "path": tmp_path / "copy.ckpt"})
+    copy = replace(found, path=tmp_path / "copy.ckpt")
     checkpoint.save(copy)
     again = checkpoint.load(copy.path)
     assert again.digest == found.digest
@@ -43,20 +44,16 @@ def test_the_digest_is_of_the_weights_and_the_mean(run: Path, tmp_path: Path) ->
         {"mean": found.mean + 1},
         {"weights": {**found.weights, "fc8.bias": found.weights["fc8.bias"] + 1}},
     ):
-        assert Checkpoint(**{**vars_of(found), **change}).digest != found.digest
-
-
-def vars_of(found: Checkpoint) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in Checkpoint.__dataclass_fields__}
+        assert replace(found, **change).digest != found.digest
 
 
 def test_the_network_is_the_one_that_was_trained(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
-    made = restore.network(found)
+    made = Trained(found).network
     state = made.state_dict()
     assert state.keys() == found.weights.keys()
     assert all(torch.equal(state[name], value) for name, value in found.weights.items())
-    fresh = [restore.untrained(found, seed).state_dict()["conv1.weight"] for seed in (0, 0, 1)]
+    fresh = [Trained(found).untrained_network(seed).state_dict()["conv1.weight"] for seed in (0, 0, 1)]
     assert torch.equal(fresh[0], fresh[1])
     assert not torch.equal(fresh[0], fresh[2])
     assert not torch.equal(fresh[0], state["conv1.weight"])
@@ -64,22 +61,22 @@ def test_the_network_is_the_one_that_was_trained(run: Path) -> None:
 
 def test_the_images_are_those_that_it_was_trained_on(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
-    data = restore.images(found)
+    data = Trained(found).images
     assert data.fingerprint == found.fingerprint
     assert [len(data.members(split)) for split in ("train", "minival", "val")] == [50, 10, 20]
     whole = next(iter(data.whole("val")))
     assert whole.crops.shape == (16, 3, 80, 80)
     with pytest.raises(UserError, match="split=test is not possible: choose train, minival, val"):
         data.members("test")
-    other = Checkpoint(**{**vars_of(found), "fingerprint": "of other images"})
+    other = replace(found, fingerprint="of other images")
     with pytest.raises(UserError, match=r"was trained on other images than these.*\n?.*data\.root=PATH"):
-        restore.images(other)
+        _ = Trained(other).images
 
 
 def test_images_that_moved_are_found_where_they_are(run: Path, tmp_path: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     here = shutil.copytree(run.parent / "demo", tmp_path / "moved")
-    data = restore.images(found, root=str(here), cache_dir=str(tmp_path / "cache"))
+    data = Trained(found, root=str(here), cache_dir=str(tmp_path / "cache")).images
     assert data.images.val.root == here / "val"
     assert (tmp_path / "cache").is_dir()
 
@@ -88,7 +85,7 @@ def test_another_number_of_classes_is_refused(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     with pytest.raises(UserError, match=r"knows 10 classes \(.*\), and the images have 2 \(a, b\)"):
         found.check_images(["a", "b"], found.fingerprint)
-    elsewhere = Checkpoint(**{**vars_of(found), "fingerprint": ""})
+    elsewhere = replace(found, fingerprint="")
     elsewhere.check_images([str(number) for number in range(10)], "any")  # weights from elsewhere: by number
 
 
@@ -96,16 +93,16 @@ def test_nothing_is_called_that_no_setting_names(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     for place in ("os.system", "alexnet.data.datamodule.os.system", "torch.load"):
         model = {**found.config["model"], "norm": {"_target_": place}}
-        bad = Checkpoint(**{**vars_of(found), "config": {**found.config, "model": model}})
+        bad = replace(found, config={**found.config, "model": model})
         with pytest.raises(UserError, match=f"names {place}, which nothing in conf/ does"):
-            restore.network(bad)
+            _ = Trained(bad).network
 
 
 def test_weights_that_do_not_fit_the_settings_are_told_of(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
-    bad = Checkpoint(**{**vars_of(found), "weights": {"conv1.weight": torch.zeros(1)}})
+    bad = replace(found, weights={"conv1.weight": torch.zeros(1)})
     with pytest.raises(UserError, match="does not fit its own settings of the model"):
-        restore.network(bad)
+        _ = Trained(bad).network
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -118,6 +115,20 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"hello")
     with pytest.raises(UserError, match=f"checkpoint={path} is damaged"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_a_checkpoint_of_an_earlier_version_is_refused(run: Path, tmp_path: Path, number: Any) -> None:
+    path, content = tmp_path / "last.ckpt", torch.load(run / "last.ckpt", weights_only=True)
+    assert content["format"] == torch.load(run / "best.ckpt", weights_only=True)["format"] == FORMAT
+    torch.save({**content, "format": number}, path)
+    message = f"{path} was written by an earlier version of this project.*rerun=true"
+    with pytest.raises(UserError, match=f"^checkpoint={message}"):
+        checkpoint.load(path)
+    with pytest.raises(UserError, match=f"^init_from={message}"):
+        checkpoint.load_layers(torch.nn.Linear(1, 1), path)
+    with pytest.raises(UserError, match=f"^{message}"):
+        checkpoint.resumable_step(path, {})
 
 
 def test_a_runs_directory_stands_for_its_last_checkpoint(run: Path) -> None:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
+from alexnet.claims import plan
 from alexnet.errors import UserError
 from alexnet.runs import results
-from alexnet.runs.results import Run, run_hash
+from alexnet.runs.results import FORMAT, Run, run_hash
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
     "output_dir": "outputs",
     "name": None,
     "data": {"root": "/a", "batch_size": 128, "threads": 2},
-    "trainer": {"max_epochs": 90, "accelerator": "cpu"},
+    "trainer": {"max_epochs": 90, "accelerator": "cpu", "precision": "32-true"},
+    "memory_format": "contiguous",
 }
 
 
@@ -82,10 +84,11 @@ def test_results_say_null_where_json_has_no_number(tmp_path: Path) -> None:
 def test_only_a_completed_run_is_finished(tmp_path: Path, status: str) -> None:
     run = Run(CONFIG, "0", tmp_path)
     assert run.finished() is None
-    run.write({"status": status, "hash": "0"})
+    run.write({"format": FORMAT, "status": status, "hash": "0"})
     assert run.finished() is None
-    run.write({"status": "completed", "hash": "0"})
-    assert run.finished() == {"status": "completed", "hash": "0"}
+    completed = {"format": FORMAT, "status": "completed", "hash": "0"}
+    run.write(completed)
+    assert run.finished() == completed
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "completed"}'])
@@ -93,6 +96,28 @@ def test_a_damaged_result_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "result.json").write_text(content)
     with pytest.raises(UserError, match=r"result\.json is no result"):
         results.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "version"), [({}, "an earlier"), ({"format": 1}, "an earlier"), ({"format": 3}, "a later")]
+)
+def test_a_result_of_another_version_is_refused(tmp_path: Path, number: Any, version: str) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"status": "completed", "hash": "0", **number}))
+    message = rf"result\.json was written by {version} version .*: train that run again, with rerun=true or"
+    for read in (Run(CONFIG, "0", tmp_path).finished, lambda: results.read(tmp_path)):
+        with pytest.raises(UserError, match=message):
+            read()
+
+
+def test_a_sweep_says_so_of_such_a_result_and_goes_on(tmp_path: Path) -> None:
+    old = Run.of(CONFIG | {"output_dir": str(tmp_path)}, "d", "net", None, [])
+    old.write({"status": "completed", "hash": old.hash})
+    new = Run.of(CONFIG | {"output_dir": str(tmp_path), "seed": 1}, "d", "net", None, [])
+    jobs = [plan.Job([], "row", seed, run) for seed, run in enumerate((old, new))]
+    assert [job.state for job in jobs] == [plan.IMPOSSIBLE, plan.NEW]
+    assert plan.to_train(jobs) == jobs[1:]
+    assert plan.text(jobs, None).count("was written by an earlier version of this project") == 1
+    assert plan.Job([], "row", 0, old, again=True).state == plan.NEW
 
 
 def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
@@ -105,4 +130,9 @@ def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
 def test_facts_say_what_ran(tmp_path: Path) -> None:
     facts = Run(CONFIG, "0", tmp_path, ["seed=0"]).facts()
     assert facts["overrides"] == ["seed=0"]
+    assert [facts[key] for key in ("format", "precision", "memory_format")] == [
+        FORMAT,
+        "32-true",
+        "contiguous",
+    ]
     assert {"python", "torch", "lightning"} <= facts["versions"].keys()

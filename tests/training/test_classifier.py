@@ -1,15 +1,24 @@
 """Loss, errors in percent, masks by step, and the loss that is no number."""
 
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MaxMetric
+from torchmetrics.classification import MulticlassRecall
 
+from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.models.layers import PublishedDropout
-from alexnet.training.classifier import Classifier, TopError
+from alexnet.training import classifier as classifier_module
+from alexnet.training.classifier import Classifier, TopKError
 from alexnet.training.optim import published
+from tiny import config
 
 OPTIMIZER = partial(published, lr=0.01, momentum=0.9, weight_decay=0.0)
 
@@ -30,7 +39,7 @@ def batch(classes: int = 10) -> tuple[Tensor, Tensor]:
 def test_errors_are_the_share_of_labels_not_among_the_top(k: int) -> None:
     logits = torch.randn(200, 10, generator=torch.Generator().manual_seed(2))
     labels = torch.arange(200) % 10
-    metric = TopError(10, k)
+    metric = TopKError(10, k)
     for part in range(0, 200, 64):
         metric.update(logits[part : part + 64], labels[part : part + 64])
     missed = [
@@ -41,9 +50,64 @@ def test_errors_are_the_share_of_labels_not_among_the_top(k: int) -> None:
 
 
 def test_top5_of_fewer_classes_is_never_wrong() -> None:
-    metric = TopError(3, 5)
+    metric = TopKError(3, 5)
     metric.update(torch.randn(7, 3), torch.arange(7) % 3)
     assert float(metric.compute()) == pytest.approx(0, abs=1e-4)
+
+
+class Auxiliary(nn.Module):
+    """A network with a second head, as the contract of models has it."""
+
+    class Outputs(NamedTuple):
+        logits: Tensor
+        auxiliary: list[tuple[Tensor, float]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.second = nn.Linear(12, 10), nn.Linear(12, 10)
+
+    def forward(self, images: Tensor) -> Any:
+        logits, second = self.head(images.flatten(1)), self.second(images.flatten(1))
+        return self.Outputs(logits, [(second, 0.3), (-second, 0.5)]) if self.training else logits
+
+
+def test_the_loss_is_of_all_outputs_and_what_is_logged_of_the_first() -> None:
+    classifier, (images, labels) = Classifier(Auxiliary(), 10, OPTIMIZER), batch()
+    classifier.trainer = SimpleNamespace(log_every_n_steps=1000, global_step=0)  # type: ignore[assignment]
+    logits, auxiliary = classifier.network(images)
+    outputs = (logits, *(pair[0] for pair in auxiliary))
+    first, second, third = (float(functional.cross_entropy(each.detach(), labels)) for each in outputs)
+    loss = classifier.training_step((images, labels), 0)
+    assert float(loss.detach()) == pytest.approx(first + 0.3 * second + 0.5 * third)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in classifier.parameters())
+    classifier.eval().validation_step((images, labels), 0)
+    for split in ("train", "minival"):
+        measured = classifier.metrics_of(split).compute()
+        assert float(measured[f"{split}/loss"]) == pytest.approx(first)
+
+
+def test_a_metric_added_in_one_place_is_measured_in_all_splits_by_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LargestLogit(MaxMetric):
+        def update(self, preds: Tensor) -> None:
+            super().update(preds)
+
+    before = classifier_module.epoch_metrics
+
+    def epoch_metrics(num_classes: int) -> dict[str, Any]:
+        recall = MulticlassRecall(num_classes, average="macro")
+        added = {"recall": recall, "largest": LargestLogit(), "top2_error": TopKError(num_classes, 2)}
+        return {**before(num_classes), **added}
+
+    monkeypatch.setattr(classifier_module, "epoch_metrics", epoch_metrics)
+    metrics = train(config(tmp_path, "optim.lr=0.02"))["metrics"]
+    for split in ("train", "minival", "val"):
+        assert 0 < metrics[f"{split}/recall"] <= 1
+        assert metrics[f"{split}/largest"] not in (1, 5, 10), "a logit, and no place in the ranking"
+        errors = [metrics[f"{split}/top{k}_error"] for k in (5, 2, 1)]
+        assert errors == sorted(errors)
 
 
 def masks(classifier: Classifier, step: int) -> Tensor:
@@ -66,7 +130,8 @@ def test_the_loss_is_float32_under_bf16() -> None:
     classifier.log = lambda *args, **more: None  # type: ignore[method-assign,assignment]
     with torch.autocast("cpu", torch.bfloat16):
         assert classifier(batch()[0]).dtype == torch.bfloat16
-        assert classifier._measure("train", batch()).dtype == torch.float32
+        images, labels = batch()
+        assert classifier._measure("train", classifier(images), labels).dtype == torch.float32
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
 from alexnet.cli.train import train
+from alexnet.models import from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Gaussian
 from alexnet.models.layers import PublishedDropout, inverted_dropout
 from alexnet.training.optim import OPTIMIZERS, published, sgd
-from tiny import ROOT, config
+from tiny import ROOT, config, directory, state
 
 BEHIND = ("fc7", "fc8")  # a dropout
 FACTORS = {"lr": 0.25, "weight_decay": 4}  # of optim=quartered
@@ -170,8 +170,8 @@ def test_the_configs_differ_in_the_correction_alone() -> None:
     differ = {key: (first.get(key), v) for key, v in second.items() if first.get(key) != v}
     layers = {f".optim.layers.{name}.{key}": v for name in BEHIND for key, v in FACTORS.items()}
     std = {f".model.init.std.{name}": (0.01, 0.005) for name in BEHIND}
-    kinds = ("alexnet.models.layers.PublishedDropout", "alexnet.models.layers.inverted_dropout")
-    expected = std | {key: (None, v) for key, v in layers.items()} | {".model.dropout._target_": kinds}
+    kinds = ("published", "inverted")
+    expected = std | {key: (None, v) for key, v in layers.items()} | {".model.dropout.name": kinds}
     assert differ == expected
     assert first.keys() - second.keys() <= {".optim.layers"}
 
@@ -182,7 +182,7 @@ def test_the_configs_are_the_correction(rule: str) -> None:
     for choices in (PUBLISHED, CORRECTED):
         cfg = _composed(*choices, f"optim.name={rule}")
         torch.manual_seed(0)
-        network = instantiate(cfg.model).double()
+        network = from_config(cfg.model).double()
         found.append(_trained(network, OPTIMIZERS.factory(cfg.optim)(network)))
     (losses, weights, logits), (own_losses, own_weights, own_logits) = found
     assert own_losses == losses
@@ -194,9 +194,8 @@ def test_whole_runs_with_the_configs_end_alike(tmp_path: Path) -> None:
     results = [train(config(tmp_path, *choices)) for choices in (PUBLISHED, CORRECTED)]
     weights = []
     for result in results:
-        (run_dir,) = tmp_path.glob(f"*-{result['hash']}")
-        state = torch.load(run_dir / "last.ckpt", weights_only=True)["state_dict"]
-        weights.append({name.removeprefix("network."): w for name, w in state.items() if "network" in name})
+        trained = state(directory(tmp_path, result) / "last.ckpt").items()
+        weights.append({name.removeprefix("network."): w for name, w in trained if "network" in name})
     assert _distance(_as_published(weights[1]), weights[0]) == 0
     speed = "train/images_per_second"
     assert {**results[0]["metrics"], speed: 0} == {**results[1]["metrics"], speed: 0}

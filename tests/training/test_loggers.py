@@ -1,8 +1,6 @@
 """metrics.csv that goes on, and Weights & Biases without an account."""
 
 import csv
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ import pytest
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.training import callbacks
-from alexnet.training.loggers import ResumableCSVLogger, forget_from, last_metrics, wandb_logger
+from alexnet.runs.metrics import drop_from, last_metrics
+from alexnet.training.loggers import ResumableCSVLogger, wandb_logger
 from tiny import config
 from wandb_log import history, logs, no_account, settings, started, summary
 
@@ -39,14 +37,14 @@ def test_a_second_logger_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("step", "kept"), [(2, [0, 1]), (9, [0, 1, 2, 3])])
 def test_rows_after_the_checkpoint_are_forgotten(tmp_path: Path, step: int, kept: list[int]) -> None:
     write(tmp_path, range(4))
-    forget_from(tmp_path, step)
+    drop_from(tmp_path, step)
     assert steps(tmp_path) == kept
 
 
 def test_forgetting_all_leaves_no_file(tmp_path: Path) -> None:
     write(tmp_path, range(4))
-    forget_from(tmp_path, 0)
-    forget_from(tmp_path, 0)
+    drop_from(tmp_path, 0)
+    drop_from(tmp_path, 0)
     assert last_metrics(tmp_path) == {}
 
 
@@ -121,14 +119,9 @@ def test_wandb_has_the_whole_config(of_a_claim: Logged) -> None:
 
 
 @OF_WANDB
-def test_wandb_lets_a_stopped_run_go_on_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(self: Any, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-
+def test_wandb_lets_a_stopped_run_go_on_under_its_id(tmp_path: Path, stopping: Any) -> None:
     with no_account(tmp_path):
-        with monkeypatch.context() as patch:
-            patch.setattr(callbacks.Kernels, "on_train_batch_end", interrupt)
+        with stopping(6):
             assert train(config(tmp_path, "logger=wandb"))["status"] == "interrupted"
         result = train(config(tmp_path, "logger=wandb"))
         first, second = logs(tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from small_net import differentiate, small_net
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR, MultiStepLR
@@ -20,21 +21,8 @@ SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005}
 STEPS, CHANGE = 30, 15
 
 
-def _network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
-
-
-def _gradients(network: nn.Module, step: int) -> None:
-    """Of a loss that changes from step to step."""
-    generator = torch.Generator().manual_seed(step)
-    inputs = torch.randn(8, 4, dtype=torch.float64, generator=generator)
-    network.zero_grad()
-    (network(inputs) - inputs[:, 1:].sin()).square().mean().backward()
-
-
 def _step(network: nn.Module, optimizer: Optimizer, step: int) -> None:
-    _gradients(network, step)
+    differentiate(network, step)
     optimizer.step()
 
 
@@ -48,7 +36,7 @@ def _weights(network: nn.Module) -> Tensor:
 
 
 def _after(steps: int, make: Any = published, **changes: Any) -> nn.Sequential:
-    network = _network()
+    network = small_net()
     optimizer = make(network, **SETTINGS | changes)
     for step in range(steps):
         _step(network, optimizer, step)
@@ -56,7 +44,7 @@ def _after(steps: int, make: Any = published, **changes: Any) -> nn.Sequential:
 
 
 def test_every_step_is_the_printed_rule() -> None:
-    network, plain = _network(), _network()
+    network, plain = small_net(), small_net()
     optimizer = published(network, **SETTINGS)
     velocity = [[0.0] * weight.numel() for weight in plain.parameters()]
     eps = SETTINGS["lr"]
@@ -65,7 +53,7 @@ def test_every_step_is_the_printed_rule() -> None:
             _set_rate(optimizer, 0.1)
             eps *= 0.1
         _step(network, optimizer, step)
-        _gradients(plain, step)
+        differentiate(plain, step)
         for v, weight in zip(velocity, plain.parameters(), strict=True):
             w, g = weight.detach().flatten().tolist(), weight.grad.flatten().tolist()
             for i in range(len(v)):
@@ -73,11 +61,11 @@ def test_every_step_is_the_printed_rule() -> None:
                 w[i] = w[i] + v[i]
             weight.data = torch.tensor(w, dtype=torch.float64).view_as(weight)
         torch.testing.assert_close(_weights(network), _weights(plain), rtol=0, atol=1e-14)
-    assert not torch.allclose(_weights(network), _weights(_network()), atol=0.01), "nothing was learnt"
+    assert not torch.allclose(_weights(network), _weights(small_net()), atol=0.01), "nothing was learnt"
 
 
 def test_torchs_sgd_agrees_while_the_rate_is_constant_and_not_after_a_change() -> None:
-    ours, torchs = _network(), _network()
+    ours, torchs = small_net(), small_net()
     optimizers = published(ours, **SETTINGS), sgd(torchs, **SETTINGS)
     assert isinstance(optimizers[1], torch.optim.SGD)
 
@@ -104,7 +92,7 @@ def test_bias_rate_and_decay_bite_in_the_biases_alone(make: Any) -> None:
     for changes in ({"bias_lr": 0.2}, {"bias_weight_decay": 0.5}, {"bias_lr": 0.0}):
         for name, weight in _after(1, make, **changes).state_dict().items():
             assert torch.equal(weight, base[name]) == name.endswith("weight"), (changes, name)
-    assert torch.equal(_after(1, make, bias_lr=0.0)[0].bias, _network()[0].bias)
+    assert torch.equal(_after(1, make, bias_lr=0.0)[0].bias, small_net()[0].bias)
 
 
 @pytest.mark.parametrize("make", [published, sgd])
@@ -116,7 +104,7 @@ def test_rate_momentum_and_decay_bite_in_every_parameter(make: Any, changes: dic
 
 
 def test_bias_settings_left_out_are_those_of_the_weights() -> None:
-    weights, biases = published(_network(), **SETTINGS).param_groups
+    weights, biases = published(small_net(), **SETTINGS).param_groups
     assert (weights["name"], biases["name"]) == ("weights", "biases")
     assert [w.dim() for w in weights["params"]] == [2, 2]
     assert [b.dim() for b in biases["params"]] == [1, 1]
@@ -140,7 +128,7 @@ def test_the_configured_optimisers_are_those_of_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("make", [published, sgd])
 def test_a_restored_state_continues_bit_for_bit(make: Any) -> None:
-    network = _network()
+    network = small_net()
     optimizer = make(network, **SETTINGS, bias_lr=0.2, bias_lr_fixed=True)
     for step in range(CHANGE):
         _step(network, optimizer, step)
@@ -159,12 +147,12 @@ def test_a_restored_state_continues_bit_for_bit(make: Any) -> None:
 
 
 def test_a_closure_is_called_with_gradients_and_its_loss_returned() -> None:
-    network = _network()
+    network = small_net()
     optimizer = published(network, **SETTINGS)
 
     def closure() -> float:
         assert torch.is_grad_enabled()
-        _gradients(network, 0)
+        differentiate(network, 0)
         return 2.5
 
     assert optimizer.step(closure) == 2.5
@@ -173,7 +161,7 @@ def test_a_closure_is_called_with_gradients_and_its_loss_returned() -> None:
 
 
 def test_a_parameter_without_a_gradient_is_left_alone() -> None:
-    network, start = _network(), _network()
+    network, start = small_net(), small_net()
     network[0].requires_grad_(False)
     _step(network, published(network, **SETTINGS), 0)
     moved = [not torch.equal(*pair) for pair in zip(network.parameters(), start.parameters(), strict=True)]
@@ -187,24 +175,24 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
 )
 def test_impossible_settings_are_named(make: Any, key: str, value: float) -> None:
     with pytest.raises(UserError, match=f"optim.{key}={value} "):
-        make(_network(), **SETTINGS | {key: value})
+        make(small_net(), **SETTINGS | {key: value})
 
 
 @pytest.mark.parametrize("make", [published, sgd])
 @pytest.mark.parametrize("key", ["bias_lr", "bias_weight_decay"])
 def test_impossible_bias_settings_are_named(make: Any, key: str) -> None:
     with pytest.raises(UserError, match=f"optim.{key}=-0.1 "):
-        make(_network(), **SETTINGS | {key: -0.1})
+        make(small_net(), **SETTINGS | {key: -0.1})
 
 
 @pytest.mark.parametrize("make", [published, sgd])
 def test_unknown_settings_are_refused(make: Any) -> None:
     with pytest.raises(TypeError, match="bias_rate"):
-        make(_network(), **SETTINGS, bias_rate=0.1)
+        make(small_net(), **SETTINGS, bias_rate=0.1)
 
 
 def _plateau(**settings: Any) -> Plateau:
-    return Plateau(published(_network(), **SETTINGS | {"lr": 1.0}, bias_lr=2.0), **settings)
+    return Plateau(published(small_net(), **SETTINGS | {"lr": 1.0}, bias_lr=2.0), **settings)
 
 
 def _rates(schedule: Plateau, errors: list[float]) -> list[float]:
@@ -255,7 +243,7 @@ def test_advance_ends_training_only_when_the_plateau_is_exhausted() -> None:
 
 
 def _stepped(make: Any, epochs: int, **biases: Any) -> tuple[list[float], list[float], list[bool]]:
-    network = _network()
+    network = small_net()
     optimizer = published(network, **SETTINGS, **biases)
     schedule = make(optimizer)
     rates, ends = [], []

@@ -6,22 +6,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from alexnet.cli.train import train
 from alexnet.data import SOURCES
 from alexnet.data.datamodule import ImageData
-from alexnet.training.classifier import leading, ranked
-from tiny import config
+from alexnet.models import from_config
+from alexnet.models.ranking import top_classes
+from alexnet.runs import checkpoint
+from alexnet.training.classifier import TopKError
+from tiny import config, directory
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def predicted(output_dir: Path, result: Any) -> Arrays:
-    (path,) = output_dir.glob(f"*-{result['hash']}/predictions.npz")
-    with np.load(path) as arrays:
+    with np.load(directory(output_dir, result) / "predictions.npz") as arrays:
         return dict(arrays)
 
 
@@ -34,11 +35,6 @@ def errors(arrays: Arrays) -> dict[str, float]:
 def same_errors(arrays: Arrays, result: Any) -> bool:
     found = errors(arrays)
     return found == pytest.approx({name: result["metrics"][name] for name in found}, abs=1e-4)
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("outputs")
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +66,16 @@ def test_the_classes_are_those_of_the_final_weights(outputs: Path, finished: Any
     data = ImageData(images, finished["data"]["fingerprint"], outputs / "cache", 80, 67, threads=1)
     data.prepare()
     crops = np.stack([data.reads["val"](place)[:, 6:73, 6:73] for place in range(53)])
-    (path,) = outputs.glob(f"*-{finished['hash']}/last.ckpt")
-    saved = torch.load(path, weights_only=True)
-    network = instantiate(cfg.model)
-    network.load_state_dict(
-        {
-            name.removeprefix("network."): each
-            for name, each in saved["state_dict"].items()
-            if name.startswith("network.")
-        }
-    )
+    saved = checkpoint.load(directory(outputs, finished))
+    network = from_config(cfg.model)
+    network.load_state_dict(saved.weights)
     with torch.no_grad():
-        logits = network.eval()(torch.from_numpy(crops).float() - saved["ImageData"]["mean"])
+        logits = network.eval()(torch.from_numpy(crops).float() - saved.mean)
     assert torch.topk(logits, 5).indices.tolist() == predicted(outputs, finished)["top5"].tolist()
 
 
 def test_training_again_replaces_the_file(outputs: Path, finished: Any) -> None:
-    (path,) = outputs.glob(f"*-{finished['hash']}/predictions.npz")
+    path = directory(outputs, finished) / "predictions.npz"
     path.write_bytes(b"of an older run")
     train(config(outputs, "data.source.val_images=53", "rerun=true"))
     assert same_errors(predicted(outputs, finished), finished)
@@ -114,20 +103,17 @@ def test_only_measured_images_are_in_the_file(tmp_path: Path) -> None:
 def test_of_equal_logits_the_lower_class_leads_in_both() -> None:
     logits = torch.randint(0, 3, (500, 12), generator=torch.Generator().manual_seed(0)).float()
     labels = torch.arange(500) % 12
-    top = leading(logits)
+    top = top_classes(logits)
     by_hand = [sorted(range(12), key=lambda c, row=row: (-row[c], c))[:5] for row in logits.tolist()]  # type: ignore[misc]
     assert top.tolist() == by_hand
     for k in (1, 5):
-        measured = multiclass_accuracy(ranked(top, 12), labels, 12, average="micro", top_k=k)
-        assert float(measured) == pytest.approx(float((top[:, :k] == labels[:, None]).any(1).float().mean()))
+        hits = (top[:, :k] == labels[:, None]).any(1).float().mean()
+        assert float(TopKError(12, k)(logits, labels)) == pytest.approx(100 - 100 * float(hits))
 
 
 def test_without_ties_nothing_changes_for_torchmetrics() -> None:
     logits = torch.randn(300, 20, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(300) % 20
     for k in (1, 5):
-        plain, own = (
-            multiclass_accuracy(scores, labels, 20, average="micro", top_k=k)
-            for scores in (logits, ranked(leading(logits), 20))
-        )
-        assert float(plain) == float(own)
+        theirs = multiclass_accuracy(logits, labels, 20, average="micro", top_k=k)
+        assert float(TopKError(20, k)(logits, labels)) == pytest.approx(100 - 100 * float(theirs), abs=1e-4)

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
 from alexnet.errors import UserError
-from alexnet.models.alexnet import AlexNet, torchvision_alexnet
+from alexnet.models import from_config
+from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import PublishedDropout
+from alexnet.models.library import torchvision_alexnet
 from alexnet.training.optim import OPTIMIZERS, published, sgd
 from tiny import ROOT
 
@@ -134,7 +135,7 @@ DECAYS = {
 def test_the_small_nets_decay_as_in_their_source(model: str) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", [f"model={model}", "model.num_classes=3", "model.width=0.1"])
-    network = instantiate(cfg.model)
+    network = from_config(cfg.model)
     for name, (rate, decay) in _settings(network, OPTIMIZERS.factory(cfg.optim)(network)).items():
         layer, _, kind = name.rpartition(".")
         expected = (0.002, 0.0) if kind == "bias" else (0.001, DECAYS[model].get(layer, 0.004))

@@ -1,7 +1,6 @@
 """Rates of single layers late in training, through each schedule, and the stepped exponential one."""
 
 import copy
-import os
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -9,30 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from small_net import differentiate, small_net
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, MultiStepLR
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.training import callbacks
 from alexnet.training.optim import Plateau, advance, published, settle_rates, sgd, stepped_exponential
-from tiny import config
+from tiny import config, directory, state
 
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "bias_lr": 0.2, "bias_weight_decay": 0.003}
 LATE = {67: 0.1, 72: 0}
 EPOCHS = 80
-
-
-def _line() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
-
-
-def _descend(network: nn.Module, step: int) -> None:
-    inputs = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
-    network.zero_grad()
-    (network(inputs) - inputs[:, 1:].sin()).square().mean().backward()
 
 
 def _exponential(epoch: int) -> float:
@@ -57,7 +45,7 @@ def _late_factor(epoch: int) -> float:
 
 def _start(make: Any, schedule: Any, fixed: bool) -> tuple[nn.Sequential, Optimizer, Any]:
     """As Classifier does it."""
-    network = _line()
+    network = small_net()
     optimizer = make(network, **SETTINGS, bias_lr_fixed=fixed, layers={"0": {"from_epoch": LATE}})
     made = schedule(optimizer)
     settle_rates(optimizer, 0)
@@ -108,9 +96,9 @@ def test_a_frozen_layer_follows_the_printed_rule_to_its_end() -> None:
     plain, velocity = copy.deepcopy(network), {}
     for epoch in range(EPOCHS):
         for step in (2 * epoch, 2 * epoch + 1):
-            _descend(network, step)
+            differentiate(network, step)
             optimizer.step()
-            _descend(plain, step)
+            differentiate(plain, step)
             for name, w in plain.named_parameters():
                 eps, decay = (0.2, 0.003) if name.endswith("bias") else (0.1, 0.001)
                 eps *= _late_factor(epoch) if name.startswith("0") else 1
@@ -127,7 +115,7 @@ def test_a_frozen_layer_rests_at_once_or_when_its_velocity_has_run_out(make: Any
     seen = []
     for epoch in range(600):
         seen.append([parameter.detach().clone() for parameter in network.parameters()])
-        _descend(network, epoch)
+        differentiate(network, epoch)
         optimizer.step()
         advance(schedule, 50.0)
     for early, late, last in zip(seen[72][:2], seen[73][:2], seen[-1][:2], strict=True):
@@ -138,7 +126,7 @@ def test_a_frozen_layer_rests_at_once_or_when_its_velocity_has_run_out(make: Any
 
 
 def _shares(epochs: int, count: int, **settings: Any) -> list[float]:
-    optimizer = published(_line(), 1.0, 0.9, 0.0)
+    optimizer = published(small_net(), 1.0, 0.9, 0.0)
     schedule, shares = stepped_exponential(optimizer, epochs, **settings), []
     optimizer.step()
     for _ in range(count):
@@ -177,7 +165,7 @@ WRONG = [("epochs", 0), ("epochs", None), ("epochs", -1), ("steps", 0), ("steps"
 @pytest.mark.parametrize(("key", "value"), [*WRONG, ("last", 0), ("last", 1.5), ("last", -1), ("last", "x")])
 def test_impossible_schedules_are_named(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"schedule.{key}={value} "):
-        stepped_exponential(published(_line(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
+        stepped_exponential(published(small_net(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
 
 
 FROZEN = (
@@ -188,35 +176,22 @@ FROZEN = (
 )
 
 
-def _weights(outputs: Path, result: Any) -> dict[str, torch.Tensor]:
-    (run_dir,) = outputs.glob(f"*-{result['hash']}")
-    state: dict[str, torch.Tensor] = torch.load(run_dir / "last.ckpt", weights_only=True)["state_dict"]
-    return state
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("outputs")
+def _weights(outputs: Path, *more: str) -> dict[str, torch.Tensor]:
+    return state(directory(outputs, train(config(outputs, *FROZEN, *more))) / "last.ckpt")
 
 
 def test_a_run_freezes_a_layer_in_the_epoch_that_was_asked_for(outputs: Path) -> None:
-    short = _weights(outputs, train(config(outputs, *FROZEN, "data.epochs=1", "schedule.epochs=2")))
-    long = _weights(outputs, train(config(outputs, *FROZEN)))
+    short, long = _weights(outputs, "data.epochs=1", "schedule.epochs=2"), _weights(outputs)
     same = [name for name in long if name.startswith("network.") and torch.equal(long[name], short[name])]
     assert same == ["network.conv1.weight", "network.conv1.bias"]
 
 
 def test_a_run_interrupted_behind_the_freezing_goes_on_to_the_same_weights(
-    outputs: Path, monkeypatch: pytest.MonkeyPatch
+    outputs: Path, stopping: Any
 ) -> None:
-    def interrupt(self: Any, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    whole = _weights(outputs, train(config(outputs, *FROZEN)))
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Kernels, "on_train_batch_end", interrupt)
+    whole = _weights(outputs)
+    with stopping(6, signal.SIGINT):
         stopped = train(config(outputs, *FROZEN, "rerun=true"))
     assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
-    resumed = _weights(outputs, train(config(outputs, *FROZEN)))
+    resumed = _weights(outputs)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

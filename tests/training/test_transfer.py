@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.models.alexnet import AlexNet, torchvision_alexnet
-from alexnet.training.transfer import digest, load_layers
-from tiny import config
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.library import torchvision_alexnet
+from alexnet.runs.checkpoint import load_layers
+from alexnet.runs.results import FORMAT, contents_digest
+from tiny import config, directory, state
 
 NARROW = partial(AlexNet, crop_size=67, width=0.02)
 
@@ -26,9 +28,12 @@ def _network(seed: int, classes: int = 5, **more: Any) -> AlexNet:
 
 def _saved(network: nn.Module, path: Path) -> Path:
     """As Lightning does it: Classifier's measures lie beside its network."""
-    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     other = {"measures.train_loss.weight": torch.zeros(())}
-    torch.save({"state_dict": state | other, "global_step": 3, "hyper_parameters": {"seed": 0}}, path)
+    torch.save(
+        {"state_dict": weights | other, "global_step": 3, "hyper_parameters": {"seed": 0}, "format": FORMAT},
+        path,
+    )
     return path
 
 
@@ -46,9 +51,9 @@ def test_all_layers_but_the_last_are_copied_bit_for_bit(classes: int, tmp_path: 
 
 def test_the_copy_is_a_networks_own_and_draws_no_random_numbers(tmp_path: Path) -> None:
     path = _saved(_network(0), tmp_path / "last.ckpt")
-    content, network, state = path.read_bytes(), _network(1), torch.random.get_rng_state()
+    content, network, random = path.read_bytes(), _network(1), torch.random.get_rng_state()
     load_layers(network, path)
-    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(torch.random.get_rng_state(), random)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
@@ -132,40 +137,25 @@ def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_bytes(b"one")
     second.write_bytes(b"one")
-    assert digest(first) == digest(second)
-    assert len(digest(first)) == 32
+    assert contents_digest(first) == contents_digest(second)
+    assert len(contents_digest(first)) == 32
     second.write_bytes(b"two")
-    assert digest(first) != digest(second)
+    assert contents_digest(first) != contents_digest(second)
     for wrong in (tmp_path / "none", tmp_path):
         with pytest.raises(UserError, match=f"^init_from={wrong} is no file: give last.ckpt or best.ckpt"):
-            digest(wrong)
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("outputs")
+            contents_digest(wrong)
 
 
 @pytest.fixture(scope="module")
 def first(outputs: Path) -> Path:
     """The directory of a run, trained with large steps, so that its layers are not those at the start."""
-    return _directory(outputs, train(config(outputs, "optim.lr=0.05")))
-
-
-def _directory(outputs: Path, result: Any) -> Path:
-    (found,) = outputs.glob(f"*-{result['hash']}")
-    return found
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
+    return directory(outputs, train(config(outputs, "optim.lr=0.05")))
 
 
 def _start_of(outputs: Path, *more: str) -> dict[str, Tensor]:
     """Weights after a run that learns nothing: those it started from."""
     result = train(config(outputs, "optim.lr=0", "data.epochs=1", *more))
-    return _state(_directory(outputs, result) / "last.ckpt")
+    return state(directory(outputs, result) / "last.ckpt")
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
@@ -173,7 +163,7 @@ def _start_of(outputs: Path, *more: str) -> dict[str, Tensor]:
 def test_a_run_starts_from_another_runs_layers(outputs: Path, first: Path, name: str, classes: int) -> None:
     more = f"model.num_classes={classes}"
     scratch, pretrained = _start_of(outputs, more), _start_of(outputs, more, f"init_from='{first / name}'")
-    theirs = _state(first / name)
+    theirs = state(first / name)
     for key in scratch:
         if key.startswith("network."):
             expected = scratch if key.startswith("network.fc8.") else theirs
@@ -191,7 +181,7 @@ def test_a_pretrained_run_is_named_by_the_contents_it_starts_from(
     assert moved == results[1], "found finished"
     results.append(train(config(outputs, f"init_from='{first}/best.ckpt'")))
     assert len({result["hash"] for result in results}) == 3
-    found = [_state(_directory(outputs, result) / "last.ckpt")["network.conv2.weight"] for result in results]
+    found = [state(directory(outputs, result) / "last.ckpt")["network.conv2.weight"] for result in results]
     assert not torch.equal(found[0], found[1])
 
 
@@ -200,23 +190,15 @@ def test_a_pretrained_runs_data_is_that_of_others(outputs: Path, first: Path) ->
     assert results[0]["data"] == results[1]["data"]
 
 
-def test_a_pretrained_run_goes_on_from_where_it_stopped(
-    outputs: Path, first: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pretrained_run_goes_on_from_where_it_stopped(outputs: Path, first: Path, stopping: Any) -> None:
     more = (f"init_from='{first}/last.ckpt'", "seed=5")
     whole = train(config(outputs, *more))
-    expected = _state(_directory(outputs, whole) / "last.ckpt")
-    with monkeypatch.context() as patch:
-        patch.setattr("alexnet.training.fit.Kernels.on_train_batch_end", _stop)
+    expected = state(directory(outputs, whole) / "last.ckpt")
+    with stopping(6):
         stopped = train(config(outputs, *more, "rerun=true"))
-    resumed = _state(_directory(outputs, train(config(outputs, *more))) / "last.ckpt")
+    resumed = state(directory(outputs, train(config(outputs, *more))) / "last.ckpt")
     assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
-
-
-def _stop(self: Any, trainer: Any, *args: Any) -> None:
-    if trainer.global_step == 6:
-        trainer.checkpoint_callbacks[-1].asked_to_stop = True
 
 
 @pytest.mark.parametrize("more", ["model.width=0.06", "data.crop_size=80 model.crop_size=80"])

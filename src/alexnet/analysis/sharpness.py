@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from alexnet.models.contract import logits_and_auxiliary
+
 ROUNDS = 12  # products with the Hessian: within 1 % of the largest eigenvalue for AlexNet
 TINY = 1e-10
 
@@ -33,7 +35,11 @@ def of_first_step(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: O
 
     def loss() -> Tensor:
         torch.manual_seed(1)
-        return functional.cross_entropy(network(images).float(), labels)
+        logits, auxiliary = logits_and_auxiliary(network(images))
+        total = functional.cross_entropy(logits.float(), labels)
+        for side_logits, weight in auxiliary:
+            total = total + weight * functional.cross_entropy(side_logits.float(), labels)
+        return total
 
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
@@ -50,43 +56,33 @@ def largest(loss: Callable[[], Tensor], parameters: Sequence[Tensor], scales: Se
     """
     if not parameters:
         return 0.0
-    now = _scaled_to_one([torch.randn_like(parameter) for parameter in parameters])[0]
-    before, coupling = [torch.zeros_like(each) for each in now], 0.0
+
+    def product(vector: Tensor) -> Tensor:
+        """S H S vector, by differentiating the gradient along it."""
+        pieces = torch.split(vector, [parameter.numel() for parameter in parameters])
+        gradients = torch.autograd.grad(loss(), parameters, create_graph=True, materialize_grads=True)
+        parts = [(g.flatten() * v).sum() * s for g, v, s in zip(gradients, pieces, scales, strict=True)]
+        along = torch.stack(parts).sum()
+        if not along.requires_grad:
+            return torch.zeros_like(vector)
+        turned = torch.autograd.grad(along, parameters, materialize_grads=True)
+        return torch.cat([t.flatten() * s for t, s in zip(turned, scales, strict=True)])
+
+    now = torch.cat([torch.randn_like(parameter).flatten() for parameter in parameters])
+    now /= now.square().sum().sqrt()
+    before, coupling = torch.zeros_like(now), 0.0
     diagonal: list[float] = []
     couplings: list[float] = []
     for _ in range(ROUNDS):
-        product = _product(loss, parameters, scales, now)
-        diagonal.append(_dot(product, now))
-        rest = [p - diagonal[-1] * n - coupling * b for p, n, b in zip(product, now, before, strict=True)]
-        before, (now, coupling) = now, _scaled_to_one(rest)
+        rest = product(now)
+        diagonal.append(float((rest * now).sum()))
+        rest = rest - diagonal[-1] * now - coupling * before
+        coupling = float(rest.square().sum().sqrt())
         couplings.append(coupling)
         if coupling <= TINY * max(map(abs, diagonal)):
             break
+        before, now = now, rest / coupling
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
     beside = torch.tensor(couplings[: len(diagonal) - 1], dtype=torch.float64)
     matrix += torch.diag(beside, 1) + torch.diag(beside, -1)
     return float(torch.linalg.eigvalsh(matrix)[-1]) if bool(matrix.isfinite().all()) else math.inf
-
-
-def _product(
-    loss: Callable[[], Tensor], parameters: Sequence[Tensor], scales: Sequence[float], vector: list[Tensor]
-) -> list[Tensor]:
-    """S H S vector, by differentiating the gradient along it."""
-    gradients = torch.autograd.grad(loss(), parameters, create_graph=True, allow_unused=True)
-    parts = [(g * v).sum() * s for g, v, s in zip(gradients, vector, scales, strict=True) if g is not None]
-    along = torch.stack(parts).sum() if parts else torch.zeros(())
-    if not along.requires_grad:
-        return [torch.zeros_like(each) for each in vector]
-    turned = torch.autograd.grad(along, parameters, allow_unused=True)
-    return [
-        torch.zeros_like(v) if t is None else t * s for t, v, s in zip(turned, vector, scales, strict=True)
-    ]
-
-
-def _dot(one: list[Tensor], other: list[Tensor]) -> float:
-    return float(torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum())
-
-
-def _scaled_to_one(vector: list[Tensor]) -> tuple[list[Tensor], float]:
-    length = _dot(vector, vector) ** 0.5
-    return [each / max(length, 1e-30) for each in vector], length

@@ -16,8 +16,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from alexnet.benchmark.sizes import Sizes
-from alexnet.benchmark.timing import Row, Timer, interleaved, one_core, speed_up, timed
+from alexnet.benchmark.timing import CPU, Row, Sizes, Timer, interleaved, one_core, speed_up, timed
 from alexnet.data.augment import Augment, Pixels
 from alexnet.data.decode import decode
 from alexnet.data.demo import CLASSES, draw_image
@@ -27,7 +26,6 @@ from alexnet.data.statistics import Statistics
 from alexnet.errors import UserError
 
 QUALITY = 98  # of a drawn JPEG: about 110 kB, as a photograph of ImageNet
-CPU = torch.device("cpu")
 # Krizhevsky's colours are not printed; these are the ones that libraries for ImageNet pass on, in grey levels
 ROOTS = 255 * np.sqrt(np.array([0.2175, 0.0188, 0.0045], dtype=np.float32))
 VECTORS = np.array(
@@ -51,16 +49,8 @@ class ColourNoise:
 
 def usual_transforms(pixels: tuple[int, int]) -> v2.Compose:
     """Of the baseline: PIL image -> float32 (3, crop_size, crop_size), 0-255 with noise."""
-    return v2.Compose(
-        [
-            v2.Resize(pixels[0]),
-            v2.RandomCrop(pixels[1]),
-            v2.RandomHorizontalFlip(),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32),
-            ColourNoise(),
-        ]
-    )
+    cut = [v2.Resize(pixels[0]), v2.RandomCrop(pixels[1]), v2.RandomHorizontalFlip()]
+    return v2.Compose([*cut, v2.ToImage(), v2.ToDtype(torch.float32), ColourNoise()])
 
 
 def usual_loader(images: Any, sizes: Sizes, workers: int) -> DataLoader[Any]:
@@ -76,14 +66,14 @@ def draw(folder: Path, sizes: Sizes) -> Path:
     width, height = sizes.drawn
     top = (width - height) // 2
     for number in tqdm(range(sizes.files), desc="drawing", unit="image", leave=False):
-        place = folder / CLASSES[number % 2]
-        place.mkdir(parents=True, exist_ok=True)
+        path = folder / CLASSES[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
         image = draw_image(number % 2, number, width).crop((0, top, width, top + height))
-        image.save(place / f"{number}.jpg", quality=QUALITY)
+        image.save(path, quality=QUALITY)
     return folder
 
 
-def found(root: Path, sizes: Sizes) -> Subset[Any]:
+def images_below(root: Path, sizes: Sizes) -> Subset[Any]:
     """At most sizes.files images of the class folders in root or root/train; raises UserError for none."""
     place = root / "train" if (root / "train").is_dir() else root
     try:
@@ -114,9 +104,8 @@ def pack(paths: Sequence[Path], sizes: Sizes, file: Path) -> NDArray[np.uint8]:
 
 def our_batches(read: Read, labels: NDArray[np.int64], sizes: Sizes, threads: int) -> Batches:
     """The project's loader with the published augmentation."""
-    everything = np.arange(len(labels))
-    augment = Augment(colour_noise=NOISE)
-    return Batches(read, labels, everything, sizes.batch, sizes.pixels, augment=augment, threads=threads)
+    members, augment = np.arange(len(labels)), Augment(colour_noise=NOISE)
+    return Batches(read, labels, members, sizes.batch, sizes.pixels, augment=augment, threads=threads)
 
 
 def statistics_of(side: int) -> Statistics:
@@ -127,8 +116,8 @@ def statistics_of(side: int) -> Statistics:
 def augmented(batches: Batches, pixels: Pixels, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
     """What a network sees, on its device."""
     for crops, labels, flips, colours, divisor in batches:
-        seen, mirror, shift = (each.to(device, non_blocking=True) for each in (crops, flips, colours))
-        yield pixels.augmented(seen, mirror, shift, divisor), labels
+        crops, flips, colours = (tensor.to(device, non_blocking=True) for tensor in (crops, flips, colours))
+        yield pixels.augmented(crops, flips, colours, divisor), labels
 
 
 def exhaust(batches: Callable[[], Iterable[Any]], passes: int = 1) -> None:
@@ -141,30 +130,42 @@ def exhaust(batches: Callable[[], Iterable[Any]], passes: int = 1) -> None:
 def rows(sizes: Sizes, rounds: int, device: torch.device, root: Path | None) -> list[Row]:
     """All of them; the drawn files and the pack are deleted afterwards."""
     with TemporaryDirectory(prefix="alexnet-benchmark-") as folder:
-        images = found(root or draw(Path(folder) / "images", sizes), sizes)
-        paths, labels = paths_and_labels(images)
-        packed = pack(paths, sizes, Path(folder) / "pack.npy")
-        timers = timers_of(images, paths, labels, packed, sizes, device)
-        times = interleaved(timers, rounds, "data")
-    return rows_of(times, sizes, device)
+        images = images_below(root or draw(Path(folder) / "images", sizes), sizes)
+        packed = pack(paths_and_labels(images)[0], sizes, Path(folder) / "pack.npy")
+        times = interleaved(timers_of(images, packed, sizes, device), rounds, "data")
+    alone, workers = f"{COMMON}, one process", f"{COMMON}, DataLoader with {sizes.workers} workers"
+    compared = [
+        ("pack_uint8_1_thread", "usual", "uint8", alone),
+        ("pack_float32_1_thread", "usual", "float32", alone),
+        ("pack_uint8_2_threads", "usual, workers", "uint8, threads", workers),
+        ("jpeg_uint8", "usual", "jpeg", alone),
+        ("pack_on_device", "usual, workers", "on device", workers),
+    ]
+    return [
+        speed_up(f"data/{name}", times, slow, fast, baseline, "images/s")
+        for name, slow, fast, baseline in compared
+        if fast in times
+    ]
 
 
 def timers_of(
-    images: Subset[Any],
-    paths: Sequence[Path],
-    labels: NDArray[np.int64],
-    packed: NDArray[np.uint8],
-    sizes: Sizes,
-    device: torch.device,
+    images: Subset[Any], packed: NDArray[np.uint8], sizes: Sizes, device: torch.device
 ) -> dict[str, Timer]:
     """Seconds an image of the two baselines and of ours; pinned to one core where one thread is meant."""
+    paths, labels = paths_and_labels(images)
     alone, helped = usual_loader(images, sizes, 0), usual_loader(images, sizes, sizes.workers)
     all_labels = np.resize(labels, len(packed))
-    one, two = (our_batches(packed.__getitem__, all_labels, sizes, threads) for threads in (1, 2))
-    many = our_batches(packed.__getitem__, all_labels, sizes, os.cpu_count() or 1)
+    one, two, many = (
+        our_batches(packed.__getitem__, all_labels, sizes, threads) for threads in (1, 2, os.cpu_count() or 1)
+    )
     unpacked = our_batches(lambda index: decode(paths[index], sizes.pixels[0]), labels, sizes, 1)
     pixels = Pixels.of(statistics_of(sizes.pixels[0]), sizes.pixels[1], "root")
     count, passes = len(packed) * sizes.passes, sizes.passes
+
+    def on_one_core(work: Callable[[], object], units: int) -> float:
+        with one_core():
+            return timed(work, units, CPU)
+
     timers: dict[str, Timer] = {
         "usual": partial(on_one_core, lambda: exhaust(lambda: alone), len(images)),
         "usual, workers": partial(timed, lambda: exhaust(lambda: helped), len(images), CPU),
@@ -177,25 +178,3 @@ def timers_of(
         there = partial(augmented, many, pixels, device)
         timers["on device"] = partial(timed, lambda: exhaust(there, passes), count, device)
     return timers
-
-
-def on_one_core(run: Callable[[], object], units: int) -> float:
-    """Seconds a unit."""
-    with one_core():
-        return timed(run, units, CPU)
-
-
-def rows_of(times: dict[str, list[float]], sizes: Sizes, device: torch.device) -> list[Row]:
-    """Against the baseline in this process or in workers."""
-    alone, helped = f"{COMMON}, one process", f"{COMMON}, DataLoader with {sizes.workers} workers"
-    found = [
-        speed_up("data/pack_uint8_1_thread", times, "usual", "uint8", alone, "images/s"),
-        speed_up("data/pack_float32_1_thread", times, "usual", "float32", alone, "images/s"),
-        speed_up("data/pack_uint8_2_threads", times, "usual, workers", "uint8, threads", helped, "images/s"),
-        speed_up("data/jpeg_uint8", times, "usual", "jpeg", alone, "images/s"),
-    ]
-    if device.type != "cpu":
-        found.append(
-            speed_up("data/pack_on_device", times, "usual, workers", "on device", helped, "images/s")
-        )
-    return found

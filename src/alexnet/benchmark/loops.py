@@ -13,16 +13,13 @@ import lightning
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from alexnet.benchmark.inputs import statistics_of
-from alexnet.benchmark.sizes import Sizes
-from alexnet.benchmark.timing import Row, interleaved, one_core, speed_up, timed
+from alexnet.benchmark.timing import Row, Sizes, interleaved, one_core, speed_up, timed
 from alexnet.data.augment import Augment, Pixels
 from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet, Split
-from alexnet.models.alexnet import AlexNet
-from alexnet.models.cifar import cifar_net
+from alexnet.models import create_model
 from alexnet.models.init import Gaussian
 from alexnet.training import fit, optim
 from alexnet.training.callbacks import Speed
@@ -31,21 +28,17 @@ from alexnet.training.loggers import ResumableCSVLogger
 
 CLASSES, SIDE = 10, 32
 STD = {"conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "default": 0.1}  # as cuda-convnet's example 80sec
-RATES = {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.004}
-
 IGNORED = (*fit.IGNORED, "GPU available but not used")
 
+# as conf/optim/cifar_80sec.yaml
+optimizer = partial(optim.published, lr=0.001, momentum=0.9, weight_decay=0.004)
 
-def network() -> AlexNet:
+
+def network() -> torch.nn.Module:
     """The small net of conf/model/cifar_80sec.yaml."""
     torch.manual_seed(0)
     start = Gaussian(STD, {"default": 0.0})
-    return cifar_net("80sec", num_classes=CLASSES, crop_size=SIDE, towers=1, init=start)
-
-
-def optimizer(made: torch.nn.Module) -> Optimizer:
-    """The project's, with rates as in conf/optim/cifar_80sec.yaml."""
-    return optim.published(made, **RATES)
+    return create_model("cifar_80sec", CLASSES, SIDE, towers=1, init=start)
 
 
 def data(sizes: Sizes, folder: Path) -> ImageData:
@@ -56,10 +49,10 @@ def data(sizes: Sizes, folder: Path) -> ImageData:
     split = Split(folder, [str(number) for number in range(len(labels))], labels)
     images = ImageSet("benchmark", [str(number) for number in range(CLASSES)], split, split)
     augment = Augment(crops=False, flips=False, colour_noise=0)  # as the small net asks for
-    made = ImageData(images, "benchmark", folder, SIDE, SIDE, sizes.loop_batch, augment=augment)
-    made.reads = dict.fromkeys(images.splits, pixels.__getitem__)
-    made.pixels = Pixels.of(statistics_of(SIDE), SIDE, "root")  # or it would look for files
-    return made
+    module = ImageData(images, "benchmark", folder, SIDE, SIDE, sizes.loop_batch, augment=augment)
+    module.reads = dict.fromkeys(images.splits, pixels.__getitem__)
+    module.pixels = Pixels.of(statistics_of(SIDE), SIDE, "root")  # or it would look for files
+    return module
 
 
 def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
@@ -68,14 +61,12 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     # torch's threads wait for each other, which beside another program costs either side many times more
     pinned = nullcontext() if on_gpu else one_core()
     with TemporaryDirectory(prefix="alexnet-benchmark-") as folder, quiet(), pinned:
-        timers = {
-            "bare": partial(bare, sizes, device, Path(folder)),
-            "ours": partial(ours, sizes, device, Path(folder)),
-        }
+        loops = {"bare": bare, "ours": ours}
+        timers = {name: partial(loop, sizes, device, Path(folder)) for name, loop in loops.items()}
         times = interleaved(timers, rounds, "loop")
-    told = f"a bare PyTorch loop over the same batches, cifar_80sec, batch {sizes.loop_batch}, no metrics"
-    told += "" if on_gpu else ", both on one core"
-    return [speed_up("loop/lightning", times, "bare", "ours", told, "images/s")]
+    baseline = f"a bare PyTorch loop over the same batches, cifar_80sec, batch {sizes.loop_batch}, no metrics"
+    baseline += "" if on_gpu else ", both on one core"
+    return [speed_up("loop/lightning", times, "bare", "ours", baseline, "images/s")]
 
 
 def bare(sizes: Sizes, device: torch.device, folder: Path) -> float:
@@ -88,9 +79,9 @@ def bare(sizes: Sizes, device: torch.device, folder: Path) -> float:
 
     def epoch() -> None:
         for crops, labels, flips, colours, divisor in chain([first], batches):
-            seen = pixels.augmented(crops.to(device), flips.to(device), colours.to(device), divisor)
+            inputs = pixels.augmented(crops.to(device), flips.to(device), colours.to(device), divisor)
             update.zero_grad()
-            torch.autograd.backward(functional.cross_entropy(module(seen), labels.to(device)))
+            torch.autograd.backward(functional.cross_entropy(module(inputs), labels.to(device)))
             update.step()
 
     return timed(epoch, int((~images.minival_mask()).sum()), device)
@@ -111,7 +102,7 @@ def ours(sizes: Sizes, device: torch.device, folder: Path) -> float:
         plugins=[*fit.plugins()],
     )
     trainer.fit(module, datamodule=data(sizes, folder))
-    speed = next(each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]
+    (speed,) = (callback for callback in trainer.callbacks if isinstance(callback, Speed))  # type: ignore[attr-defined]
     return 1 / speed.images_per_second
 
 

@@ -10,19 +10,18 @@ from textwrap import wrap
 
 import torch
 
-from alexnet.benchmark.device import choose, name
-from alexnet.benchmark.sizes import FULL, QUICK, Sizes
-from alexnet.benchmark.timing import Row
+from alexnet import tables
+from alexnet.benchmark.timing import FULL, QUICK, Row, choose_device, device_name
 from alexnet.errors import UserError, check_choice, check_flag, check_whole
 
-SUITES = {
+SUITES = {  # modules, imported when their rows are wanted: Lightning alone takes seconds
     "data": "inputs",
     "lrn": "norms",
     "step": "steps",
     "loop": "loops",
-    "eval": "evals",
-    "start": "starts",
-}  # modules
+    "eval": "evaluation",
+    "start": "start",
+}
 AT_LEAST, AT_MOST = "at least", "at most"
 GOALS = {
     "data/pack_uint8_1_thread": (AT_LEAST, 100.0),
@@ -39,7 +38,6 @@ GOALS = {
     "start/help": (AT_MOST, 4.0),
 }
 WIDTH = 64  # characters of a baseline in a line
-NUMBER = "{:.3g}"
 
 
 def run(suite: str, rounds: int, quick: bool, device: str, root: str | None) -> tuple[str, list[Row]]:
@@ -47,20 +45,14 @@ def run(suite: str, rounds: int, quick: bool, device: str, root: str | None) -> 
     check_choice("suite", suite, (*SUITES, "all"))
     check_whole("rounds", rounds, 1)
     check_flag("quick", quick)
-    where, sizes = choose(device), QUICK if quick else FULL
+    place, sizes = choose_device(device), QUICK if quick else FULL
     images = Path(root).expanduser() if root else None
+    arguments = dict.fromkeys(("data", "eval"), (sizes, rounds, place, images)) | {"start": (rounds,)}
     rows: list[Row] = []
-    for each in SUITES if suite == "all" else (suite,):
-        rows += _rows(each, sizes, rounds, where, images)
-    return name(where), rows
-
-
-def _rows(suite: str, sizes: Sizes, rounds: int, device: torch.device, root: Path | None) -> list[Row]:
-    """Imported when asked for: Lightning alone takes seconds."""
-    module = import_module(f"alexnet.benchmark.{SUITES[suite]}")
-    arguments = dict.fromkeys(("data", "eval"), (sizes, rounds, device, root)) | {"start": (rounds,)}
-    rows: list[Row] = module.rows(*arguments.get(suite, (sizes, rounds, device)))
-    return rows
+    for name in SUITES if suite == "all" else (suite,):
+        module = import_module(f"alexnet.benchmark.{SUITES[name]}")
+        rows += module.rows(*arguments.get(name, (sizes, rounds, place)))
+    return device_name(place), rows
 
 
 def as_json(device: str, rows: Sequence[Row]) -> str:
@@ -70,43 +62,41 @@ def as_json(device: str, rows: Sequence[Row]) -> str:
 
 
 def markdown(path: Path) -> str:
-    """The table of a run whose JSON was kept; raises UserError if path holds none."""
+    """The table of a run from its JSON; raises UserError if path holds none."""
     try:
-        kept = json.loads(path.read_text("utf-8"))
-        rows = [Row(**each) for each in kept["rows"]]
-        head = f"{kept['device']}, torch {kept['torch']}, {kept['date']}"
+        run = json.loads(path.read_text("utf-8"))
+        rows = [Row(**row) for row in run["rows"]]
+        title = f"{run['device']}, torch {run['torch']}, {run['date']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"read={path} is no JSON of this benchmark: make one with format=json.") from error
-    lines = [f"| {head} | ratio (quartiles) | goal | ours | against |", "|---|---|---|---|---|"]
-    return "\n".join([*lines, *(_cells(row) for row in rows)])
-
-
-def _cells(row: Row) -> str:
-    spread = f"{number(row.ratio)} ({number(row.low)} to {number(row.high)})"
-    return f"| `{row.name}` | {spread} | {goal(row)} | {number(row.value)} {row.unit} | {row.baseline} |"
+    cells = [
+        (
+            f"`{row.name}`",
+            f"{number(row.ratio)} ({number(row.low)} to {number(row.high)})",
+            goal(row),
+            f"{number(row.value)} {row.unit}",
+            row.baseline,
+        )
+        for row in rows
+    ]
+    return tables.markdown(cells, (title, "ratio (quartiles)", "goal", "ours", "against"))
 
 
 def text(device: str, rows: Sequence[Row]) -> str:
-    """A table, with the goals where there are some."""
-    lines = [
-        f"{device}. Ratio: median of the rounds, each of which times both; in brackets its quartiles.",
-        "",
-        f"{'row':<27} {'ratio':>7} {'quartiles':>17}  {'goal':<18} {'ours':>17}  against",
-    ]
+    """A table, with the goals where there are some; baselines are wrapped."""
+    cells = [("row", "ratio", "quartiles", "goal", "ours", "against")]
     for row in rows:
-        spread = f"[{number(row.low)}, {number(row.high)}]"
-        own = f"{number(row.value)} {row.unit}"
+        quartiles, value = f"[{number(row.low)}, {number(row.high)}]", f"{number(row.value)} {row.unit}"
         first, *more = wrap(row.baseline, WIDTH)
-        lines.append(
-            f"{row.name:<27} {number(row.ratio):>7} {spread:>17}  {goal(row):<18} {own:>17}  {first}"
-        )
-        lines += [" " * 93 + each for each in more]
-    return "\n".join(lines)
+        cells.append((row.name, number(row.ratio), quartiles, goal(row), value, first))
+        cells += [("", "", "", "", "", line) for line in more]
+    note = "Ratio: median of the rounds, each of which times both; in brackets its quartiles."
+    return f"{device}. {note}\n\n{tables.aligned(cells, right=(1, 2, 4))}"
 
 
 def number(value: float) -> str:
     """Three digits, never as a power of ten."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else NUMBER.format(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def goal(row: Row) -> str:

@@ -2,19 +2,16 @@
 
 import statistics
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet.benchmark.device import Matmul
 from alexnet.benchmark.norms import torch_norm
-from alexnet.benchmark.sizes import Sizes, repeats
-from alexnet.benchmark.timing import Row, compare, cost, fixed, interleaved, speed_up, timed
+from alexnet.benchmark.timing import Row, Sizes, Timer, compare, cost, counted, interleaved, speed_up, timed
 from alexnet.models import summary
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout
@@ -39,9 +36,9 @@ class Step:
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
-        side, shape = self.sizes.step_pixels, FORMATS[self.layout]
-        made = AlexNet(CLASSES, side, width=self.sizes.width, norm=self.norm, dropout=PublishedDropout)
-        self.network = made.to(self.device).to(memory_format=shape)
+        side, shape = self.sizes.step_pixels, getattr(torch, FORMATS[self.layout])
+        network = AlexNet(CLASSES, side, width=self.sizes.width, norm=self.norm, dropout=PublishedDropout)
+        self.network = network.to(self.device).to(memory_format=shape)
         self.optimizer = optim.published(self.network, lr=1e-4, momentum=0.9, weight_decay=5e-4)
         images = 50 * torch.randn(self.sizes.step_batch, 3, side, side, device=self.device)
         self.images = images.contiguous(memory_format=shape)
@@ -53,17 +50,13 @@ class Step:
         self.optimizer.step()
 
     def loss(self) -> Tensor:
-        with self._precision():
+        mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype) if mixed else nullcontext():
             logits = self.network(self.images)
         return functional.cross_entropy(logits.float(), self.labels)
 
     def seconds(self) -> float:
-        return timed(self, 1, self.device, repeats(self.sizes, self.device))
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return timed(self, 1, self.device, self.sizes.repeats(self.device))
 
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')}, {self.layout.replace('_', ' ')}"
@@ -71,88 +64,74 @@ class Step:
 
 def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     """Time and memory against the network as one would write it, the norm's share, the peak's share."""
-    naive = Step(sizes, device, torch_norm)
-    fast = fast_step(sizes, device)
+    usual, fast = Step(sizes, device, torch_norm), fast_step(sizes, device)
     bare = Step(sizes, device, None, fast.dtype, fast.layout)
-    product = Matmul(sizes.matmul[device.type != "cpu"], device, fast.dtype)
-    times = interleaved(
-        {
-            "torch": naive.seconds,
-            "ours": fast.seconds,
-            "no norm": bare.seconds,
-            "matmul": partial(timed, product, 1, device, repeats(sizes, device)),
-        },
-        rounds,
-        "step",
-    )
-    told = f"nn.LocalResponseNorm, float32, contiguous, eager, batch {sizes.step_batch}; ours: {fast}"
-    per_image = {name: [each / sizes.step_batch for each in found] for name, found in times.items()}
+    side = sizes.matmul[device.type != "cpu"]
+    factors = [torch.randn(side, side, device=device).to(fast.dtype) for _ in range(2)]
+    product = partial(timed, partial(torch.matmul, *factors), 1, device, sizes.repeats(device))
+    timers: dict[str, Timer] = {
+        "torch": usual.seconds,
+        "ours": fast.seconds,
+        "no norm": bare.seconds,
+        "matmul": product,
+    }
+    times = interleaved(timers, rounds, "step")
+
+    per_image = {name: [value / sizes.step_batch for value in seconds] for name, seconds in times.items()}
+    eager = f"nn.LocalResponseNorm, float32, contiguous, eager, batch {sizes.step_batch}; ours: {fast}"
+
+    on_gpu = device.type == "cuda"
+    measure = peak_bytes if on_gpu else saved_bytes
+    above, below = measure(usual), measure(fast)
+    what = "peak memory of the step" if on_gpu else "bytes kept for the backward pass (weights left out)"
+
+    macs = summary.totals(summary.layers(fast.network, sizes.step_pixels))["multiply_adds"]
+    operations = 2 * BACKWARD_TOO * macs * sizes.step_batch
+    products = [seconds * operations / (2 * side**3) for seconds in times["matmul"]]
+    share = f"share reached of a {side} x {side} matrix product's rate, {fast}"
+    rate = operations / statistics.median(times["ours"]) / 1e12
     return [
-        speed_up("step/alexnet_lrn", per_image, "torch", "ours", told, "images/s"),
-        memory(naive, fast),
+        speed_up("step/alexnet_lrn", per_image, "torch", "ours", eager, "images/s"),
+        counted("step/memory", above / below, f"{what}, as step/alexnet_lrn", below / 2**20, "MiB"),
         cost("step/lrn_cost", times, "ours", "no norm", f"the same step without norms, {fast}", "ms"),
-        roofline(fast, product, times),
+        compare("step/roofline", products, times["ours"], share, rate, "TFLOP/s"),
     ]
 
 
 def fast_step(sizes: Sizes, device: torch.device) -> Step:
     """bf16 where the hardware has it, and the layout that turns out faster."""
-    dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+    dtype = torch.bfloat16 if has_bf16(device.type) else torch.float32
     steps = {layout: Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in FORMATS}
     times = interleaved({layout: step.seconds for layout, step in steps.items()}, TRIES, "layouts")
     return steps[min(times, key=lambda layout: min(times[layout]))]
 
 
-def memory(naive: Step, fast: Step) -> Row:
-    """Peak of a step on a GPU; on a processor what the forward pass keeps for the backward pass."""
-    on_gpu = fast.device.type == "cuda"
-    measure = peak_bytes if on_gpu else saved_bytes
-    above, below = measure(naive), measure(fast)
-    what = "peak memory of the step" if on_gpu else "bytes kept for the backward pass (weights left out)"
-    return fixed("step/memory", above / below, f"{what}, as step/alexnet_lrn", below / 2**20, "MiB")
-
-
 def peak_bytes(step: Step) -> int:
-    """Allocated at most during a step, beyond what was allocated before by other networks."""
+    """Allocated at most during a step on a GPU, beyond what other networks had allocated before."""
     step()
-    own = sum(each.nbytes for group in _states(step) for each in group)
-    torch.cuda.reset_peak_memory_stats(step.device)
-    others = torch.cuda.memory_allocated(step.device) - own
-    step()
-    return torch.cuda.max_memory_allocated(step.device) - others
-
-
-def _states(step: Step) -> list[list[Tensor]]:
     weights = list(step.network.parameters())
-    velocities = [step.optimizer.state[each]["velocity"] for each in weights]
-    gradients = [each.grad for each in weights if each.grad is not None]
-    return [weights, velocities, gradients, [step.images, step.labels]]
+    tensors = [*weights, step.images, step.labels]
+    tensors += [step.optimizer.state[weight]["velocity"] for weight in weights]
+    tensors += [weight.grad for weight in weights if weight.grad is not None]
+    torch.cuda.reset_peak_memory_stats(step.device)
+    elsewhere = torch.cuda.memory_allocated(step.device) - sum(tensor.nbytes for tensor in tensors)
+    step()
+    return torch.cuda.max_memory_allocated(step.device) - elsewhere
 
 
 def saved_bytes(step: Step) -> int:
     """Of the distinct memory blocks that the graph keeps, weights and the batch left out."""
-    own = {each.untyped_storage().data_ptr() for each in [*step.network.parameters(), step.images]}
-    kept: dict[int, int] = {}
-    held: list[Tensor] = []  # so that no block is freed and its address used again
+    inputs = {tensor.untyped_storage().data_ptr() for tensor in [*step.network.parameters(), step.images]}
+    blocks: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no block is freed and its address used again
 
     def note(saved: Tensor) -> Tensor:
-        held.append(saved)
+        alive.append(saved)
         block = saved.untyped_storage()
-        if block.data_ptr() not in own:
-            kept[block.data_ptr()] = block.nbytes()
+        if block.data_ptr() not in inputs:
+            blocks[block.data_ptr()] = block.nbytes()
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
         step.loss()
-    return sum(kept.values())
-
-
-def roofline(fast: Step, product: Matmul, times: dict[str, list[float]]) -> Row:
-    """Operations a second of the fast step, as a share of what a large matrix product reaches."""
-    layers = summary.layers(fast.network, fast.sizes.step_pixels)
-    macs = summary.totals(layers)["multiply_adds"]
-    operations = 2 * BACKWARD_TOO * macs * fast.sizes.step_batch
-    told = f"share reached of a {product.side} x {product.side} matrix product's rate, {fast}"
-    in_its_time = [each * operations / product.operations for each in times["matmul"]]
-    value = operations / statistics.median(times["ours"]) / 1e12
-    return compare("step/roofline", in_its_time, times["ours"], told, value, "TFLOP/s")
+    return sum(blocks.values())

@@ -1,21 +1,103 @@
 """Two ways to do the same work, timed in turns: a ratio in each round, its median and its quartiles."""
 
 import os
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from alexnet.errors import UserError, check_choice
+
 Timer = Callable[[], float]  # does its work once; seconds for a unit of it (an image, a step)
 Times = Mapping[str, Sequence[float]]  # seconds for a unit, in each round
 
+DEVICES = ("auto", "cpu", "cuda")
+CPU = torch.device("cpu")
 UNITS = {"ms": 1e3, "s": 1.0}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much work the rows do: FULL has the shapes of the paper, QUICK shows in seconds that all runs."""
+
+    files: int  # JPEGs, if they are drawn; at most so many, if they are given
+    packed: int  # images in the pack: more than the processor's caches hold
+    passes: int  # over the pack in a round, which would be over too soon to be timed
+    batch: int  # of the input path
+    workers: int  # of the baseline's DataLoader; each takes seconds to start
+    pixels: tuple[int, int]  # image_size, crop_size
+    drawn: tuple[int, int]  # width and height of a drawn JPEG
+    norm_batch: int
+    norm_shapes: tuple[tuple[int, int, int], ...]  # channels, height, width behind conv1 and conv2
+    gpu_repeats: int  # on a GPU, where a norm or a step is over in milliseconds
+    step_batch: int
+    step_pixels: int
+    width: float  # factor on the network of the step
+    loop_images: int
+    loop_batch: int
+    matmul: tuple[int, int]  # side of the matrices that show what a processor reaches, and a GPU
+    eval_images: int  # of which ten crops are taken
+    eval_pixels: tuple[int, int]  # image_size, crop_size of the network there
+
+    @property
+    def for_eval(self) -> "Sizes":
+        """The same with as many images, and of that size, as an evaluation gets."""
+        count = self.eval_images
+        return replace(self, files=count, packed=count, pixels=self.eval_pixels, batch=min(count, 16))
+
+    def repeats(self, device: torch.device) -> int:
+        """How often a norm or a step runs between two looks at the clock."""
+        return 1 if device.type == "cpu" else self.gpu_repeats
+
+
+FULL = Sizes(
+    files=192,
+    packed=2048,
+    passes=2,
+    batch=64,
+    workers=2,
+    pixels=(256, 224),
+    drawn=(500, 375),
+    norm_batch=32,
+    norm_shapes=((96, 55, 55), (256, 27, 27)),
+    gpu_repeats=10,
+    step_batch=64,
+    step_pixels=224,
+    width=1.0,
+    loop_images=3840,
+    loop_batch=128,
+    matmul=(3072, 8192),
+    eval_images=64,
+    eval_pixels=(256, 224),
+)
+QUICK = Sizes(
+    files=8,
+    packed=16,
+    passes=1,
+    batch=4,
+    workers=1,
+    pixels=(32, 24),
+    drawn=(60, 45),
+    norm_batch=1,
+    norm_shapes=((6, 5, 5), (8, 4, 4)),
+    gpu_repeats=1,
+    step_batch=2,
+    step_pixels=67,
+    width=0.05,
+    loop_images=64,
+    loop_batch=16,
+    matmul=(64, 64),
+    eval_images=4,
+    eval_pixels=(79, 67),  # an even margin: both ways round the centre alike
+)
 
 
 @dataclass(frozen=True)
@@ -52,18 +134,17 @@ def compare(
     name: str, above: Sequence[float], below: Sequence[float], baseline: str, value: float, unit: str
 ) -> Row:
     """The row of above / below, paired by round."""
-    ratios = np.divide(above, below)
-    low, ratio, high = (float(each) for each in np.quantile(ratios, (0.25, 0.5, 0.75)))
+    low, ratio, high = np.quantile(np.divide(above, below), (0.25, 0.5, 0.75)).tolist()
     return Row(name, ratio, low, high, baseline, value, unit)
 
 
 def speed_up(name: str, times: Times, slow: str, fast: str, baseline: str, unit: str) -> Row:
-    """How many times faster fast is than slow; its own figure is a time (UNITS), or else a rate."""
+    """How many times faster fast is than slow; the value is a time (UNITS), or else a rate."""
     return compare(name, times[slow], times[fast], baseline, figure(times[fast], unit), unit)
 
 
 def cost(name: str, times: Times, dear: str, cheap: str, baseline: str, unit: str) -> Row:
-    """How many times longer dear takes than cheap; its own figure as in speed_up."""
+    """How many times longer dear takes than cheap; the value as in speed_up."""
     return compare(name, times[dear], times[cheap], baseline, figure(times[dear], unit), unit)
 
 
@@ -73,7 +154,7 @@ def figure(seconds: Sequence[float], unit: str) -> float:
     return median * UNITS[unit] if unit in UNITS else 1 / median
 
 
-def fixed(name: str, ratio: float, baseline: str, value: float, unit: str) -> Row:
+def counted(name: str, ratio: float, baseline: str, value: float, unit: str) -> Row:
     """A row of something that is counted, and so is the same in each round."""
     return Row(name, ratio, ratio, ratio, baseline, value, unit)
 
@@ -115,3 +196,22 @@ def one_core() -> Iterator[None]:
         torch.set_num_threads(threads)
         if cores:
             os.sched_setaffinity(0, cores)
+
+
+def choose_device(name: object) -> torch.device:
+    """One of DEVICES; auto is the GPU where there is one. Raises UserError."""
+    check_choice("device", name, DEVICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda is not possible: torch finds no GPU; choose auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Of the GPU, or of the processor with what torch uses of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")  # Linux; elsewhere the kind of machine has to do
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    model = next(names, platform.machine())
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"

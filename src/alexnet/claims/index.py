@@ -1,28 +1,31 @@
-"""What was run for the claims, and how it was judged: indexes of sweeps, their runs, the claim files.
+"""The index of a claim's runs, OUTPUT/claims/CLAIM-SCALE.json: written by its sweep, read for all else.
 
-Nothing here fails because of a run: one that is missing, unfinished or broken is counted as that.
+Reading never fails because of a run: one that is missing, unfinished or broken is counted as that.
 """
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from alexnet.claims import claim_files
-from alexnet.claims.claim_files import Claim, Comparison
-from alexnet.claims.judge import VERDICTS, Judgement, Measured, judge
-from alexnet.claims.plan import CLAIMS, folder_of
+from alexnet.claims.claim import Claim, load_claim, section_key
+from alexnet.claims.plan import Job
 from alexnet.errors import UserError
+from alexnet.files import write_atomically
+from alexnet.paths import CLAIMS
 from alexnet.runs import results
-from alexnet.runs.measurements import identity, together
+from alexnet.runs.measurements import read_pooled, run_identity
+from alexnet.runs.metrics import FinishedRun
 
+FOLDER = "claims"  # of the indexes, in output_dir
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
 
 
 @dataclass(frozen=True)
-class Found:
+class IndexedRun:
     """A run that an index names. state: completed, interrupted, failed, unfinished, broken or missing."""
 
     hash: str
@@ -32,161 +35,159 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml.
-
-    folder: for what was found out about its runs later.
-    """
+class ClaimIndex:
+    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: of the file."""
 
     claim: Claim
     scale: Mapping[str, Any]
     settings: Sequence[str]
-    runs: Mapping[str, Mapping[int, Found]]
-    folder: Path
-
-    def all(self) -> Iterator[tuple[str, int, Found]]:
-        """Variant, seed and run."""
-        for variant, seeds in self.runs.items():
-            for seed, found in seeds.items():
-                yield variant, seed, found
-
-    def measured(self, variant: str | None) -> dict[int, Measured]:
-        """Finished runs of a variant, by seed."""
-        finished = {s: f for s, f in self.runs.get(variant or "", {}).items() if f.state == COMPLETED}
-        shared = together(self.folder, variant or "")
-        if shared and shared.runs != {identity(found.result) for found in finished.values()}:
-            shared = None  # of other networks than these
-        return {s: Measured(f.directory, f.result, shared) for s, f in finished.items() if f.directory}
-
-    def states(self, *variants: str | None) -> Counter[str]:
-        """How many runs of these variants (none given: of all) are in which state."""
-        return Counter(found.state for variant, _, found in self.all() if not variants or variant in variants)
+    runs: Mapping[str, Mapping[int, IndexedRun]]
+    path: Path
 
     @property
-    def name(self) -> str:
-        """The scale's."""
+    def folder(self) -> Path:
+        """For what is measured of all its runs, and for what there is to show of them."""
+        return self.path.with_suffix("")
+
+    @property
+    def scale_name(self) -> str:
         return str(self.scale.get("name", "none"))
 
     @property
     def drawn(self) -> bool:
         """Whether it was run on images that the program drew."""
-        return any((found.result.get("data") or {}).get("drawn") for _, _, found in self.all())
+        return any((run.result.get("data") or {}).get("drawn") for _, _, run in self.all_runs())
+
+    def all_runs(self) -> Iterator[tuple[str, int, IndexedRun]]:
+        """Variant, seed and run."""
+        for variant, by_seed in self.runs.items():
+            for seed, run in by_seed.items():
+                yield variant, seed, run
+
+    def finished(self, variant: str | None) -> dict[int, FinishedRun]:
+        """Finished runs of a variant, by seed, with what is measured of all of them together."""
+        by_seed = self.runs.get(variant or "", {})
+        runs = {seed: run for seed, run in by_seed.items() if run.state == COMPLETED}
+        pooled = read_pooled(self.folder, variant or "")
+        if pooled and pooled.runs != {run_identity(run.result) for run in runs.values()}:
+            pooled = None  # of other networks than these
+        return {
+            seed: FinishedRun(run.directory, run.result, pooled)
+            for seed, run in runs.items()
+            if run.directory
+        }
+
+    def states(self, *variants: str | None) -> Counter[str]:
+        """How many runs of these variants (none given: of all) are in which state."""
+        return Counter(
+            run.state for variant, _, run in self.all_runs() if not variants or variant in variants
+        )
 
 
 @dataclass(frozen=True)
-class Row:
-    """A comparison of a claim at a scale."""
+class Indexes:
+    """All indexes of an output_dir, by section of the paper; notes: those that could not be used, and why."""
 
-    sweep: Sweep
-    comparison: Comparison
-    judgement: Judgement
+    indexes: Sequence[ClaimIndex]
+    notes: Sequence[str] = ()
 
-    @property
-    def claim(self) -> Claim:
-        return self.sweep.claim
-
-    @property
-    def states(self) -> Counter[str]:
-        """Of the runs that it needs."""
-        return self.sweep.states(self.comparison.of, self.comparison.minus)
+    def of(self, paths: Collection[Path]) -> list[ClaimIndex]:
+        """Those that lie there."""
+        return [index for index in self.indexes if index.path in paths]
 
 
-@dataclass(frozen=True)
-class Collected:
-    """notes: indexes that could not be used, and why."""
-
-    sweeps: Sequence[Sweep]
-    rows: Sequence[Row]
-    notes: Sequence[str]
-
-
-def collect(output_dir: Path, claims_dir: Path) -> Collected:
-    """All that OUTPUT/claims/*.json name; raises UserError where there is no index."""
-    paths = sorted((output_dir / CLAIMS).glob("*.json"))
+def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
+    """All of OUTPUT/claims/*.json with their runs; raises UserError where there is none."""
+    paths = sorted((output_dir / FOLDER).glob("*.json"))
     if not paths:
         raise UserError(
-            f"{output_dir / CLAIMS} has no index of a claim's runs:"
+            f"{output_dir / FOLDER} has no index of a claim's runs:"
             " train them first, python src/train.py claim=lrn scale=demo"
         )
-    directories = _directories(output_dir)
-    sweeps, notes = [], []
+    directories: dict[str, list[Path]] = {}  # by hash: two where a run was trained under two names
+    for directory in sorted(output_dir.glob("*-*")):
+        directories.setdefault(directory.name.rpartition("-")[2], []).append(directory)
+    indexes, notes = [], []
     for path in paths:
         try:
-            sweeps.append(opened(path, claims_dir, directories))
+            indexes.append(_open(path, claims_dir, directories))
         except UserError as error:
             notes.append(f"{path} is left out: {error}")
-    sweeps.sort(key=order)
-    return Collected(sweeps, [row for sweep in sweeps for row in judged(sweep)], notes)
+    indexes.sort(  # from the paper's scale down
+        key=lambda index: (
+            section_key(index.claim.section),
+            index.claim.name,
+            not index.scale.get("papers"),
+            index.scale_name,
+        )
+    )
+    return Indexes(indexes, notes)
 
 
-def order(sweep: Sweep) -> tuple[Any, ...]:
-    """By section of the paper, claim, and from the paper's scale down."""
-    return (*section_key(sweep.claim.section), sweep.claim.name, not sweep.scale.get("papers"), sweep.name)
-
-
-def section_key(section: str) -> tuple[str, tuple[float, ...]]:
-    """ "P 3.3" -> ("P", (3, 3)), which sorts as people do."""
-    letters, _, numbers = section.partition(" ")
-    found = "".join(each if each.isdigit() else " " for each in numbers).split()
-    return letters, tuple(float(each) for each in found)
-
-
-def judged(sweep: Sweep) -> Iterator[Row]:
-    """A row for each comparison of the claim."""
-    for each in sweep.claim.compare:
-        try:
-            judgement = judge(each, sweep.measured(each.of), sweep.measured(each.minus))
-        except (
-            UserError,
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # files cut short or mended by hand
-            judgement = Judgement(VERDICTS[-1], f"Files of its runs could not be used: {error}")
-        yield Row(sweep, each, judgement)
-
-
-def _directories(output_dir: Path) -> dict[str, list[Path]]:
-    """Hash -> directories of this run; two where it was trained under two names."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(output_dir.glob("*-*")):
-        found.setdefault(path.name.rpartition("-")[2], []).append(path)
-    return found
-
-
-def opened(path: Path, claims_dir: Path, directories: Mapping[str, Collection[Path]] | None = None) -> Sweep:
-    """The sweep of an index, OUTPUT/claims/NAME.json; raises UserError if it is none."""
-    directories = _directories(path.parents[1]) if directories is None else directories
+def _open(path: Path, claims_dir: Path, directories: Mapping[str, Sequence[Path]]) -> ClaimIndex:
     try:
-        index = json.loads(path.read_text("utf-8"))
-        name, scale, settings = index["claim"], index["scale"] or {}, index.get("settings") or []
+        stored = json.loads(path.read_text("utf-8"))
         runs = {
             variant: {
-                int(seed): _found(digest, directories.get(digest, ())) for seed, digest in seeds.items()
+                int(seed): _indexed_run(digest, directories.get(digest, ()))
+                for seed, digest in by_seed.items()
             }
-            for variant, seeds in index["runs"].items()
+            for variant, by_seed in stored["runs"].items()
         }
-        facts = (claim_files.load(claims_dir, name), dict(scale), [str(each) for each in settings], runs)
-        return Sweep(*facts, folder_of(path))
+        settings = [str(item) for item in stored.get("settings") or []]
+        claim = load_claim(stored["claim"], claims_dir)
+        return ClaimIndex(claim, dict(stored["scale"] or {}), settings, runs, path)
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError("it is no index as a claim's sweep writes it") from error
 
 
-def _found(digest: str, directories: Collection[Path]) -> Found:
-    all_found = [_read(digest, each) for each in directories]
-    finished = [each for each in all_found if each.state == COMPLETED]
-    return [*finished, *all_found, Found(digest, MISSING)][0]
+def _indexed_run(digest: str, directories: Sequence[Path]) -> IndexedRun:
+    """The finished one, where it lies in several directories."""
+    runs = []
+    for directory in directories:
+        try:
+            result = results.read(directory)
+            if result is None:
+                runs.append(IndexedRun(digest, UNFINISHED, directory))
+            elif result["hash"] == digest and isinstance(result["metrics"], dict):
+                runs.append(IndexedRun(digest, str(result["status"]), directory, result))
+            else:
+                runs.append(IndexedRun(digest, BROKEN, directory))
+        except (UserError, OSError, KeyError):
+            runs.append(IndexedRun(digest, BROKEN, directory))
+    finished = [run for run in runs if run.state == COMPLETED]
+    return [*finished, *runs, IndexedRun(digest, MISSING)][0]
 
 
-def _read(digest: str, directory: Path) -> Found:
+def write_index(
+    output_dir: Path, claim: str, scale: dict[str, Any], settings: Sequence[str], jobs: Iterable[Job]
+) -> Path:
+    """Notes which runs are this claim's: variant, seed, hash.
+
+    Seeds of an earlier sweep stay as long as their variant still is what it was then; a damaged index is
+    written anew.
+    """
+    changed = (
+        "-" + blake2b(" ".join(sorted(settings)).encode(), digest_size=2).hexdigest() if settings else ""
+    )
+    path = output_dir / FOLDER / f"{claim}-{scale['name']}{changed}.json"
+    runs: dict[str, dict[str, str]] = {}
+    variants: dict[str, str] = {}
+    for job in jobs:
+        name = job.row.partition("/")[2]
+        if job.run:
+            variants[name] = job.run.family
+            runs.setdefault(name, {})[str(job.seed)] = job.run.hash
     try:
-        result = results.read(directory)
-        if result is None:
-            return Found(digest, UNFINISHED, directory)
-        ours = result["hash"] == digest and isinstance(result["metrics"], dict)
-        return Found(digest, str(result["status"]) if ours else BROKEN, directory, result if ours else {})
-    except (UserError, OSError, KeyError):
-        return Found(digest, BROKEN, directory)
+        earlier = json.loads(path.read_text("utf-8"))
+        earlier_runs, earlier_variants = dict(earlier["runs"]), dict(earlier["variants"])
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier_runs, earlier_variants = {}, {}
+    for name, by_seed in earlier_runs.items():
+        if name in runs and earlier_variants.get(name) == variants[name]:
+            runs[name] = by_seed | runs[name]
+    index = {"claim": claim, "scale": scale, "settings": list(settings), "runs": runs, "variants": variants}
+    write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
+    return path

@@ -1,18 +1,14 @@
 """What a sweep is to train: which runs are finished, which go on, which start, and how long that takes."""
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from alexnet.errors import UserError
-from alexnet.files import write_atomically
-from alexnet.runs.results import LAST, Result, Run, lying, read
+from alexnet.runs.results import LAST, Result, Run, find, read
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
-CLAIMS = "claims"  # folder of the indexes, in output_dir
 
 
 @dataclass
@@ -38,7 +34,7 @@ class Job:
         """Reads what the run's directory has now."""
         if self.run:
             output_dir = Path(self.run.config["output_dir"]).expanduser()
-            self.run.directory = lying(output_dir, self.run.hash) or self.run.directory
+            self.run.directory = find(output_dir, self.run.hash) or self.run.directory
             self.result, self.error = None, ""
             try:
                 self.result = read(self.run.directory)
@@ -71,32 +67,32 @@ class Job:
 
 def to_train(jobs: Iterable[Job]) -> list[Job]:
     """Each run once, in the order of the plan, without those that are finished or impossible."""
-    return _once(job for job in jobs if job.state not in (FINISHED, IMPOSSIBLE))
+    return _distinct(job for job in jobs if job.state not in (FINISHED, IMPOSSIBLE))
 
 
-def _once(jobs: Iterable[Job]) -> list[Job]:
-    found: dict[str, Job] = {}
+def _distinct(jobs: Iterable[Job]) -> list[Job]:
+    """The first job of each run."""
+    by_run: dict[str, Job] = {}
     for job in jobs:
-        found.setdefault(job.key, job)
-    return list(found.values())
+        by_run.setdefault(job.key, job)
+    return list(by_run.values())
 
 
 def seconds_left(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None) -> float | None:
     """By finished runs of the same row, else by all finished ones, else by the scale's minutes a run."""
-    own: dict[str, list[float]] = {}
+    by_row: dict[str, list[float]] = {}
     for job in jobs:
         if job.result and job.status == "completed" and "seconds" in job.result:
-            own.setdefault(job.row, []).append(float(job.result["seconds"]))
-    every = [seconds for group in own.values() for seconds in group]
+            by_row.setdefault(job.row, []).append(float(job.result["seconds"]))
+    every = [seconds for of_row in by_row.values() for seconds in of_row]
     usual = statistics.fmean(every) if every else None if minutes is None else 60 * minutes
     if usual is None:
         return None
-    return sum(_left(job, statistics.fmean(own.get(job.row, [usual]))) for job in todo)
-
-
-def _left(job: Job, whole: float) -> float:
-    spent = float(job.result.get("seconds", 0)) if job.result and job.state == RESUME else 0.0
-    return max(0.0, whole - spent)
+    left = 0.0
+    for job in todo:
+        spent = float(job.result.get("seconds", 0)) if job.result and job.state == RESUME else 0.0
+        left += max(0.0, statistics.fmean(by_row.get(job.row, [usual])) - spent)
+    return left
 
 
 def duration(seconds: float | None) -> str:
@@ -111,27 +107,26 @@ def duration(seconds: float | None) -> str:
 
 def text(jobs: Sequence[Job], minutes: float | None) -> str:
     """A table of rows and seeds, and the sum of it."""
-    todo = to_train(jobs)
     rows = list(dict.fromkeys(job.row for job in jobs))
     seeds = sorted({job.seed for job in jobs})
-    cells = {(job.row, job.seed): job.state for job in jobs}
-    wide = max(len(row) for row in [*rows, "seed"])
-    lines = [_line("seed", map(str, seeds), wide)]
-    lines += [_line(row, (cells.get((row, seed), "") for seed in seeds), wide) for row in rows]
+    states = {(job.row, job.seed): job.state for job in jobs}
+    table = [
+        ["seed", *map(str, seeds)],
+        *([row, *(states.get((row, seed), "") for seed in seeds)] for row in rows),
+    ]
+    wide = max(len(row[0]) for row in table)
+    lines = [
+        f"  {name:<{wide}}  " + "  ".join(f"{cell:<13}" for cell in cells).rstrip() for name, *cells in table
+    ]
     errors = dict.fromkeys(f"  {job.row}: {job.error}" for job in jobs if job.error)
-    return "\n".join([*lines, *errors, "", _sum(jobs, todo, minutes)])
 
-
-def _line(name: str, cells: Iterable[str], wide: int) -> str:
-    return f"  {name:<{wide}}  " + "  ".join(f"{cell:<13}" for cell in cells).rstrip()
-
-
-def _sum(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None) -> str:
-    states = [job.state for job in _once(jobs)]
-    counted = ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
-    shared = f" ({len(jobs) - len(states)} more are shared)" if len(jobs) > len(states) else ""
+    runs = [job.state for job in _distinct(jobs)]
+    counted = ", ".join(f"{runs.count(state)} {state}" for state in dict.fromkeys(runs))
+    shared = f" ({len(jobs) - len(runs)} more are shared)" if len(jobs) > len(runs) else ""
+    todo = to_train(jobs)
     time = f"; about {duration(seconds_left(jobs, todo, minutes))}" if todo else ""
-    return f"{len(states)} run{'s' * (len(states) != 1)}{shared}: {counted}{time}"
+    total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"
+    return "\n".join([*lines, *errors, "", total])
 
 
 def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:
@@ -140,56 +135,10 @@ def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:
     wide = max(len(row) for row in [*rows, "run"])
     lines = [f"  {'run':<{wide}}  {metric + ', %':>18}   n"]
     for row in rows:
-        own = _once(job for job in jobs if job.row == row and job.status == "completed")
-        found = [job.result.get("metrics", {}).get(metric) for job in own if job.result]
-        values = [float(value) for value in found if value is not None]
+        completed = _distinct(job for job in jobs if job.row == row and job.status == "completed")
+        figures = [job.result.get("metrics", {}).get(metric) for job in completed if job.result]
+        values = [float(figure) for figure in figures if figure is not None]
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
         shown = f"{statistics.fmean(values):.1f}{spread}" if values else "none"
         lines.append(f"  {row:<{wide}}  {shown:>18}   {len(values)}")
     return "\n".join(lines)
-
-
-def write_index(
-    output_dir: Path, claim: str, scale: dict[str, Any], settings: Sequence[str], jobs: Iterable[Job]
-) -> Path:
-    """Notes which runs are this claim's, for the report: variant, seed, hash.
-
-    Seeds of an earlier sweep stay as long as their variant still is what it was then.
-    """
-    path = _index_path(output_dir, claim, scale["name"], settings)
-    old = _earlier(path)
-    runs: dict[str, dict[str, str]] = {}
-    variants: dict[str, str] = {}
-    for job in jobs:
-        name = job.row.partition("/")[2]
-        if job.run:
-            variants[name] = job.run.family
-            runs.setdefault(name, {})[str(job.seed)] = job.run.hash
-    for name, earlier in old["runs"].items():
-        if name in runs and old["variants"].get(name) == variants[name]:
-            runs[name] = earlier | runs[name]
-    found = {"claim": claim, "scale": scale, "settings": list(settings), "runs": runs, "variants": variants}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
-    return path
-
-
-def folder_of(index: Path) -> Path:
-    """For what is found out about the runs of an index later."""
-    return index.with_suffix("")
-
-
-def _earlier(path: Path) -> dict[str, Any]:
-    """What the index says; nothing if it is not there or damaged: it is made anew from the runs."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        return {key: dict(found[key]) for key in ("runs", "variants")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"runs": {}, "variants": {}}
-
-
-def _index_path(output_dir: Path, claim: str, scale: str, settings: Sequence[str]) -> Path:
-    from hashlib import blake2b
-
-    more = "-" + blake2b(" ".join(sorted(settings)).encode(), digest_size=2).hexdigest() if settings else ""
-    return output_dir / CLAIMS / f"{claim}-{scale}{more}.json"

@@ -1,22 +1,240 @@
-"""The verdict on a comparison, from its intervals, and what to say of it."""
+"""Whether runs bear out what the paper says: paired by seed, paired by image, and the verdict.
+
+A comparison says in which region its effect is to lie: a difference above the threshold or within the margin
+around 0, a figure within the margin around the paper's, a ratio above the threshold. Intervals that lie in it
+reproduce the claim, intervals beside it contradict it. Ratios are computed by their logarithms.
+"""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from alexnet.claims.claim_files import Comparison
+from alexnet.claims.claim import Claim, Comparison
+from alexnet.claims.index import ClaimIndex
+from alexnet.errors import UserError
+from alexnet.runs.metrics import (
+    AT_LEAST,
+    AT_MOST,
+    CURVE,
+    STEPS_TO,
+    Figure,
+    FinishedRun,
+    errors_by_image,
+    figure,
+)
 from alexnet.statistics import MOST, Floats, Interval, Region, interval, values_needed
 
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
-VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED)
+OUTCOMES = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED)
 ROUNDING = 1e-9  # a spread below this is none
+
+Runs = Mapping[int, FinishedRun]  # by seed
 
 
 @dataclass(frozen=True)
-class Case:
+class Verdict:
+    """Of one comparison, over the seeds that both sides have; None where something does not apply.
+
+    outcome: one of OUTCOMES. reason: a sentence or two.
+    mean, std: of the difference by seed, of the figure (kind=value), or the geometric mean of the ratio and
+        the std of its natural logarithm. low, high: 95 % interval of the mean over seeds (t).
+    image_low, image_high: the same over images; None unless all runs have predictions of the same images.
+    bound: some run never got to the level, so that mean and low are lower bounds, and high is infinite.
+    more_seeds: would settle it with a probability of 80 %. None: seeds are not what is missing, or over 1000.
+    """
+
+    outcome: str
+    reason: str
+    seeds: tuple[int, ...] = ()
+    of_mean: float | None = None
+    of_std: float | None = None
+    minus_mean: float | None = None
+    minus_std: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    image_low: float | None = None
+    image_high: float | None = None
+    images: int | None = None
+    bound: bool = False
+    more_seeds: int | None = None
+
+    @property
+    def n(self) -> int:
+        """Seeds that both sides have."""
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """A comparison of a claim at a scale."""
+
+    index: ClaimIndex
+    comparison: Comparison
+    verdict: Verdict
+
+    @property
+    def claim(self) -> Claim:
+        return self.index.claim
+
+    @property
+    def states(self) -> Counter[str]:
+        """Of the runs that it needs."""
+        return self.index.states(self.comparison.of, self.comparison.minus)
+
+
+def judge_index(index: ClaimIndex) -> list[ComparisonResult]:
+    """The verdict on each comparison of a claim at a scale; runs with damaged files are not measured."""
+    judged = []
+    for comparison in index.claim.compare:
+        try:
+            verdict = judge(comparison, index.finished(comparison.of), index.finished(comparison.minus))
+        except (UserError, OSError, ValueError, KeyError, TypeError) as error:  # cut short, mended by hand
+            verdict = Verdict(NOT_MEASURED, f"Files of its runs could not be used: {error}")
+        judged.append(ComparisonResult(index, comparison, verdict))
+    return judged
+
+
+def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
+    """The verdict over finished runs by seed; kind=value does not look at minus.
+
+    Raises UserError for a predictions.npz that can't be read.
+    """
+    sides = [Side(comparison.of, of, comparison.metric)]
+    if comparison.kind != "value":
+        sides.append(Side(str(comparison.minus), minus, comparison.minus_metric or comparison.metric))
+    by_seed = [_figures(comparison, side) for side in sides]
+    seeds = tuple(sorted(set.intersection(*map(set, by_seed))))
+    if not seeds:
+        return Verdict(NOT_MEASURED, _what_is_missing(comparison, sides, by_seed))
+    figures = [[of_side[seed] for seed in seeds] for of_side in by_seed]
+    if comparison.kind == "ratio" and (reason := _why_no_ratio(comparison, seeds, figures)):
+        return Verdict(NOT_MEASURED if _nobody_arrived(figures) else INCONCLUSIVE, reason, seeds)
+
+    values = [np.array([each.value for each in side]) for side in figures]
+    case = Evidence(comparison, values, _by_image(comparison, seeds, sides), _is_bound(comparison, figures))
+    means = [float(side.mean()) for side in values]
+    # a figure that all runs have together is one figure: no spread is known of it
+    stds = [
+        float(of_side.std(ddof=1))
+        if len(seeds) > 1 and not any(run.is_pooled(side.metric) for run in side.runs.values())
+        else None
+        for of_side, side in zip(values, sides, strict=True)
+    ]
+    low, high = case.over_seeds or (None, None)
+    image_low, image_high = case.over_images or (None, None)
+    back = math.exp if comparison.kind == "ratio" else float
+    more_seeds, reason = explain(case)
+    return Verdict(
+        case.outcome,
+        reason,
+        seeds,
+        of_mean=means[0],
+        of_std=stds[0],
+        minus_mean=means[1] if len(means) > 1 else None,
+        minus_std=stds[1] if len(stds) > 1 else None,
+        mean=back(case.effects.mean()),
+        std=case.std if len(seeds) > 1 else None,
+        low=None if low is None else back(low),
+        high=None if high is None else back(high),
+        image_low=image_low,
+        image_high=image_high,
+        images=None if case.by_image is None else len(case.by_image),
+        bound=case.bound,
+        more_seeds=more_seeds,
+    )
+
+
+# ---- figures by seed and by image
+
+
+class Side(NamedTuple):
+    """A variant, its runs by seed, and what is measured in them."""
+
+    name: str
+    runs: Runs
+    metric: str
+
+
+def _figures(comparison: Comparison, side: Side) -> dict[int, Figure]:
+    """By seed; a run that never got to the level says something of a ratio only."""
+    figures = {
+        seed: figure(run, side.metric, comparison.epoch, comparison.level) for seed, run in side.runs.items()
+    }
+    bounds = comparison.kind == "ratio"
+    return {seed: each for seed, each in figures.items() if each and (bounds or each.bound != AT_LEAST)}
+
+
+def _what_is_missing(
+    comparison: Comparison, sides: Sequence[Side], by_seed: Sequence[Mapping[int, Figure]]
+) -> str:
+    if not set.intersection(*(set(side.runs) for side in sides)):
+        return f"No seed has finished with {' and '.join(side.name for side in sides)}."
+    without = next((side for side, figures in zip(sides, by_seed, strict=True) if not figures), None)
+    metric = (without or sides[0]).metric
+    if metric == STEPS_TO:
+        metric = CURVE if comparison.kind == "ratio" else f"{CURVE} of {comparison.level:g} % or less"
+    at = f" at the end of epoch {comparison.epoch}" if comparison.epoch is not None else ""
+    return f"{metric}{at} is not in these runs{'' if without else ' for any seed that both sides have'}."
+
+
+def _nobody_arrived(figures: Sequence[Sequence[Figure]]) -> bool:
+    return all(each.bound == AT_LEAST for side in figures for each in side)
+
+
+def _why_no_ratio(comparison: Comparison, seeds: Sequence[int], figures: Sequence[Sequence[Figure]]) -> str:
+    """Why there is not even a lower bound of the ratio; "" if there is one."""
+    of, minus = figures
+    level = f"{comparison.level:g} % training error" if comparison.level is not None else ""
+    if _nobody_arrived(figures):
+        return f"No run came down to {level}."
+    if late := [str(seed) for seed, each in zip(seeds, minus, strict=True) if each.bound == AT_LEAST]:
+        return (
+            f"There is no ratio: {comparison.minus} never came down to {level} with seed {', '.join(late)}."
+        )
+    if early := [str(seed) for seed, each in zip(seeds, of, strict=True) if each.bound == AT_MOST]:
+        within = f"came down to {level} within its first epoch, no one knows when"
+        return f"There is no ratio: {comparison.of} {within}, with seed {', '.join(early)}."
+    positive = all(each.value > 0 for side in figures for each in side)
+    return "" if positive else "There is no ratio of figures that are not above 0."
+
+
+def _is_bound(comparison: Comparison, figures: Sequence[Sequence[Figure]]) -> bool:
+    """Whether the ratio is at least this: a run of "of" took longer, or one of "minus" less."""
+    late, early = (
+        (each.bound == AT_LEAST for each in figures[0]),
+        (each.bound == AT_MOST for each in figures[-1]),
+    )
+    return comparison.kind == "ratio" and (any(late) or any(early))
+
+
+def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side]) -> Floats | None:
+    """(N,) percentage points: mean over seeds of the mistake at an image, or of its difference."""
+    if comparison.kind == "ratio" or comparison.epoch is not None:
+        return None
+    fingerprints = {side.runs[seed].result["data"].get("fingerprint") for side in sides for seed in seeds}
+    mistakes = [[errors_by_image(side.runs[seed], side.metric) for seed in seeds] for side in sides]
+    present = [each for side in mistakes for each in side if each]
+    if len(fingerprints) > 1 or None in fingerprints or len(present) < len(seeds) * len(sides):
+        return None
+    if not all(np.array_equal(each.index, present[0].index) for each in present):
+        return None
+    means = [100 * np.mean([each.wrong for each in side if each], axis=0) for side in mistakes]
+    return np.asarray(means[0] - means[1] if len(means) == 2 else means[0])
+
+
+# ---- region, intervals, outcome
+
+
+@dataclass(frozen=True)
+class Evidence:
     """All that a verdict needs.
 
     values: (n,) by seed, of each side. by_image: (N,) effects, or None. bound: effects are lower bounds.
@@ -27,29 +245,12 @@ class Case:
     by_image: Floats | None
     bound: bool
 
-    @property
+    @cached_property
     def effects(self) -> Floats:
         """(n,) by seed; of ratios the natural logarithms."""
         if self.comparison.kind == "ratio":
             return np.asarray(np.log(self.values[0] / self.values[1]))
         return np.asarray(self.values[0] - self.values[1]) if len(self.values) == 2 else self.values[0]
-
-    @property
-    def over_seeds(self) -> Interval | None:
-        found = interval(self.effects)
-        return Interval(found.low, math.inf) if found and self.bound else found
-
-    @property
-    def over_images(self) -> Interval | None:
-        return None if self.by_image is None else interval(self.by_image)
-
-    @property
-    def intervals(self) -> list[Interval]:
-        return [each for each in (self.over_seeds, self.over_images) if each]
-
-    def is_clear(self, found: Interval | None) -> bool:
-        """Whether an interval is all in the region or all beside it; nothing is."""
-        return not found or self.region.holds([found]) or self.region.is_beside([found])
 
     @property
     def region(self) -> Region:
@@ -59,6 +260,15 @@ class Case:
             return Region(middle - margin, middle + margin)
         return Region(math.log(threshold) if self.comparison.kind == "ratio" else threshold, math.inf)
 
+    @cached_property
+    def over_seeds(self) -> Interval | None:
+        of_seeds = interval(self.effects)
+        return Interval(of_seeds.low, math.inf) if of_seeds and self.bound else of_seeds
+
+    @cached_property
+    def over_images(self) -> Interval | None:
+        return None if self.by_image is None else interval(self.by_image)
+
     @property
     def std(self) -> float:
         """Of the effects; 0 where they differ by rounding only."""
@@ -66,32 +276,40 @@ class Case:
 
     @property
     def all_the_same(self) -> bool:
-        return len({each for side in self.values for each in side}) == 1
+        return len({value for side in self.values for value in side}) == 1
+
+    @property
+    def outcome(self) -> str:
+        """One of OUTCOMES but the last."""
+        if not self.over_seeds or self.all_the_same:
+            return INCONCLUSIVE
+        intervals = [each for each in (self.over_seeds, self.over_images) if each]
+        if self.region.holds(intervals):
+            return REPRODUCED
+        return CONTRADICTED if self.region.is_beside(intervals) else INCONCLUSIVE
+
+    def is_clear(self, of_mean: Interval | None) -> bool:
+        """Whether an interval is all in the region or all beside it; nothing is."""
+        return not of_mean or self.region.holds([of_mean]) or self.region.is_beside([of_mean])
 
 
-def verdict(case: Case) -> str:
-    """One of VERDICTS but the last."""
-    if not case.over_seeds or case.all_the_same:
-        return INCONCLUSIVE
-    if case.region.holds(case.intervals):
-        return REPRODUCED
-    return CONTRADICTED if case.region.is_beside(case.intervals) else INCONCLUSIVE
+# ---- in words
 
 
-def reason(case: Case) -> tuple[int | None, str]:
+def explain(case: Evidence) -> tuple[int | None, str]:
     """How many more seeds, and a sentence or two."""
     if not case.over_seeds:
         return None, "One seed has no spread: at least one more is needed."
     if case.all_the_same:
         same = f"All runs have the same figure, {case.values[0][0]:.2f}"
         return None, f"{same}, so the interval is a point; they may have learned nothing."
-    aim, seen, found = _aim(case.comparison), _seen(case), verdict(case)
-    if found == INCONCLUSIVE:
-        more, then = _what_then(case)
-        return more, f"Whether {aim} is open: {seen}. {then}"
-    told = aim if found == REPRODUCED else aim.replace(" is ", " is not ")
+    aim, intervals = _aim(case.comparison), _intervals(case, case.over_seeds)
+    if case.outcome == INCONCLUSIVE:
+        more_seeds, advice = _what_would_settle_it(case)
+        return more_seeds, f"Whether {aim} is open: {intervals}. {advice}"
+    statement = aim if case.outcome == REPRODUCED else aim.replace(" is ", " is not ")
     point = " All seeds give the same, so their interval is a point." if case.std == 0 else ""
-    return None, f"{told[0].upper()}{told[1:]}: {seen}.{point}"
+    return None, f"{statement[0].upper()}{statement[1:]}: {intervals}.{point}"
 
 
 def _aim(comparison: Comparison) -> str:
@@ -102,10 +320,8 @@ def _aim(comparison: Comparison) -> str:
     return f"the {'ratio' if comparison.kind == 'ratio' else 'difference'} is above {comparison.threshold:g}"
 
 
-def _seen(case: Case) -> str:
-    """The intervals in words."""
-    assert case.over_seeds
-    low, high = np.exp(case.over_seeds) if case.comparison.kind == "ratio" else case.over_seeds
+def _intervals(case: Evidence, over_seeds: Interval) -> str:
+    low, high = np.exp(over_seeds) if case.comparison.kind == "ratio" else over_seeds
     span = f"at least {low:.2f}" if case.bound else f"{low:.2f} to {high:.2f}"
     text = f"{span} over {len(case.effects)} seeds"
     if case.by_image is not None and case.over_images:
@@ -114,14 +330,20 @@ def _seen(case: Case) -> str:
     return f"{text} (95 %)"
 
 
-def _what_then(case: Case) -> tuple[int | None, str]:
-    """What would settle what is open: so many more seeds, and in words."""
+def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
+    """So many more seeds, and in words."""
     if case.bound:
         return None, "Some runs got there never, or at once: other lengths of training would tell, not seeds."
     if case.is_clear(case.over_seeds):
         return None, "The seeds agree: more images are needed, not more seeds."
     images = "" if case.is_clear(case.over_images) else " More images would be needed as well."
-    for effect, whose in _assumed(case):
+    assumed = [(float(case.effects.mean()), "what was seen")]
+    if (
+        paper := case.comparison.paper
+    ) is not None:  # the paper's first, unless so many seeds would have seen it
+        effect = math.log(paper) if case.comparison.kind == "ratio" else paper
+        assumed.insert(0, (effect, f"the paper's {paper:g}"))
+    for effect, whose in assumed:
         needed = values_needed(case.region, effect, case.std)
         if needed and needed > len(case.effects):
             more = needed - len(case.effects)
@@ -129,11 +351,3 @@ def _what_then(case: Case) -> tuple[int | None, str]:
     if case.std == 0:
         return None, "All seeds give the same, so their interval is a point: more seeds won't tell."
     return None, f"Even {MOST:,} seeds are not likely to settle it.{images}"
-
-
-def _assumed(case: Case) -> list[tuple[float, str]]:
-    """Effects to reckon with: the paper's, and what was seen where so many seeds should have found that."""
-    seen, paper = (float(case.effects.mean()), "what was seen"), case.comparison.paper
-    if paper is None:
-        return [seen]
-    return [(math.log(paper) if case.comparison.kind == "ratio" else paper, f"the paper's {paper:g}"), seen]

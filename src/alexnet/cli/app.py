@@ -19,12 +19,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from alexnet import progress
-from alexnet.claims import claim_files
+from alexnet.claims.claim import list_claims
 from alexnet.cli import schema
 from alexnet.cli.configs import composed
 from alexnet.cli.hydra_private import share_store
 from alexnet.cli.messages import friendly, translated
-from alexnet.paths import CLAIMS, CONF
+from alexnet.paths import CONF
 
 # how keys end whose values are paths
 PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from", "read", "runs")
@@ -130,7 +130,7 @@ def every_claim(argument: str) -> str:
     """claim=all with the names written out, for Hydra, which would look for a file of that name."""
     if argument not in ("claim=all", "claim=[all]"):
         return argument
-    return f"claim=[{','.join(claim_files.names(CLAIMS))}]"
+    return f"claim=[{','.join(list_claims())}]"
 
 
 def quoted(argument: str, sweep: bool = False) -> str:

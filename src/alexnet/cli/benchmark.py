@@ -6,25 +6,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.errors import check_choice
-
-FORMATS = ("text", "json")
-
-
-def benchmark(cfg: DictConfig) -> str:
-    """The table, or JSON; raises UserError for settings that can't be."""
-    from alexnet.benchmark import report
-
-    check_choice("format", cfg.format, FORMATS)
-    if cfg.read is not None:
-        return report.markdown(Path(cfg.read).expanduser())
-    with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        device, rows = report.run(cfg.suite, cfg.rounds, cfg.quick, cfg.device, cfg.data.root)
-    return report.as_json(device, rows) if cfg.format == "json" else report.text(device, rows)
 
 
 def main(cfg: DictConfig) -> None:
-    """Entry; --help lists the settings."""
-    with app.task():
-        print(benchmark(cfg))
+    """Prints the table, or JSON; raises UserError for settings that can't be."""
+    from alexnet.benchmark import report
+
+    check_choice("format", cfg.format, ("text", "json"))
+    if cfg.read is not None:
+        print(report.markdown(Path(cfg.read).expanduser()))
+        return
+    with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
+        device, rows = report.run(cfg.suite, cfg.rounds, cfg.quick, cfg.device, cfg.data.root)
+    print(report.as_json(device, rows) if cfg.format == "json" else report.text(device, rows))

@@ -8,7 +8,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from alexnet.cli import app
-from alexnet.paths import CLAIMS
 
 UPLOAD = """No account is set up here: this is what would be saved. To upload it:
   wandb login
@@ -18,12 +17,12 @@ UPLOAD = """No account is set up here: this is what would be saved. To upload it
 
 def dashboard(cfg: DictConfig) -> str:
     """Addresses or paths, for people; raises UserError where wandb-workspaces is not installed."""
-    from alexnet.claims.claim_files import every
+    from alexnet.claims.claim import list_claims, load_claim
     from alexnet.report import dashboard as board
-    from alexnet.runs.account import has_account
+    from alexnet.runs.tracking import has_account
 
     folder = Path(cfg.output_dir).expanduser() / "dashboard"
-    claims = every(CLAIMS)
+    claims = [load_claim(name) for name in list_claims()]
     if not has_account():
         paths = board.write(board.build(claims, cfg.project, cfg.entity or ""), folder)
         return "\n".join([*map(str, paths), "", UPLOAD.format(output_dir=cfg.output_dir)])

@@ -16,45 +16,41 @@ ALL = "all"
 
 
 def export(cfg: DictConfig) -> str:
-    """What was written; raises UserError for impossible settings and missing libraries."""
+    """What was written: where, how large, and for ONNX how well it agrees.
+
+    Raises UserError for impossible settings and missing libraries.
+    """
+    from alexnet.evaluation.trained import Trained
     from alexnet.interop import export
-    from alexnet.runs import checkpoint
 
     check_choice("form", cfg.form, (*FORMS, ALL))
     export.check_opset(cfg.opset)
-    wanted = FORMS if cfg.form == ALL else (cfg.form,)
-    for form in wanted:
+    forms = FORMS if cfg.form == ALL else (cfg.form,)
+    for form in forms:
         export.require(form)
     if cfg.checkpoint is None:
         raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
-    trained = checkpoint.load(Path(cfg.checkpoint).expanduser())
-    return "\n".join(written(trained, form, place(cfg.out, trained, form), cfg.opset) for form in wanted)
+    trained, lines = Trained(Path(cfg.checkpoint).expanduser()), []
+    for form in forms:
+        path, agreement = place(cfg.out, trained.checkpoint, form), ""
+        if form == "onnx":
+            agreement = f"\n  {export.to_onnx(trained.checkpoint, trained.network, path, cfg.opset)}"
+        else:
+            export.to_safetensors(trained.checkpoint, trained.network, path)
+        lines.append(f"{path} ({path.stat().st_size / 1e6:.1f} MB){agreement}")
+    return "\n".join(lines)
 
 
-def written(trained: "Checkpoint", form: str, path: Path, opset: int) -> str:
-    """Writes a form; where, how large, and for ONNX how well it agrees."""
-    from alexnet.evaluation import trained as restore
-    from alexnet.interop import export
-
-    network = restore.network(trained)
-    told = ""
-    if form == "onnx":
-        told = f"\n  {export.to_onnx(trained, network, path, opset)}"
-    else:
-        export.to_safetensors(trained, network, path)
-    return f"{path} ({path.stat().st_size / 1e6:.1f} MB){told}"
-
-
-def place(out: str | None, trained: "Checkpoint", form: str) -> Path:
+def place(out: str | None, checkpoint: "Checkpoint", form: str) -> Path:
     """The file: out with the form's ending, or in out under the run's name if that is a folder."""
     if out is None:
-        return trained.kept(f"export.{form}")
-    given = Path(out).expanduser()
-    if given.is_dir():
-        given = given / f"{trained.path.absolute().parent.name}-{trained.path.stem}"
-    elif given.suffix.removeprefix(".") in FORMS:
-        given = given.with_suffix("")
-    return given.with_name(f"{given.name}.{form}")
+        return checkpoint.kept(f"export.{form}")
+    path = Path(out).expanduser()
+    if path.is_dir():
+        path = path / f"{checkpoint.path.absolute().parent.name}-{checkpoint.path.stem}"
+    elif path.suffix.removeprefix(".") in FORMS:
+        path = path.with_suffix("")
+    return path.with_name(f"{path.name}.{form}")
 
 
 def main(cfg: DictConfig) -> None:

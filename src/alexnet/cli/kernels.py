@@ -4,50 +4,30 @@ Writes the kernels by tower (fig. 3 of P), their colour scores, and a table; pri
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from alexnet.cli import app
 from alexnet.errors import UserError
 
-if TYPE_CHECKING:
-    from alexnet.runs.checkpoint import Checkpoint
-
-GIVE = "give checkpoint=PATH of one network, or runs=GLOB of several."
-
 
 def kernels(cfg: DictConfig) -> str:
     """Table, verdict and paths; raises UserError for networks that can't be compared."""
-    from alexnet.analysis import kernel_figures, kernel_report
-    from alexnet.evaluation import selection
-
-    found = _checkpoints(cfg)
-    weights, towers = kernel_report.gathered(found)
-    written = [kernel_report.of_one(each) for each in found]
-    if cfg.runs is None:
-        return f"{kernel_report.text(weights, towers)}\n\n" + "\n".join(map(str, written[0]))
-    out = (
-        Path(cfg.out).expanduser()
-        if cfg.out
-        else selection.folder_of(found, Path(cfg.output_dir).expanduser())
-    )
-    kernel_figures.figure_of_runs(weights, towers, out / "kernels.png")
-    kernel_figures.figure_of_colours(weights, towers, out / "colours.png")
-    kernel_report.save(weights, towers, out / "kernels.csv")
-    files = "\n".join(str(out / name) for name in ("kernels.png", "colours.png", "kernels.csv"))
-    return f"{kernel_report.text(weights, towers)}\n\n{files}"
-
-
-def _checkpoints(cfg: DictConfig) -> "list[Checkpoint]":
+    from alexnet.analysis import kernels as analysis
     from alexnet.evaluation import selection
 
     if cfg.runs is None and not isinstance(cfg.checkpoint, str | None):
-        raise UserError(f"checkpoint={cfg.checkpoint} is more than one network: {GIVE}")
-    paths, unfinished = selection.chosen(cfg.checkpoint, cfg.runs)
-    if unfinished:
-        print("left out, as not finished or without last.ckpt:", *unfinished)
-    return selection.loaded(paths, "checkpoint" if cfg.runs is None else "runs")
+        raise UserError(
+            f"checkpoint={cfg.checkpoint} is more than one network: give checkpoint=PATH of one network, or"
+            " runs=GLOB of several."
+        )
+    checkpoints = selection.select(cfg.checkpoint, cfg.runs)
+    weights, towers = analysis.kernels_by_seed(checkpoints)
+    (files, *_) = [analysis.write(checkpoint) for checkpoint in checkpoints]
+    if cfg.runs is not None:
+        default = selection.folder_of(checkpoints, Path(cfg.output_dir).expanduser())
+        files = analysis.write_runs(weights, towers, Path(cfg.out).expanduser() if cfg.out else default)
+    return f"{analysis.text(weights, towers)}\n\n" + "\n".join(map(str, files))
 
 
 def main(cfg: DictConfig) -> None:

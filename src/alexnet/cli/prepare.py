@@ -6,30 +6,31 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from alexnet.cli import app
-from alexnet.data import SOURCES, manifest
+from alexnet.data import SOURCES
 from alexnet.data.fingerprint import fingerprint
+from alexnet.data.manifest import FORMS, NONE, Manifest, pack_path
 from alexnet.errors import UserError, check_choice, check_flag, check_whole
 
 
 def prepare(cfg: DictConfig) -> Path:
     """Makes the pack that cfg describes, if it is not there, and gives its folder."""
-    check_choice("form", cfg.form, manifest.FORMS)
+    check_choice("form", cfg.form, FORMS)
     check_flag("data.skip_broken", cfg.data.skip_broken)
     check_whole("data.image_size", cfg.data.image_size, 1)
     check_whole("data.threads", cfg.data.threads, 0)
-    if cfg.data.pack == manifest.NONE:
+    if cfg.data.pack == NONE:
         raise UserError("data.pack=none makes no pack: give data.pack=PATH, or leave it out.")
     images = SOURCES.build(cfg.data.source).load()
     print(images)
     cache_dir = Path(cfg.cache_dir).expanduser()
     digest = fingerprint(images, cache_dir)
-    from alexnet.data.prepare import folder_of, make_pack, refuse_broken, tell_broken
+    from alexnet.data.pack import folder_of, make_pack, refuse_broken, tell_broken  # torch with it
 
-    folder = manifest.place(cfg.data.pack) or folder_of(cache_dir, digest, cfg.data.image_size, cfg.form)
-    made = make_pack(images, cfg.data.image_size, folder, digest, cfg.form, cfg.data.threads)
+    folder = pack_path(cfg.data.pack) or folder_of(cache_dir, digest, cfg.data.image_size, cfg.form)
+    pack = make_pack(images, cfg.data.image_size, folder, digest, cfg.form, cfg.data.threads)
     if not cfg.data.skip_broken:
-        refuse_broken(images, made.broken, cache_dir / "broken.txt")
-    for line in tell_broken(images, made.broken):
+        refuse_broken(images, pack.broken, cache_dir / "broken.txt")
+    for line in tell_broken(images, pack.broken):
         print(f"left out: {line}")
     return folder
 
@@ -39,5 +40,5 @@ def main(cfg: DictConfig) -> None:
     with app.task():
         started = time.perf_counter()
         folder = prepare(cfg)
-        size = sum(manifest.opened(folder).sizes.values()) / 1e9
+        size = sum(Manifest.load(folder).sizes.values()) / 1e9
         print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")

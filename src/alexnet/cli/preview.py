@@ -5,23 +5,21 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from alexnet.cli import app
-from alexnet.data import SOURCES
-from alexnet.data.manifest import find
 
 
 def preview(cfg: DictConfig) -> list[Path]:
     """Writes augmentation.png, mean.png, components.png and gives their paths."""
-    from alexnet.data import preview as figures
+    from alexnet.data import SOURCES, ImageData, find_images, preview
     from alexnet.data.augment import AUGMENTS
-    from alexnet.data.datamodule import ImageData
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    images, digest = find(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    source = SOURCES.build(cfg.data.source)
+    images, digest = find_images(source, cfg.data.pack, cfg.data.image_size, cache_dir)
     print(images)
     data = ImageData.of(cfg, images, digest, AUGMENTS.build(cfg.augment))
     folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{digest[:8]}").expanduser()
     print("augmentation: the central crop, then what the first epochs see of the same image")
-    return figures.preview(data, folder, cfg.images, cfg.views)
+    return preview.write(data, folder, cfg.images, cfg.views)
 
 
 def main(cfg: DictConfig) -> None:

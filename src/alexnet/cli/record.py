@@ -16,12 +16,9 @@ def record(cfg: DictConfig) -> str:
     from alexnet.analysis import dropout_study
 
     out = Path(cfg.out).expanduser()
-    out.mkdir(parents=True, exist_ok=True)
-    pattern = str(Path(cfg.runs).expanduser())
-    runs, steps = dropout_study.collect(Path(each) for each in sorted(glob(pattern)))  # noqa: PTH207
-    dropout_study.save(runs, out / "runs.csv")
-    dropout_study.save(steps, out / "steps.csv")
-    dropout_study.figure(runs, steps, out / "figure.png")
+    directories = sorted(glob(str(Path(cfg.runs).expanduser())))  # noqa: PTH207
+    runs, steps = dropout_study.collect(map(Path, directories))
+    dropout_study.write(runs, steps, out)
     return f"{dropout_study.table(runs)}\n\n{out}/runs.csv, steps.csv, figure.png"
 
 

@@ -9,19 +9,22 @@ from omegaconf import DictConfig
 
 from alexnet.cli import app
 from alexnet.errors import check_flag
-from alexnet.paths import CLAIMS
+from alexnet.paths import CONF
+
+RECORDS = CONF.parent / "results" / "learned" / "verdicts.csv"  # in the checkout
 
 
 def report(cfg: DictConfig) -> str:
     """The table, and where the files are; raises UserError if nothing was run."""
-    from alexnet.claims import claim_files
-    from alexnet.report import RUNS, TEXT, markdown, write
+    from alexnet.claims.claim import list_claims, load_claim
+    from alexnet.claims.index import open_indexes
+    from alexnet.report import RUNS, TEXT, write
+    from alexnet.report.tables import listing
 
     check_flag("list", cfg.list)
     if cfg.list:
-        return markdown.listing(claim_files.every(CLAIMS))
-    output_dir, out = (Path(each).expanduser() for each in (cfg.output_dir, cfg.out))
-    written = write(output_dir, out, CLAIMS)
+        return listing([load_claim(name) for name in list_claims()], RECORDS)
+    written = write(open_indexes(Path(cfg.output_dir).expanduser()), Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
 from alexnet.errors import UserError, check_range, check_whole
+from alexnet.runs import results
 from alexnet.runs.results import Run
 
 if TYPE_CHECKING:
@@ -31,17 +32,23 @@ def parsed(overrides: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
+def run_name(model: str, overrides: Iterable[str]) -> str:
+    """What a run's directory is called: the model, and what is switched in it."""
+    switched = [each for each in parsed(overrides) if each.key_or_group.startswith("model/")]
+    return "-".join(
+        [model, *(f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched)]
+    )
+
+
 def request() -> Request:
-    """Of the job that Hydra runs now, if it does; named after the model, and what was switched in it."""
+    """Of the job that Hydra runs now, if it does."""
     if not HydraConfig.initialized():
         return Request()
     job = HydraConfig.get()
-    switched = [each for each in parsed(job.overrides.task) if each.key_or_group.startswith("model/")]
-    name = [job.runtime.choices["model"]]
-    name += [f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched]
     place = "hydra.sweep.subdir" if job.mode == RunMode.MULTIRUN else "hydra.run.dir"
     directory = Path(job.runtime.output_dir) if _was_set(place, job) else None
-    return Request("-".join(name), directory, tuple(job.overrides.task))
+    overrides = tuple(job.overrides.task)
+    return Request(run_name(job.runtime.choices["model"], overrides), directory, overrides)
 
 
 def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
@@ -84,19 +91,18 @@ def checked(cfg: DictConfig) -> DictConfig:
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     """The images and their digest; fetched or drawn where the source can do that."""
-    from alexnet.data import SOURCES
-    from alexnet.data.manifest import find  # NumPy with it: --help does without
+    from alexnet.data import SOURCES, find_images  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    return find_images(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
 
 
 def images_are_there(cfg: DictConfig) -> bool:
     """Whether images_of() would find them without fetching, unpacking or drawing any."""
     from alexnet.data import SOURCES
-    from alexnet.data.manifest import named
+    from alexnet.data.manifest import pack_folder
 
-    return named(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
+    return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) -> tuple[DictConfig, Run]:
@@ -111,12 +117,12 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) ->
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     start_from = ""
     if cfg.init_from is not None:
-        from alexnet.training import transfer
-
-        start_from = transfer.digest(Path(cfg.init_from).expanduser())
+        start_from = results.contents_digest(Path(cfg.init_from).expanduser())
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     run = Run.of(plain, digest + start_from, asked.name, asked.directory, list(asked.overrides))
-    placed = changed(whole, {"run_dir": str(run.directory)})
+    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
+    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
+    placed = changed(whole, used)
     OmegaConf.resolve(placed)
     OmegaConf.set_readonly(placed, True)
     return placed, run

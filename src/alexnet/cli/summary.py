@@ -2,23 +2,20 @@
 
 import json
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alexnet.cli import app
 from alexnet.errors import check_choice
 
 FORMATS = ("text", "json")
-IMAGENET_CLASSES = 1000
 
 
 def summarise(cfg: DictConfig) -> str:
     """The table, or JSON; raises UserError for a network that can't be."""
-    from alexnet.models import summary
+    from alexnet.models import from_config, summary
 
     check_choice("format", cfg.format, FORMATS)
-    network = instantiate(cfg.model, num_classes=cfg.model.num_classes or IMAGENET_CLASSES, init=None)
-    rows = summary.layers(network, cfg.model.crop_size)
+    rows = summary.layers(from_config({**cfg.model, "init": None}), cfg.model.crop_size)
     return json.dumps(summary.totals(rows), indent=1) if cfg.format == "json" else summary.text(rows)
 
 

@@ -19,13 +19,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
 
 from alexnet import progress
-from alexnet.claims import claim_files, plan
+from alexnet.claims import plan
+from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
+from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
 from alexnet.cli import settings
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.settings import Request, parsed
 from alexnet.errors import UserError, explain
-from alexnet.paths import CLAIMS, SCALES
 from alexnet.runs.results import NOT_HASHED, run_hash
 
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
@@ -48,7 +49,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
-        indexes[claim.name] = plan.write_index(output_dir, claim.name, scale, determining(overrides), runs)
+        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides), runs)
     returned = train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
@@ -67,7 +68,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     return list(returned.values())
 
 
-def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[claim_files.Claim]:
+def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Claim]:
     """Those of claim=..., less what makes no sense at the scale; none in a sweep by hand.
 
     Raises UserError where nothing is left, and for other settings with several values.
@@ -82,11 +83,11 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[clai
         )
     value: Any = asked[-1].value()
     if not value:
-        choices = ", ".join(claim_files.names(CLAIMS))
+        choices = ", ".join(list_claims())
         raise UserError(f"{asked[-1].input_line} names no claim: choose {choices}.")
-    names = claim_files.chosen(CLAIMS, [str(each) for each in value] if isinstance(value, list) else value)
+    names = select_claims([str(each) for each in value] if isinstance(value, list) else value)
     if scale is None:
-        scales = ", ".join(claim_files.names(SCALES))
+        scales = ", ".join(list_scales())
         raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     for each in overrides:
         if each.is_sweep_override() and each.key_or_group not in OF_SWEEP:
@@ -94,11 +95,11 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[clai
                 f"{each.input_line} is not possible with a claim, of which seed alone takes several values."
             )
     claims, refused = [], []
-    for claim in (claim_files.load(CLAIMS, name) for name in names):
+    for claim in map(load_claim, names):
         try:
             claim.overrides(claim.base, scale)
             claims.append(claim)
-        except claim_files.Refused as error:
+        except ImpossibleScale as error:
             refused.append(str(error))
     if not claims:
         raise UserError("\n".join(refused))
@@ -152,7 +153,7 @@ class Planner:
         self.configs: dict[tuple[str, ...], DictConfig] = {}
         self.images: dict[str, Any] = {}
 
-    def of_claims(self, claims: Iterable[claim_files.Claim], overrides: Sequence[Override]) -> list[Job]:
+    def of_claims(self, claims: Iterable[Claim], overrides: Sequence[Override]) -> list[Job]:
         """Each variant with each seed; raises UserError where what a claim compares is set."""
         typed = [each for each in overrides if each.key_or_group not in OF_SWEEP]
         jobs = []
@@ -242,13 +243,12 @@ def _texts(overrides: Iterable[Override]) -> list[str]:
     return [str(each.input_line) for each in overrides]
 
 
-def measured_afterwards(claims: Iterable[claim_files.Claim], jobs: Sequence[Job]) -> str:
+def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
     """A line on what is measured once the runs are trained; empty where nothing is."""
     lacking: dict[str, set[str]] = {}
     for claim in claims:
-        metrics = {metric for each in claim.compare for metric in (each.metric, each.minus_metric) if metric}
         # what all runs have together is in none of them
-        wanted = {each for each in metrics if not each.endswith("_averaged")} if claim.needs else set()
+        wanted = {each for each in claim.metrics if not each.endswith("_averaged")} if claim.needs else set()
         for job in jobs:
             measured = set(job.result["metrics"]) if job.result else set()
             if job.row.startswith(f"{claim.name}/") and not wanted <= measured:
@@ -294,21 +294,24 @@ def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dic
     return returned
 
 
-def report(output_dir: Path, indexes: dict[str, Path], cfg: DictConfig) -> list[str]:
-    """Measures what claims need beside training and writes their report; gives what went wrong."""
-    from alexnet import report  # with scipy and matplotlib, which the plan does without
-    from alexnet.claims import looking, measuring
+def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[str]:
+    """Measures what claims need beside training and writes their report; gives what went wrong.
+
+    paths: of the claims' indexes.
+    """
+    from alexnet import report  # with torch, scipy and matplotlib, which the plan does without
+    from alexnet.claims.index import open_indexes
+    from alexnet.claims.measure import measure
     from alexnet.report.wandb_claims import log_claim
 
-    failures = [
-        message for index in indexes.values() for message in (*measuring.measure(index), *looking.look(index))
-    ]
-    written = report.write(output_dir, output_dir / "report", CLAIMS, list(indexes))
+    indexes = open_indexes(output_dir)
+    failures = [failure for index in indexes.of(paths.values()) for failure in measure(index)]
+    written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
     if "wandb" in cfg.logger:
-        for name, index in indexes.items():
+        for index in indexes.of(paths.values()):
+            name = index.claim.name
             rows = [row for row in written.rows if row["claim"] == name]
             account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
-            folder = plan.folder_of(index)
-            log_claim(output_dir, name, cfg.scale.name, rows, written.page, *account, folder)
+            log_claim(output_dir, name, cfg.scale.name, rows, written.page, *account, index.folder)
     return failures

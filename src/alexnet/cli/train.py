@@ -38,30 +38,28 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if result:
         log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
     result = result or start(cfg, run, images, digest)
-    log.info("%s", results.told(result, run.directory, images.note))
+    log.info("%s", results.ending(result, run.directory, images.note))
     return result
 
 
 def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
     """Builds everything and trains. torch is first imported here."""
     from alexnet.data.augment import AUGMENTS
+    from alexnet.models import from_config
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     fit.seed(cfg.seed)
     parts = {
-        "model": instantiate(cfg.model),
+        "model": from_config(cfg.model),
         "optim": OPTIMIZERS.factory(cfg.optim),
         "schedule": SCHEDULES.factory(cfg.schedule),
         "augment": AUGMENTS.build(cfg.augment),
     }
     log.log(progress.verbose(), "%s", images)
-    if cfg.init_from is not None:
-        fit.take_over(parts["model"], Path(cfg.init_from).expanduser())
     module, data = fit.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,
-        precision=fit.fast(parts["model"], cfg.trainer, cfg.memory_format, cfg.compile),
         callbacks=[
             *(instantiate(each) for each in cfg.callbacks.values()),
             *fit.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),

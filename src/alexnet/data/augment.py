@@ -102,13 +102,15 @@ class Pixels:
     memory: Memory | None = None  # for batches on a CPU
 
     @classmethod
-    def of(cls, found: Statistics, crop_size: int, unit: str) -> "Pixels":
-        start = (found.mean.shape[-1] - crop_size) // 2
-        mean = found.mean[:, start : start + crop_size, start : start + crop_size]
-        scale = np.sqrt(found.eigenvalues) if unit == "root" else found.eigenvalues
-        return cls(torch.from_numpy(mean.copy()), torch.from_numpy(found.eigenvectors * scale))
+    def of(cls, statistics: Statistics, crop_size: int, unit: str) -> "Pixels":
+        """unit: Augment's colour_unit."""
+        start = (statistics.mean.shape[-1] - crop_size) // 2
+        mean = statistics.mean[:, start : start + crop_size, start : start + crop_size]
+        scale = np.sqrt(statistics.eigenvalues) if unit == "root" else statistics.eigenvalues
+        return cls(torch.from_numpy(mean.copy()), torch.from_numpy(statistics.eigenvectors * scale))
 
     def plain(self, crops: Tensor) -> Tensor:
+        """Minus the mean, and no more."""
         if crops.device.type == "cpu":
             count = len(crops)
             return self._on_cpu(crops, torch.zeros(count, dtype=torch.bool), torch.zeros(count, 3), 1.0)
@@ -123,21 +125,21 @@ class Pixels:
         return (self.plain(mirrored) + shifts[:, :, None, None]) / divisor  # (N, 3, 1, 1) for each pixel
 
     def _on_cpu(self, crops: Tensor, flips: Tensor, shifts: Tensor, divisor: float) -> Tensor:
-        """shifts (N, 3). Both ways give the same bits."""
-        made = self._room(len(crops))
-        if not native.pixels(crops, flips, self.mean, shifts, divisor, made):
-            self._one_by_one(crops, flips, shifts, divisor, made)
-        return made
+        """shifts (N, 3). Compiled code and torch's operations give the same bits."""
+        count = len(crops)
+        if self.memory is None or self.memory.shape[0] < count:
+            self.memory = Memory((count, *self.mean.shape), dtype=np.float32)
+        pixels = self.memory.take(count)
+        if not native.pixels(crops, flips, self.mean, shifts, divisor, pixels):
+            self._one_by_one(crops, flips, shifts, divisor, pixels)
+        return pixels
 
-    def _one_by_one(self, crops: Tensor, flips: Tensor, shifts: Tensor, divisor: float, made: Tensor) -> None:
+    def _one_by_one(
+        self, crops: Tensor, flips: Tensor, shifts: Tensor, divisor: float, pixels: Tensor
+    ) -> None:
         """By torch, an image at a time, which stays in the processor's cache."""
         colours = shifts[:, :, None, None]  # (N, 3, 1, 1)
-        for image, crop, flip, colour in zip(made, crops, flips.tolist(), colours, strict=True):
+        for image, crop, flip, colour in zip(pixels, crops, flips.tolist(), colours, strict=True):
             image.copy_(crop.flip(-1) if flip else crop).sub_(self.mean).add_(colour)
             if divisor != 1:
                 image.div_(divisor)
-
-    def _room(self, count: int) -> Tensor:
-        if self.memory is None or self.memory.shape[0] < count:
-            self.memory = Memory((count, *self.mean.shape), dtype=np.float32)
-        return self.memory.take(count)

@@ -24,8 +24,8 @@ class Memory:
     def take(self, count: int) -> Tensor:
         """(count, ...); count may be smaller than that of the shape."""
         if self.pinned:
-            kind = torch.from_numpy(np.empty(0, dtype=self.dtype)).dtype
-            return torch.empty((count, *self.shape[1:]), dtype=kind, pin_memory=True)
+            dtype = torch.from_numpy(np.empty(0, dtype=self.dtype)).dtype
+            return torch.empty((count, *self.shape[1:]), dtype=dtype, pin_memory=True)
         try:
             whole = self.free.pop()
         except IndexError:

@@ -11,20 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data import manifest
 from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
-from alexnet.data.manifest import AUTO, Broken
-from alexnet.data.pack import Read
-from alexnet.data.prepare import Prepared, folder_of, prepare, refuse_broken, tell_broken
+from alexnet.data.manifest import AUTO, Broken, Manifest, pack_folder
+from alexnet.data.pack import Prepared, Read, folder_of, prepare, refuse_broken, tell_broken
 from alexnet.data.sources import ImageSet
 from alexnet.data.statistics import Statistics
 from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 
-SETTINGS = (
-    *("image_size", "crop_size", "batch_size", "minival_fraction"),
-    *("pack", "threads", "skip_broken"),
-)  # of a config's data that ImageData takes as they are
+SETTINGS = ("image_size", "crop_size", "batch_size", "minival_fraction", "pack", "threads", "skip_broken")
 
 
 def part_of(split: str) -> str:
@@ -33,18 +28,22 @@ def part_of(split: str) -> str:
 
 
 class ImageData(lightning.LightningDataModule):
-    """Batches of (images (N, 3, crop_size, crop_size) float32 0-255 minus the mean, labels (N,)).
+    """Train, minival and val as Lightning's train, validation and test batches.
 
-    images, fingerprint: the set and its digest, under which prepared files lie in cache_dir.
-    image_size, crop_size: pixels; the shorter side is brought to image_size, the centre kept.
-    minival_fraction: of train, by class, kept out of training and measured each epoch. The split
+    Batches are (images (N, 3, crop_size, crop_size) float32, grey levels 0-255 minus the training set's
+    mean (P 2), labels (N,) int64); training images are augmented (P 4.1) on the device.
+
+    images, fingerprint: a set and its digest, as find_images() gives them.
+    cache_dir: where statistics and packs are kept, by fingerprint and image_size.
+    image_size, crop_size: pixels; the shorter side is brought to image_size, and the central square taken.
+    minival_fraction: the share of train, by class, that is left out of training and measured each epoch. It
         does not depend on the seed: seeds differ in what they start from, not in what they see.
-    pack: "auto" keeps decoded images in one file where they fit, "none" decodes in each epoch; else
-        the folder of a pack, whose images these are.
-    threads: that read; 0 takes one per core. No setting of pack or threads changes a result.
+    pack: "auto" keeps decoded images on disk where they fit, "none" decodes in each epoch; else the folder
+        of a pack, whose images these are.
+    threads: that read; 0 takes one per core. Neither pack nor threads changes a result.
     skip_broken: go on without images that can't be used; False: refuse them, all in one message.
 
-    Raises UserError for impossible settings and broken images.
+    Raises UserError for impossible settings, and from prepare() on for broken images.
     """
 
     def __init__(
@@ -69,14 +68,22 @@ class ImageData(lightning.LightningDataModule):
         self.sizes, self.batch_size = (image_size, crop_size), batch_size
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
         self.threads, self.skip_broken = threads, skip_broken
-        self._check()
+        pack_folder(pack)
+        check_flag("data.skip_broken", skip_broken)
+        check_whole("data.batch_size", batch_size, 1)
+        check_whole("data.threads", threads, 0)
+        check_whole("data.image_size", image_size, 1)
+        check_whole("data.crop_size", crop_size, 1)
+        check_range("data.minival_fraction", minival_fraction, 0.0, 1.0)
+        if crop_size > image_size:
+            raise UserError(f"data.crop_size={crop_size} is larger than data.image_size={image_size}.")
         self.reads: dict[str, Read] = {}
         self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], images: ImageSet, digest: str, augment: Augment) -> "ImageData":
-        """From the plain values of a config with data, cache_dir and seed."""
+        """From a config with data, cache_dir and seed, as it is in conf/ or in a checkpoint."""
         settings = {name: config["data"][name] for name in SETTINGS}
         cache_dir = Path(config["cache_dir"]).expanduser()
         return cls(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
@@ -86,39 +93,35 @@ class ImageData(lightning.LightningDataModule):
 
         Raises UserError naming the broken images, unless they are to be skipped.
         """
-        found = self._prepared()
+        if folder := pack_folder(self.pack):
+            prepared = Prepared.of(Manifest.load(folder), self.images)
+        else:
+            settings = (self.pack == AUTO, self.fingerprint, self.threads)
+            prepared = prepare(self.images, self.sizes[0], self.cache_dir, *settings)
         if not self.skip_broken:
-            refuse_broken(self.images, found.broken, self.cache_dir / "broken.txt")
-        self.reads, self.broken = found.reads, found.broken
-        self.pixels = Pixels.of(found.statistics, self.sizes[1], self.augment.colour_unit)
-        return found.statistics
-
-    def _prepared(self) -> Prepared:
-        folder = manifest.named(self.pack)
-        if folder:
-            return Prepared.of(manifest.opened(folder), self.images)
-        pack = self.pack == AUTO
-        return prepare(self.images, self.sizes[0], self.cache_dir, pack, self.fingerprint, self.threads)
+            refuse_broken(self.images, prepared.broken, self.cache_dir / "broken.txt")
+        self.reads, self.broken = prepared.reads, prepared.broken
+        self.pixels = Pixels.of(prepared.statistics, self.sizes[1], self.augment.colour_unit)
+        return prepared.statistics
 
     def setup(self, stage: str) -> None:
         if self.pixels is None:
             self.prepare()
 
     def train_dataloader(self) -> Batches:
-        return self._batches("train", ~self.minival_mask(), self.augment)
+        return self._batches("train", self.augment)
 
     def val_dataloader(self) -> Batches:
         """minival: Lightning's validation is what is measured in each epoch."""
-        minival = self.minival_mask()
-        if not minival.any():
+        if not self.minival_mask().any():
             raise UserError(
                 "minival would be empty: a class needs two training images, and they all have one."
             )
-        return self._batches("train", minival)
+        return self._batches("minival")
 
     def test_dataloader(self) -> Batches:
         """val: the official split, measured once at the end."""
-        return self._batches("val", np.ones(len(self.images.val), dtype=np.bool_))
+        return self._batches("val")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """On the device: mirror, subtract the mean, shift the colours."""
@@ -137,19 +140,16 @@ class ImageData(lightning.LightningDataModule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises UserError if the checkpoint was made on other data, or other crops of it."""
         self.setup("fit")
-        own = self.state_dict()
-        same = all(state[key] == own[key] for key in ("classes", "fingerprint"))
-        if not same or not torch.equal(state["mean"], own["mean"]):
+        present = self.state_dict()
+        same = all(state[key] == present[key] for key in ("classes", "fingerprint"))
+        if not same or not torch.equal(state["mean"], present["mean"]):
             raise UserError("the checkpoint was made on other data: use rerun=true to start anew.")
 
     def describe(self) -> dict[str, Any]:
         """What result.json says of the data; after prepare() also what was skipped."""
-        used = {split: int(self.usable(split).sum()) for split in ("train", "val")}
-        minival = int((self.minival_mask() & self.usable("train")).sum())
-        facts = {"name": self.images.name, "drawn": self.images.drawn, "note": self.images.note}
-        skipped = tell_broken(self.images, self.broken)
-        facts |= {"fingerprint": self.fingerprint, "classes": self.images.classes, "skipped": skipped}
-        return facts | used | {"train": used["train"] - minival, "minival": minival}
+        facts = {key: getattr(self.images, key) for key in ("name", "drawn", "note", "classes")}
+        facts |= {"fingerprint": self.fingerprint, "skipped": tell_broken(self.images, self.broken)}
+        return facts | {split: len(self.members(split)) for split in ("train", "minival", "val")}
 
     def minival_mask(self) -> NDArray[np.bool_]:
         """(N,) True for the images of train that are minival's: the same share of each class."""
@@ -158,8 +158,8 @@ class ImageData(lightning.LightningDataModule):
         mask = np.zeros(len(labels), dtype=np.bool_)
         for label in range(len(self.images.classes)):
             members = np.flatnonzero(labels == label)
-            wanted = min(len(members) - 1, max(1, round(self.minival_fraction * len(members))))
-            mask[members[np.argsort(ranks[members])[:wanted]]] = True
+            size = min(len(members) - 1, max(1, round(self.minival_fraction * len(members))))
+            mask[members[np.argsort(ranks[members])[:size]]] = True
         return mask
 
     def members(self, split: str) -> NDArray[np.int64]:
@@ -170,8 +170,8 @@ class ImageData(lightning.LightningDataModule):
         check_choice("split", split, ("train", "minival", "val"))
         if split == "val":
             return np.flatnonzero(self.usable("val"))
-        wanted = self.minival_mask() if split == "minival" else ~self.minival_mask()
-        return np.flatnonzero(wanted & self.usable("train"))
+        mask = self.minival_mask() if split == "minival" else ~self.minival_mask()
+        return np.flatnonzero(mask & self.usable("train"))
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """(N,) of members(split)."""
@@ -179,16 +179,8 @@ class ImageData(lightning.LightningDataModule):
 
     def whole(self, split: str, batch_size: int | None = None, pinned: bool = False) -> Batches:
         """Whole images (N, 3, image_size, image_size) uint8 with labels, in the order of members(split)."""
-        part = part_of(split)
-        return Batches(
-            self.reads[part],
-            self.images.splits[part].labels,
-            self.members(split),
-            batch_size or self.batch_size,
-            (self.sizes[0], self.sizes[0]),
-            threads=self.threads or os.cpu_count() or 1,
-            pinned=pinned,
-        )
+        sizes = (self.sizes[0], self.sizes[0])
+        return self._batches(split, sizes=sizes, batch_size=batch_size or self.batch_size, pinned=pinned)
 
     def usable(self, split: str) -> NDArray[np.bool_]:
         """(N,) False for broken images."""
@@ -196,33 +188,22 @@ class ImageData(lightning.LightningDataModule):
         usable[list(self.broken[split])] = False
         return usable
 
-    def _batches(self, split: str, wanted: NDArray[np.bool_], augment: Augment | None = None) -> Batches:
+    def _batches(self, split: str, augment: Augment | None = None, **settings: Any) -> Batches:
+        read, labels = self.reads[part_of(split)], self.images.splits[part_of(split)].labels
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        usual = {"sizes": self.sizes, "batch_size": self.batch_size, "pinned": on_gpu}
         return Batches(
-            self.reads[split],
-            self.images.splits[split].labels,
-            np.flatnonzero(wanted & self.usable(split)),
-            self.batch_size,
-            self.sizes,
-            self.seed,
-            augment,
-            self._position if augment else lambda: (0, 0),
-            self.threads or os.cpu_count() or 1,
-            pinned=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            read,
+            labels,
+            self.members(split),
+            seed=self.seed,
+            augment=augment,
+            position=self._position if augment else lambda: (0, 0),
+            threads=self.threads or os.cpu_count() or 1,
+            **{**usual, **settings},
         )
 
     def _position(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 0
         return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-
-    def _check(self) -> None:
-        manifest.named(self.pack)
-        check_flag("data.skip_broken", self.skip_broken)
-        check_whole("data.batch_size", self.batch_size, 1)
-        check_whole("data.threads", self.threads, 0)
-        check_whole("data.image_size", self.sizes[0], 1)
-        check_whole("data.crop_size", self.sizes[1], 1)
-        check_range("data.minival_fraction", self.minival_fraction, 0.0, 1.0)
-        image_size, crop_size = self.sizes
-        if crop_size > image_size:
-            raise UserError(f"data.crop_size={crop_size} is larger than data.image_size={image_size}.")

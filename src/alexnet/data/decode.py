@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def decode(path: Path, image_size: int) -> Pixels:
     try:
         rgb = _read(path)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise BrokenImageError(path, _reason(error)) from error
+        reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif "cannot identify" in reason:
+            reason = "no image"
+        raise BrokenImageError(path, reason) from error
     short = min(rgb.shape[1:])
     if max(rgb.shape[1:]) > LONGEST * short:  # a strip's ends fall away below, and cost memory until then
         rgb = functional.center_crop(rgb, [min(side, LONGEST * short) for side in rgb.shape[1:]])
@@ -57,44 +63,31 @@ def decode(path: Path, image_size: int) -> Pixels:
 def _read(path: Path) -> Tensor:
     """(3, H, W) uint8."""
     with Image.open(path) as image:  # reads the head only
-        _check_size(image)
-        pixels = _fast_jpeg(path) if image.format == "JPEG" and torchcodec else None
-        if pixels is None:
-            pixels = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image)))
+        width, height = image.size
+        if min(width, height) < SMALLEST_SIDE:
+            raise ValueError(f"{width}x{height} pixels are too few")
+        if width * height > PIXEL_LIMIT:
+            raise ValueError(f"{width}x{height} pixels are more than {PIXEL_LIMIT:,}")
+        if image.format == "JPEG" and torchcodec:
+            with suppress(RuntimeError, ValueError):  # Pillow may succeed, and has the clearer words
+                return _by_torchcodec(path.read_bytes())
+        pixels: Tensor = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image)))
         return pixels
 
 
-def _fast_jpeg(path: Path) -> Tensor | None:
-    """By torchcodec, upright; None where it fails: Pillow may succeed, and has the clearer words."""
-    try:
-        pixels = torchcodec.decode_jpeg(path.read_bytes(), mode="RGB")  # type: ignore[attr-defined]
-    except (RuntimeError, ValueError):
-        return None
-    return pixels if isinstance(pixels, Tensor) else None
-
-
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
-    if min(width, height) < SMALLEST_SIDE:
-        raise ValueError(f"{width}x{height} pixels are too few")
-    if width * height > PIXEL_LIMIT:
-        raise ValueError(f"{width}x{height} pixels are more than {PIXEL_LIMIT:,}")
+def _by_torchcodec(jpeg: bytes) -> Tensor:
+    """(3, H, W) uint8, upright."""
+    pixels = torchcodec.decode_jpeg(jpeg, mode="RGB")  # type: ignore[attr-defined]
+    assert isinstance(pixels, Tensor)  # and no list, as several images would give
+    return pixels
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-    if sixteen_bits:  # which Pillow would cut off at 255 instead of scaling
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        # sixteen bits, which Pillow would cut off at 255 instead of scaling
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
     # Pillow asks for this detour where a palette has shades of transparency
     return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if "cannot identify" in str(error):
-        return "no image"
-    return str(error) or type(error).__name__
 
 
 def blank(image_size: int) -> Pixels:
@@ -118,8 +111,6 @@ def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
 def decode_jpeg(content: bytes) -> Pixels:
     """What encode_jpeg wrote -> (3, S, S)."""
     if torchcodec:
-        decoded = torchcodec.decode_jpeg(content, mode="RGB")  # type: ignore[attr-defined]
-        assert isinstance(decoded, Tensor)
-        return decoded.numpy()
+        return _by_torchcodec(content).numpy()
     with Image.open(io.BytesIO(content)) as image:
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

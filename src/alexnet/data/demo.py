@@ -27,7 +27,7 @@ MIN_SIZE = 16  # pixels; below it the outlines are no longer told apart
 JPEG_QUALITY = 90  # of 100
 FINE = 4  # mask samples per pixel and axis
 TEXTURES = ("plain", "stripes", "checks", "dots", "patches")
-OWN_TEXTURE = 0.6  # probability that an object wears its class's texture
+CLASS_TEXTURE = 0.6  # probability that an object wears its class's texture
 HUE_SPREAD = 0.07  # standard deviation around the class's hue, in turns of the colour circle
 ROTATION = (-30.0, 30.0)  # degrees from upright
 OBJECT_SIZE = (0.50, 0.80)  # longest diameter, in image sides
@@ -99,13 +99,6 @@ def _placed(rng: np.random.Generator, label: int, size: int) -> Points:
     squeeze[rng.integers(2)] = rng.uniform(*ASPECT)
     centre = rng.uniform(0.92 * radius, 1 - 0.92 * radius, 2)
     return ((_OUTLINES[CLASSES[label]] * squeeze) @ rotation * radius + centre) * size
-
-
-def _mask(outline: Points, size: int) -> Image.Image:
-    """How much of each pixel the outline covers, 0 to 255."""
-    fine = Image.new("L", (size * FINE, size * FINE))
-    ImageDraw.Draw(fine).polygon((outline * FINE).ravel().tolist(), fill=255)
-    return fine.reduce(FINE)
 
 
 def _field(image: Image.Image) -> Field:
@@ -188,8 +181,8 @@ def _background(rng: np.random.Generator, size: int) -> Field:
 
 def _surface(rng: np.random.Generator, label: int, size: int) -> Field:
     """A picture of the object's paint before any light falls on it."""
-    own = rng.random() < OWN_TEXTURE
-    kind = TEXTURES[label % len(TEXTURES) if own else rng.integers(len(TEXTURES))]
+    of_class = rng.random() < CLASS_TEXTURE
+    kind = TEXTURES[label % len(TEXTURES) if of_class else rng.integers(len(TEXTURES))]
     hue = rng.normal(0.3 * label, HUE_SPREAD)
     first = _colour(hue, rng.uniform(0.45, 0.95), rng.uniform(0.55, 1.0))
     second = _colour(hue + rng.normal(0, 0.1), rng.uniform(0.1, 0.9), rng.uniform(0.15, 1.0))
@@ -214,7 +207,9 @@ def draw_image(label: int, seed: int | tuple[int, ...], size: int) -> Image.Imag
     if size < MIN_SIZE:
         raise ValueError(f"size is {size} pixels, but must be at least {MIN_SIZE}")
     rng = np.random.default_rng([seed] if isinstance(seed, int) else list(seed))
-    mask = _mask(_placed(rng, label, size), size)
+    fine = Image.new("L", (size * FINE, size * FINE))
+    ImageDraw.Draw(fine).polygon((_placed(rng, label, size) * FINE).ravel().tolist(), fill=255)
+    mask = fine.reduce(FINE)  # how much of each pixel the outline covers, 0 to 255
     soft = mask.filter(ImageFilter.GaussianBlur(0.05 * size))
     angle = rng.uniform(0, 2 * math.pi)
     light = (math.cos(angle), math.sin(angle))
@@ -243,12 +238,12 @@ def _is_complete(root: Path, manifest: str) -> bool:
     """Whether root holds the data set of this manifest; ValueError if it holds anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    found = root / "manifest.json"
-    if found.is_file() and found.read_text(encoding="utf-8") == manifest:
+    path = root / "manifest.json"
+    if path.is_file() and path.read_text(encoding="utf-8") == manifest:
         return True
     raise ValueError(
         f"{root} holds other files than the demo data set asked for (its parameters are in "
-        f"{found}, if at all); delete the folder {root} to draw it anew, or name another one"
+        f"{path}, if at all); delete the folder {root} to draw it anew, or name another one"
     )
 
 

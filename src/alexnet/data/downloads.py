@@ -36,8 +36,26 @@ class ImageNet(Folders):
                 f"unpacking in {root} was interrupted: remove train/, val/ and {MARK} there, and start again."
             )
         if not (root / "train").is_dir() or not (root / "val").is_dir():
-            _unpack_imagenet(root)
+            self._unpack(root)
         return root
+
+    def _unpack(self, root: Path) -> None:
+        from torchvision.datasets import ImageNet as Source
+
+        mark = root / MARK
+        mark.touch()
+        try:
+            for split in ("train", "val"):
+                Source(root, split)
+        except (ModuleNotFoundError, RuntimeError) as error:
+            mark.unlink()  # archives are checked before any of them is unpacked
+            if isinstance(error, ModuleNotFoundError):
+                raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
+            raise UserError(
+                f"{root} holds neither class folders (train/, val/) nor the official archives: {error} They"
+                " come from image-net.org after registration."
+            ) from error
+        mark.unlink()
 
     def names(self, classes: list[str]) -> dict[str, str]:
         """Names of the thousand classes of ILSVRC, or of those that are Imagenette's."""
@@ -102,42 +120,22 @@ class CIFAR10(Downloaded):
 
     def fetched(self, root: Path) -> Path:
         place = root / self.below
-        if not place.is_dir():
-            with replacing_folder(place) as temporary:
-                for split, train in (("train", True), ("val", False)):
-                    _write_cifar(root, temporary / split, train)
+        if place.is_dir():
+            return place
+        from torchvision import datasets
+
+        with replacing_folder(place) as temporary:
+            for split in ("train", "val"):
+                with _downloading("CIFAR-10", root):
+                    source = datasets.CIFAR10(root, train=split == "train", download=True)
+                for name in source.classes:
+                    (temporary / split / name).mkdir(parents=True)
+                pairs = zip(source.data, source.targets, strict=True)  # (32, 32, 3) uint8, label
+                bar = tqdm(pairs, f"writing {split}", len(source.targets))
+                for number, (pixels, label) in enumerate(bar):
+                    path = temporary / split / source.classes[label] / f"{number:05d}.png"
+                    Image.fromarray(pixels).save(path)
         return place
-
-
-def _write_cifar(root: Path, folder: Path, train: bool) -> None:
-    from torchvision import datasets
-
-    with _downloading("CIFAR-10", root):
-        source = datasets.CIFAR10(root, train=train, download=True)
-    for name in source.classes:
-        (folder / name).mkdir(parents=True)
-    pairs = zip(source.data, source.targets, strict=True)  # (32, 32, 3) uint8, label
-    for number, (pixels, label) in enumerate(tqdm(pairs, f"writing {folder.name}", len(source.targets))):
-        Image.fromarray(pixels).save(folder / source.classes[label] / f"{number:05d}.png")
-
-
-def _unpack_imagenet(root: Path) -> None:
-    from torchvision.datasets import ImageNet as Source
-
-    mark = root / MARK
-    mark.touch()
-    try:
-        for split in ("train", "val"):
-            Source(root, split)
-    except (ModuleNotFoundError, RuntimeError) as error:
-        mark.unlink()  # archives are checked before any of them is unpacked
-        if isinstance(error, ModuleNotFoundError):
-            raise UserError("unpacking ImageNet's devkit needs scipy: pip install scipy.") from error
-        raise UserError(
-            f"{root} holds neither class folders (train/, val/) nor the official archives: {error} They come"
-            " from image-net.org after registration."
-        ) from error
-    mark.unlink()
 
 
 @contextmanager

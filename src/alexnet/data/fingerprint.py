@@ -2,8 +2,9 @@
 
 import hashlib
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,8 +12,6 @@ from tqdm import tqdm
 from alexnet.data.sources import ImageSet, Split
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
-
-Known = dict[str, tuple[str, str]]  # file -> (size and time of change, digest of its content)
 
 
 def fingerprint(images: ImageSet, cache_dir: Path) -> str:
@@ -28,10 +27,13 @@ def fingerprint(images: ImageSet, cache_dir: Path) -> str:
     return total.hexdigest()
 
 
-def _digests(split: Split, cache_dir: Path) -> Iterable[str]:
+def _digests(split: Split, cache_dir: Path) -> list[str]:
+    """Of each file; remembered as STAMP, DIGEST, NAME in a text file of cache_dir."""
     place = hashlib.blake2b(str(split.root).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     memory = cache_dir / "digests" / f"{place}.txt"
-    known = _read(memory)
+    text = memory.read_bytes().decode("utf-8", "surrogateescape") if memory.exists() else ""
+    rows = (row.split("\t", 2) for row in text.split("\0"))
+    known = {row[2]: (row[0], row[1]) for row in rows if len(row) == 3}
     stamps = {file: _stamp(split.root / file) for file in split.files}
     changed = [file for file in split.files if known.get(file, ("", ""))[0] != stamps[file]]
     if changed:
@@ -39,35 +41,28 @@ def _digests(split: Split, cache_dir: Path) -> Iterable[str]:
             results = pool.map(lambda file: _digest(split.root / file), changed)
             bar = tqdm(results, f"reading {split.root.name}", len(changed), unit="file", delay=1)
             known.update({file: (stamps[file], digest) for file, digest in zip(changed, bar, strict=True)})
-        _write(memory, {file: known[file] for file in split.files})
+        text = "".join(f"{known[file][0]}\t{known[file][1]}\t{file}\0" for file in split.files)
+        write_atomically(memory, text.encode("utf-8", "surrogateescape"))
     return [known[file][1] for file in split.files]
 
 
 def _stamp(path: Path) -> str:
-    try:
+    """Size and time of change."""
+    with _naming(path):
         status = path.stat()
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): restore or remove it.") from error
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is no file (a pipe or a device): remove it.")
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _digest(path: Path) -> str:
+    with _naming(path), path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        yield
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): restore or remove it.") from error
-
-
-def _read(memory: Path) -> Known:
-    if not memory.exists():
-        return {}
-    rows = (row.split("\t", 2) for row in memory.read_bytes().decode("utf-8", "surrogateescape").split("\0"))
-    return {row[2]: (row[0], row[1]) for row in rows if len(row) == 3}
-
-
-def _write(memory: Path, known: Known) -> None:
-    lines = (f"{stamp}\t{digest}\t{file}\0" for file, (stamp, digest) in known.items())
-    write_atomically(memory, "".join(lines).encode("utf-8", "surrogateescape"))

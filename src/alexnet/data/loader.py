@@ -60,12 +60,23 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.position()
-        make = self._maker(epoch)
+        # evaluation draws with everything switched off, which is the centre of the image
+        augment = self.augment or Augment(crops=False, flips=False, colour_noise=0)
+        drawn = augment.draw(len(self.labels), self.span, self.seed, epoch)
+        order = drawn.order[np.isin(drawn.order, self.members)] if self.augment else self.members
+
+        def read(number: int) -> Batch:
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            crops = self._crops(rows, drawn.offsets[rows])
+            arrays = (self.labels[rows], drawn.flips[rows], drawn.colours[rows])
+            labels, flips, colours = map(torch.from_numpy, arrays)
+            return Batch(crops, labels, flips, colours, augment.divisor(epoch))
+
         waiting: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self.threads)
         try:
             for number in range(first, len(self)):
-                waiting.append(pool.submit(make, number))
+                waiting.append(pool.submit(read, number))
                 if len(waiting) > AHEAD * self.threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -73,31 +84,13 @@ class Batches:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _maker(self, epoch: int) -> Callable[[int], Batch]:
-        # evaluation draws with everything switched off, which is the centre of the image
-        augment = self.augment or Augment(crops=False, flips=False, colour_noise=0)
-        count = int(self.labels.shape[0])
-        drawn = augment.draw(count, self.span, self.seed, epoch)
-        order = self.members
-        if self.augment:
-            order = drawn.order[np.isin(drawn.order, self.members)]
-
-        def make(number: int) -> Batch:
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-            crops = self._crops(chosen, drawn.offsets[chosen])
-            arrays = (self.labels[chosen], drawn.flips[chosen], drawn.colours[chosen])
-            labels, flips, colours = map(torch.from_numpy, arrays)
-            return Batch(crops, labels, flips, colours, augment.divisor(epoch))
-
-        return make
-
-    def _crops(self, chosen: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
+    def _crops(self, rows: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
         size = self.crop_size
-        crops = self.memory.take(len(chosen))
-        rows = crops.numpy()
-        for place, (index, (top, left)) in enumerate(zip(chosen, offsets, strict=True)):
-            rows[place] = self.read(int(index))[:, top : top + size, left : left + size]
-        return crops
+        batch = self.memory.take(len(rows))
+        crops = batch.numpy()
+        for place, (row, (top, left)) in enumerate(zip(rows, offsets, strict=True)):
+            crops[place] = self.read(int(row))[:, top : top + size, left : left + size]
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: the order is a function of (seed, epoch), and position says where to go on.

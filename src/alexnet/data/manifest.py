@@ -1,4 +1,8 @@
-"""What a pack says of itself. torch is not imported here, so that a finished run is found at once."""
+"""What a pack says of itself. torch is not imported here, so that a finished run is found at once.
+
+A pack is a folder: shards of images (alexnet.data.pack), images.json with files and labels,
+statistics.npz with mean and colours, and manifest.json, written last, which says that all is there.
+"""
 
 import hashlib
 import json
@@ -12,10 +16,11 @@ import numpy as np
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.sources import ImageSet, Split
 from alexnet.errors import UserError, check_choice
+from alexnet.files import write_atomically
 
-VERSION = 1  # of the files of a pack
+VERSION = 2  # of the files of a pack
 MANIFEST, IMAGES, STATISTICS = "manifest.json", "images.json", "statistics.npz"
-UNFINISHED, LOCK = "unfinished", "lock"  # the folder in a pack where it is made, by one process at a time
+UNFINISHED, LOCK = "unfinished", "lock"  # the folder in a pack with what resuming needs; held by one process
 AUTO, NONE = "auto", "none"
 FORMS = ("pixels", "jpeg")
 QUALITY = 95  # of packed JPEGs
@@ -50,13 +55,80 @@ class Plan:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A pack that is whole. about: what its ImageSet has besides its splits. sizes: bytes of its files."""
+    """A pack that is whole.
+
+    shard: images in each shard but the last. about: what its ImageSet has besides its splits.
+    sizes: bytes of its files.
+    """
 
     folder: Path
     plan: Plan
+    shard: int
     about: dict[str, Any]
     sizes: dict[str, int]
     broken: dict[str, Broken]
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """The pack in folder; raises UserError, which says what is missing."""
+        path = folder / MANIFEST
+        if not path.exists() and (folder / UNFINISHED).is_dir():
+            raise UserError(f"data.pack={folder} is not finished: give its command, src/prepare.py, again.")
+        if not path.exists():
+            raise UserError(
+                f"data.pack={folder} is no pack: make one there by python src/prepare.py data=NAME"
+                f" data.root=PATH data.pack={folder}."
+            )
+        try:
+            facts = json.loads(path.read_text("utf-8"))
+            if facts["version"] != VERSION:
+                raise ValueError("another version")
+            plan = Plan(*(facts[key] for key in ("form", "image_size", "fingerprint", "decoder")))
+            broken = {name: indexed(reasons) for name, reasons in facts["broken"].items()}
+            manifest = cls(folder, plan, facts["shard"], facts["about"], dict(facts["sizes"]), broken)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path} is damaged or of another version: remove the pack and make it anew."
+            ) from error
+        for name, size in manifest.sizes.items():
+            there = (folder / name).stat().st_size if (folder / name).exists() else 0
+            if there != size:
+                raise UserError(
+                    f"{folder / name} has {there:,} bytes, not {size:,}: copy the pack again, or make it"
+                    " anew."
+                )
+        return manifest
+
+    @classmethod
+    def find(cls, folder: Path) -> "Manifest | None":
+        """The pack in folder, if there is one and it is whole."""
+        try:
+            return cls.load(folder)
+        except UserError:
+            return None
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        images: ImageSet,
+        plan: Plan,
+        shard: int,
+        files: list[str],
+        broken: dict[str, Broken],
+    ) -> "Manifest":
+        """Writes images.json and then manifest.json; files: that are in the folder already."""
+        rows = {
+            name: {"folder": split.root.name, "files": split.files, "labels": split.labels.tolist()}
+            for name, split in images.splits.items()
+        }  # JSON escapes what is no UTF-8 in names
+        write_atomically(folder / IMAGES, (json.dumps(rows, indent=0) + "\n").encode())
+        sizes = {file: (folder / file).stat().st_size for file in (*files, IMAGES)}
+        about = {key: getattr(images, key) for key in ("name", "classes", "titles", "note", "drawn")}
+        facts = {"version": VERSION, **asdict(plan), "shard": shard, "about": about, "sizes": sizes}
+        text = json.dumps({**facts, "broken": broken}, indent=2) + "\n"
+        write_atomically(folder / MANIFEST, text.encode())
+        return cls(folder, plan, shard, about, sizes, broken)
 
     @property
     def digest(self) -> str:
@@ -83,110 +155,54 @@ class Manifest:
         return ImageSet(**facts)
 
 
-def index(images: ImageSet) -> bytes:
-    """The contents of images.json: files and labels. JSON escapes what is no UTF-8 in names."""
-    rows = {
-        name: {"folder": split.root.name, "files": split.files, "labels": split.labels.tolist()}
-        for name, split in images.splits.items()
-    }
-    return (json.dumps(rows, indent=0) + "\n").encode()
+def indexed(reasons: Mapping[str, str]) -> Broken:
+    """The broken images of a split with whole numbers as keys again, which are texts in JSON."""
+    return {int(number): reason for number, reason in reasons.items()}
 
 
-def text(images: ImageSet, plan: Plan, sizes: Mapping[str, int], broken: Mapping[str, Broken]) -> bytes:
-    """The contents of manifest.json."""
-    about = {key: getattr(images, key) for key in ("name", "classes", "titles", "note", "drawn")}
-    facts = {"version": VERSION, **asdict(plan), "about": about, "sizes": dict(sizes), "broken": broken}
-    return (json.dumps(facts, indent=2) + "\n").encode()
-
-
-def read(folder: Path) -> Manifest | None:
-    """The pack in folder, if there is one and it is whole."""
-    try:
-        return opened(folder)
-    except UserError:
-        return None
-
-
-def opened(folder: Path) -> Manifest:
-    """The pack in folder; raises UserError, which says what is missing."""
-    path = folder / MANIFEST
-    if (folder / UNFINISHED).is_dir() and not path.exists():
-        raise UserError(f"data.pack={folder} is not finished: give its command, src/prepare.py, again.")
-    if not path.exists():
-        raise UserError(
-            f"data.pack={folder} is no pack: make one there by python src/prepare.py data=NAME data.root=PATH"
-            f" data.pack={folder}."
-        )
-    found = _parsed(path)
-    for name, size in found.sizes.items():
-        there = (folder / name).stat().st_size if (folder / name).exists() else 0
-        if there != size:
-            raise UserError(
-                f"{folder / name} has {there:,} bytes, not {size:,}: copy the pack again, or make it anew."
-            )
-    return found
-
-
-def _parsed(path: Path) -> Manifest:
-    try:
-        facts = json.loads(path.read_text("utf-8"))
-        if facts["version"] != VERSION:
-            raise ValueError("another version")
-        plan = Plan(*(facts[key] for key in ("form", "image_size", "fingerprint", "decoder")))
-        return Manifest(path.parent, plan, facts["about"], facts["sizes"], broken_of(facts))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged or of another version: remove the pack and make it anew."
-        ) from error
-
-
-def broken_of(facts: Mapping[str, Any]) -> dict[str, Broken]:
-    """Their places are whole numbers again, which are texts in JSON."""
-    return {name: {int(at): why for at, why in rows.items()} for name, rows in facts["broken"].items()}
-
-
-def place(pack: object) -> Path | None:
-    """The folder that data.pack names, be there one or not."""
+def pack_path(pack: object) -> Path | None:
+    """The folder that data.pack names, be there one or not; None for "auto" and "none"."""
     return None if pack in (AUTO, NONE) else Path(str(pack)).expanduser()
 
 
-def named(pack: object) -> Path | None:
-    """The folder that data.pack names, if it names one; raises UserError for words that mean nothing."""
-    path = place(pack)
+def pack_folder(pack: object) -> Path | None:
+    """The same; raises UserError for words that mean nothing."""
+    path = pack_path(pack)
     if path and not path.is_dir() and len(path.parts) == 1:
         check_choice("data.pack", pack, (AUTO, NONE, "the PATH of a pack"))
     return path
 
 
-def find(source: Source, pack: str, image_size: int, cache_dir: Path) -> tuple[ImageSet, str]:
-    """The images and their digest, out of the source, or out of the pack if data.pack names one.
+def find_images(source: Source, pack: str, image_size: int, cache_dir: Path) -> tuple[ImageSet, str]:
+    """The images and their digest, out of the source, or out of the pack if ``pack`` names one.
+
+    source: of alexnet.data.sources, Folders(root) for example. pack: "auto", "none" or a pack's folder.
+    image_size: pixels of the shorter side. cache_dir: where digests of files are remembered.
 
     A pack needs no source. Where the source is there all the same, both must have the same images.
-    Raises UserError where they have not, or the pack has another size.
+    Raises UserError where they have not, the pack has another size, or images are missing.
     """
-    folder = named(pack)
+    folder = pack_folder(pack)
     if folder is None:
         images = source.load()
         return images, fingerprint(images, cache_dir)
-    found = opened(folder)
-    if found.plan.form not in FORMS:
+    manifest = Manifest.load(folder)
+    plan = manifest.plan
+    if plan.form not in FORMS:
         raise UserError(f"data.pack={folder} holds no images: make a pack by python src/prepare.py.")
-    if found.plan.image_size != image_size:
+    if plan.image_size != image_size:
         raise UserError(
             f"data.image_size={image_size} does not go with data.pack={folder}, whose images have"
-            f" {found.plan.image_size} pixels: add data.image_size={found.plan.image_size}, or the data=NAME"
+            f" {plan.image_size} pixels: add data.image_size={plan.image_size}, or the data=NAME"
             " that it was made with."
         )
     if not source.present():
-        return found.images(), found.digest
-    return _checked(found, source.load(), cache_dir), found.digest
-
-
-def _checked(found: Manifest, images: ImageSet, cache_dir: Path) -> ImageSet:
-    if fingerprint(images, cache_dir) != found.plan.fingerprint:
+        return manifest.images(), manifest.digest
+    images = source.load()
+    if fingerprint(images, cache_dir) != plan.fingerprint:
         raise UserError(
-            f"data.pack={found.folder} was not made from what is in {images.train.root.parent} now: files"
+            f"data.pack={folder} was not made from what is in {images.train.root.parent} now: files"
             " differ. Remove the pack and make it anew by src/prepare.py, or give data.root=null to use it as"
             " it is."
         )
-    return replace(images, note=found.note)
+    return replace(images, note=manifest.note), manifest.digest

@@ -1,4 +1,4 @@
-"""Pictures, one function each."""
+"""Pictures of what the network is shown: augmentation.png, mean.png, components.png."""
 
 from pathlib import Path
 
@@ -13,15 +13,18 @@ from torchvision.utils import make_grid
 from alexnet.data.datamodule import ImageData
 from alexnet.data.loader import Batches
 from alexnet.errors import check_whole
-from alexnet.files import replacing
+from alexnet.files import save_figure
 
 TILE = 96  # pixels of a side, at least: small crops are enlarged
 TITLE = 220  # pixels to the left of a row, for the name of its class
 GREY = 128.0
 
 
-def preview(data: ImageData, folder: Path, images: int, views: int) -> list[Path]:
-    """augmentation.png: a row per image, whole and in several epochs; mean.png; components.png."""
+def write(data: ImageData, folder: Path, images: int, views: int) -> list[Path]:
+    """Writes the three pictures and gives their paths.
+
+    images, views: rows of augmentation.png, one of a class, and epochs shown. Raises UserError below 1.
+    """
     check_whole("images", images, 1)
     check_whole("views", views, 1)
     statistics = data.prepare()
@@ -30,7 +33,9 @@ def preview(data: ImageData, folder: Path, images: int, views: int) -> list[Path
         "mean": _picture(torch.from_numpy(statistics.mean)),
         "components": components(data),
     }
-    return [_save(picture, folder / f"{name}.png") for name, picture in pictures.items()]
+    for name, picture in pictures.items():
+        save_figure(picture, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in pictures]
 
 
 def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
@@ -39,7 +44,8 @@ def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
     spread = np.linspace(0, len(data.images.classes) - 1, min(images, len(data.images.classes)))
     chosen = np.array([np.flatnonzero((labels == label) & usable)[0] for label in spread.astype(int)])
     columns = [_view(data, chosen, epoch) for epoch in range(-1, views)]
-    return _titled(list(torch.stack(columns, dim=1)), [data.images.titles[label] for label in labels[chosen]])
+    titles = [data.images.titles[label] for label in labels[chosen]]
+    return _titled(list(torch.stack(columns, dim=1)), titles)
 
 
 def _view(data: ImageData, chosen: NDArray[np.int64], epoch: int) -> Tensor:
@@ -58,18 +64,19 @@ def components(data: ImageData) -> Image.Image:
     assert data.pixels is not None
     noise = max(data.augment.colour_noise, 1e-6)
     steps = torch.linspace(-3, 3, 7) * noise
-    rows = [
-        GREY
-        + steps[:, None, None, None] * data.pixels.components[:, each][:, None, None].expand(7, 3, TILE, TILE)
-        for each in range(3)
-    ]
-    spreads = noise * data.pixels.components.norm(dim=0)
-    return _titled(rows, [f"component {each + 1}: {float(spreads[each]):.1f} levels" for each in range(3)])
+    shifts = steps[:, None, None, None] * data.pixels.components.T[:, None, :, None, None]  # (3, 7, 3, 1, 1)
+    rows = list((GREY + shifts).expand(3, 7, 3, TILE, TILE))
+    spreads = (noise * data.pixels.components.norm(dim=0)).tolist()
+    return _titled(rows, [f"component {i}: {spread:.1f} levels" for i, spread in enumerate(spreads, 1)])
 
 
 def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
     """Rows of (n, 3, C, C) images with a title to the left of each."""
-    strips = [_picture(make_grid(_enlarged(row), nrow=len(row), padding=2, pad_value=255)) for row in rows]
+    strips = []
+    for row in rows:
+        factor = -(-TILE // row.shape[-1])
+        enlarged = functional.interpolate(row, scale_factor=factor, mode="nearest")
+        strips.append(_picture(make_grid(enlarged, nrow=len(row), padding=2, pad_value=255)))
     height = strips[0].height
     sheet = Image.new("RGB", (TITLE + strips[0].width, height * len(strips)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -79,17 +86,6 @@ def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
     return sheet
 
 
-def _enlarged(images: Tensor) -> Tensor:
-    factor = -(-TILE // images.shape[-1])
-    return functional.interpolate(images, scale_factor=factor, mode="nearest") if factor > 1 else images
-
-
 def _picture(levels: Tensor) -> Image.Image:
     """(3, H, W) grey levels, cut off at 0 and 255."""
     return Image.fromarray(levels.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
-
-
-def _save(picture: Image.Image, path: Path) -> Path:
-    with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
-    return path

@@ -15,14 +15,12 @@ from alexnet.registry import Registry
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
 UNEQUAL = 1.5  # times as many images in one class as in another: worth telling
 SHOWN = 20  # classes that people are shown with their counts
-
-
 SOURCES = Registry("data.source")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Files (relative to root) and labels (N,) of one split, in a fixed order."""
+    """Files (relative to root) and labels (N,) int64 of a split, in a fixed order."""
 
     root: Path
     files: list[str]
@@ -60,9 +58,9 @@ class ImageSet:
         """Counts, classes with theirs, and how unequal they are."""
         counts = np.bincount(self.train.labels, minlength=len(self.classes))
         head = f"{self.name}: {len(self.train)} training and {len(self.val)} validation images"
-        named = [f"{title} {count}" for title, count in zip(self.titles, counts, strict=True)]
-        more = [f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else []
-        lines = [f"{head} in {len(self.classes)} classes", "  " + ", ".join(named[:SHOWN] + more)]
+        sizes = [f"{title} {count}" for title, count in zip(self.titles, counts, strict=True)]
+        more = [f"and {len(sizes) - SHOWN} more"] if len(sizes) > SHOWN else []
+        lines = [f"{head} in {len(self.classes)} classes", "  " + ", ".join(sizes[:SHOWN] + more)]
         if counts.max() >= UNEQUAL * counts.min():
             few, many = self.titles[counts.argmin()], self.titles[counts.argmax()]
             ratio = counts.max() / counts.min()
@@ -85,10 +83,10 @@ class Folders:
 
     def load(self) -> ImageSet:
         """The image set, fetched, unpacked or drawn where the source can do that."""
-        found = self.scan(self.folder())
-        names = self.names(found.classes)
-        titles = [f"{names[each]} ({each})" if each in names else each for each in found.classes]
-        return replace(found, titles=titles)
+        images = self.scan(self.folder())
+        names = self.names(images.classes)
+        titles = [f"{names[wnid]} ({wnid})" if wnid in names else wnid for wnid in images.classes]
+        return replace(images, titles=titles)
 
     def present(self) -> bool:
         """Whether load() would find its images without fetching, unpacking or drawing any."""
@@ -103,9 +101,9 @@ class Folders:
     def place(self) -> Path:
         """Where root is, or is to be; raises UserError if it is not given."""
         if self.root is None:
-            other = f", or set the environment variable {self.variable}" if self.variable else ""
+            or_set = f", or set the environment variable {self.variable}" if self.variable else ""
             raise UserError(
-                f"data={self.name} needs a folder: add data.root=PATH{other} (it holds train/ and val/)."
+                f"data={self.name} needs a folder: add data.root=PATH{or_set} (it holds train/ and val/)."
             )
         return Path(self.root).expanduser()
 
@@ -120,13 +118,12 @@ class Folders:
         """The image set in a folder that is there."""
         second = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
         places = (root / "train", second)
-        classes, other = (_class_names(place) for place in places)
-        if classes != other:
-            odd = [
-                f"{name} only in {places[name in other].name}/" for name in sorted(set(classes) ^ set(other))
-            ]
-            more = ", ..." if len(odd) > 5 else ""
-            raise UserError(f"the splits in {root} have different classes: {', '.join(odd[:5])}{more}.")
+        classes, of_second = (_class_names(place) for place in places)
+        if classes != of_second:
+            differing = sorted(set(classes) ^ set(of_second))
+            odd = [f"{name} only in {places[name in of_second].name}/" for name in differing[:5]]
+            more = ", ..." if len(differing) > 5 else ""
+            raise UserError(f"the splits in {root} have different classes: {', '.join(odd)}{more}.")
         train, val = (_scan(place, classes) for place in places)
         return ImageSet(self.name, classes, train, val)
 
@@ -187,27 +184,28 @@ def _scan(folder: Path, classes: list[str]) -> Split:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(_images(folder, name))
-        if not found:
+        images = sorted(_images(folder, name))
+        if not images:
             raise UserError(f"{folder / name} holds no images ({', '.join(EXTENSIONS)}): fill or remove it.")
-        files += found
-        labels += [label] * len(found)
+        files += images
+        labels += [label] * len(images)
     return Split(folder, files, np.array(labels, dtype=np.int64))
 
 
 def _images(folder: Path, name: str) -> Iterator[str]:
+    """The images of a class, relative to folder."""
+
+    def refuse(error: OSError) -> None:
+        raise error  # which os.walk would pass over, and the images with it
+
     entered: set[Path] = set()
-    for where, folders, names in os.walk(folder / name, onerror=_refuse, followlinks=True):
-        real = Path(where).resolve()
+    for place, folders, files in os.walk(folder / name, onerror=refuse, followlinks=True):
+        real = Path(place).resolve()
         if real in entered:  # a link back to where we have been
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(each for each in folders if each[0] != ".")  # what os.walk enters next
-        inside = Path(where).relative_to(folder)
-        shown = (file for file in names if file[0] != ".")
-        yield from ((inside / file).as_posix() for file in shown if file.lower().endswith(EXTENSIONS))
-
-
-def _refuse(error: OSError) -> None:
-    raise error  # which os.walk would pass over, and the images with it
+        folders[:] = sorted(inner for inner in folders if inner[0] != ".")  # what os.walk enters next
+        for file in files:
+            if file[0] != "." and file.lower().endswith(EXTENSIONS):
+                yield (Path(place).relative_to(folder) / file).as_posix()

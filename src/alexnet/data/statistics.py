@@ -26,35 +26,40 @@ class Statistics:
 
 @dataclass
 class Sums:
-    """What mean and covariance follow from, over the images added so far.
+    """What mean and covariance follow from, over the images added so far, and those that can't be used.
 
+    total (3, S, S), products (3, 3): of pixels and of their channels. broken: index -> reason.
     Whole numbers below 2**53 (for ILSVRC-2012, too), and so exact, whatever was added first.
     """
 
-    image_size: int
+    total: NDArray[np.float64]
     count: int = 0
-    total: NDArray[np.float64] = field(init=False)
     products: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
+    broken: dict[int, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.total = np.zeros((3, self.image_size, self.image_size))
+    @classmethod
+    def none(cls, image_size: int) -> "Sums":
+        """Of no image yet."""
+        return cls(np.zeros((3, image_size, image_size)))
 
-    def add(self, image: NDArray[np.uint8]) -> None:  # (3, S, S)
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """image (3, S, S)."""
         self.count += 1
         self.total += image
         colours = image.reshape(3, -1).astype(np.float64)
         # nine scalar products take a third of the time of one flat matrix product
-        self.products += np.array([[one @ two for two in colours] for one in colours])
+        self.products += np.array([[first @ second for second in colours] for first in colours])
 
-    def merge(self, other: "Sums") -> None:
-        self.count += other.count
-        self.total += other.total
-        self.products += other.products
+    def merge(self, sums: "Sums") -> None:
+        self.count += sums.count
+        self.total += sums.total
+        self.products += sums.products
+        self.broken |= sums.broken
 
     def statistics(self) -> Statistics:
         mean = self.total / self.count
         colour = mean.mean(axis=(1, 2))  # (3,)
-        covariance = self.products / (self.count * self.image_size**2) - np.outer(colour, colour)
+        covariance = self.products / (self.count * self.total[0].size) - np.outer(colour, colour)
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
         return Statistics(*(array.astype(np.float32) for array in (mean, values, vectors)))

@@ -1,1 +1,1 @@
-"""What a trained network does on a split: its views of an image, its softmax, its errors."""
+"""What a trained network does: its crops of an image, its softmax, its errors, its predictions."""

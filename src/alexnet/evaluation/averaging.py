@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from alexnet.evaluation import arrays
-from alexnet.evaluation.errors import before, chunks
-from alexnet.evaluation.scores import Scores
+from alexnet.evaluation.errors import chunks, classes_before
+from alexnet.evaluation.scores import Scores, write_rows
 
 MOST = 200  # subsets of one size; of more, so many are drawn
 SEED = 0
@@ -52,17 +51,20 @@ class BySize:
 
 def averaged(scores: Sequence[Scores], labels: NDArray[np.int64]) -> list[BySize]:
     """scores: (N, classes) of each network; labels (N,). An entry for each size, from 1 to all."""
-    kinds = [subsets(len(scores), size) for size in range(1, len(scores) + 1)]
-    wrong = [np.zeros((2, len(kind))) for kind in kinds]
-    (images, classes), most = scores[0].shape, max(map(len, kinds))
+    networks, (images, classes) = len(scores), scores[0].shape
+    members = [subsets(networks, size) for size in range(1, networks + 1)]
+    wrong = [np.zeros((2, len(chosen))) for chosen in members]  # top-1 and top-5, by subset
     with tqdm(total=images, desc="averaging", unit="image", delay=1) as bar:
-        for part in chunks(images, classes, copies=4 * most):
-            stacked = np.stack([each[part] for each in scores])
-            for kind, counted in zip(kinds, wrong, strict=True):
-                found = before(_means(stacked, kind), labels[part])  # (subsets, images)
-                counted += [np.count_nonzero(found >= k, axis=1) for k in (1, 5)]
+        for part in chunks(images, classes, copies=4 * max(map(len, members))):
+            stacked = np.stack([softmax[part] for softmax in scores])
+            for chosen, counts in zip(members, wrong, strict=True):
+                before = classes_before(_means(stacked, chosen), labels[part])  # (subsets, images)
+                counts += [np.count_nonzero(before >= k, axis=1) for k in (1, 5)]
             bar.update(part.stop - part.start)
-    return [_by_size(len(scores), kind, 100 * each / images) for kind, each in zip(kinds, wrong, strict=True)]
+    return [
+        BySize(size, len(chosen), comb(networks, size), *(Spread.of(100 * each / images) for each in counts))
+        for size, (chosen, counts) in enumerate(zip(members, wrong, strict=True), 1)
+    ]
 
 
 def subsets(networks: int, size: int) -> NDArray[np.bool_]:
@@ -70,11 +72,11 @@ def subsets(networks: int, size: int) -> NDArray[np.bool_]:
     if comb(networks, size) <= MOST:
         chosen = list(combinations(range(networks), size))
     else:
-        rng, found = np.random.default_rng(SEED), set[tuple[int, ...]]()
-        while len(found) < MOST:
-            found.add(tuple(sorted(rng.choice(networks, size, replace=False).tolist())))
-        chosen = sorted(found)
-    return np.array([np.isin(np.arange(networks), each) for each in chosen])
+        rng, drawn = np.random.default_rng(SEED), set[tuple[int, ...]]()
+        while len(drawn) < MOST:
+            drawn.add(tuple(sorted(rng.choice(networks, size, replace=False).tolist())))
+        chosen = sorted(drawn)
+    return np.array([np.isin(np.arange(networks), members) for members in chosen])
 
 
 def mean(scores: Sequence[Scores]) -> Iterator[NDArray[np.float32]]:
@@ -82,24 +84,18 @@ def mean(scores: Sequence[Scores]) -> Iterator[NDArray[np.float32]]:
     every = np.ones((1, len(scores)), dtype=np.bool_)
     images, classes = scores[0].shape
     for part in chunks(images, classes, copies=4 * len(scores)):
-        yield _means(np.stack([each[part] for each in scores]), every)[0]
+        yield _means(np.stack([softmax[part] for softmax in scores]), every)[0]
 
 
 def save_mean(scores: Sequence[Scores], path: Path) -> Scores:
     """Writes what mean() gives, as (N, classes), and opens it."""
-    found: Scores = arrays.write(path, mean(scores), len(scores[0]))
-    return found
+    return write_rows(path, mean(scores), len(scores[0]))
 
 
-def _means(stacked: NDArray[np.float32], kind: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _means(stacked: NDArray[np.float32], members: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(networks, n, classes), (subsets, networks) -> (subsets, n, classes).
 
     Summed in float64, where the order of the terms all but never matters: equal scores stay equal.
     """
-    sums = np.tensordot(kind.astype(np.float64), stacked.astype(np.float64), axes=1)
-    return np.asarray(sums / kind.sum(axis=1)[:, None, None], dtype=np.float32)
-
-
-def _by_size(networks: int, kind: NDArray[np.bool_], found: NDArray[np.float64]) -> BySize:
-    size = int(kind[0].sum())
-    return BySize(size, len(kind), comb(networks, size), Spread.of(found[0]), Spread.of(found[1]))
+    sums = np.tensordot(members.astype(np.float64), stacked.astype(np.float64), axes=1)
+    return np.asarray(sums / members.sum(axis=1)[:, None, None], dtype=np.float32)

@@ -1,20 +1,25 @@
-"""Which classes are taken for which, and which fare worst."""
+"""Which classes are taken for which, and which fare worst: as numbers, as a table and as a picture."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
+from typing import Any
 
 import numpy as np
-import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from alexnet.evaluation.errors import chunks
-from alexnet.files import replacing, write_atomically
-from alexnet.training.classifier import leading
+from alexnet.evaluation.scores import write_rows
+from alexnet.files import save_figure
+from alexnet.tables import short_titles, write_csv
 
 Counts = NDArray[np.int64]  # (classes, classes): images of the row's class taken for the column's
+ALL_SHOWN, WORST_SHOWN = 40, 30  # classes that all fit in the picture; how many of more are shown
+NUMBERS = 20  # classes up to which there is room for figures in the cells
+LETTERS = 24  # of a title
+OTHERS = "all others"
 
 
 @dataclass(frozen=True)
@@ -29,46 +34,68 @@ class Worst:
 
 
 def confusion(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Counts:
-    """scores (N, classes), labels (N,)."""
+    """scores (N, classes), labels (N,); of equal scores the lower class comes first."""
     classes = scores.shape[1]
     counts = np.zeros(classes * classes, dtype=np.int64)
     for part in chunks(*scores.shape):
-        first = leading(torch.from_numpy(np.array(scores[part])), 1)[:, 0].numpy()
-        counts += np.bincount(labels[part] * classes + first, minlength=classes * classes)
+        cells = labels[part] * classes + scores[part].argmax(axis=1)
+        counts += np.bincount(cells, minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 
 def worst(counts: Counts, titles: Sequence[str], count: int) -> list[Worst]:
     """The classes with the highest error, of equal ones the first; those without images are left out."""
-    return [_of(counts, titles, int(place)) for place in order(counts)[:count]]
+    found = []
+    for place in order(counts)[:count]:
+        mistakes, images = counts[place].copy(), int(counts[place].sum())
+        mistakes[place] = 0
+        rival, taken = int(mistakes.argmax()), int(mistakes.max())
+        error = float(100 * (images - counts[place, place]) / images)
+        found.append(Worst(titles[place], images, error, titles[rival] if taken else "", taken))
+    return found
 
 
 def order(counts: Counts) -> NDArray[np.int64]:
     """The classes that have images, as worst() orders them."""
-    there = np.flatnonzero(counts.sum(axis=1))
-    return there[np.argsort(-_errors(counts)[there], kind="stable")]
-
-
-def _of(counts: Counts, titles: Sequence[str], place: int) -> Worst:
-    others = counts[place].copy()
-    others[place] = 0
-    rival, taken = int(others.argmax()), int(others.max())
-    error = float(_errors(counts)[place])
-    return Worst(titles[place], int(counts[place].sum()), error, titles[rival] if taken else "", taken)
-
-
-def _errors(counts: Counts) -> NDArray[np.float64]:
-    """(classes,) percent; 0 for a class without images."""
     images = counts.sum(axis=1)
-    return np.asarray(100 * (images - counts.diagonal()) / np.maximum(images, 1))
+    errors = 1 - counts.diagonal() / np.maximum(images, 1)
+    with_images = np.flatnonzero(images)
+    return with_images[np.argsort(-errors[with_images], kind="stable")]
 
 
 def save(counts: Counts, titles: Sequence[str], npy: Path, table: Path) -> None:
     """As an array, and as a CSV whose rows and columns have names."""
-    with replacing(npy) as temporary, temporary.open("wb") as file:
-        np.save(file, counts)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class \\ taken for", *titles])
-    writer.writerows([title, *row] for title, row in zip(titles, counts.tolist(), strict=True))
-    write_atomically(table, text.getvalue().encode("utf-8", "backslashreplace"))
+    write_rows(npy, [counts], len(counts))
+    rows = [[title, *row] for title, row in zip(titles, counts.tolist(), strict=True)]
+    write_csv(rows, table, head=["class \\ taken for", *titles])
+
+
+def draw(counts: Counts, titles: Sequence[str], head: str, path: Path) -> None:
+    """Rows are the true classes, columns what they were taken for, in percent of the row. Writes a PNG."""
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows = columns = short_titles(titles, LETTERS, cut="middle")
+    if len(counts) > ALL_SHOWN:
+        shown = np.sort(order(counts)[:WORST_SHOWN])
+        between = shares[np.ix_(shown, shown)]
+        rest = np.maximum(shares[shown].sum(axis=1) - between.sum(axis=1), 0)
+        shares, rows = np.column_stack([between, rest]), [rows[place] for place in shown]
+        columns = [*rows, OTHERS]
+        head += f"\nthe {len(rows)} classes with the highest error, of {len(counts):,}"
+    small = len(rows) <= NUMBERS
+    side = (3.4 + 0.42 * len(columns)) if small else (3.2 + 0.26 * len(columns))  # inches
+    figure = Figure(figsize=(side + 1.2, side), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    plain: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a dollar in a name begins no formula
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor", **plain)
+    axes.set_yticks(range(len(rows)), rows, **plain)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    lines = [fill(line, int(11 * side)) for line in head.splitlines() if line]
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
+    for (row, column), share in np.ndenumerate(shares):
+        if small and share >= 0.5:
+            colour = "white" if share > 55 else "black"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    figure.colorbar(picture, ax=axes, label="images of the class, %", shrink=0.7)
+    save_figure(figure, path)

@@ -7,7 +7,7 @@ from alexnet.errors import check_choice
 CROPS = (1, 9, 10)
 
 
-class View(NamedTuple):
+class Crop(NamedTuple):
     """A crop's place in pixels, and whether it is mirrored."""
 
     top: int
@@ -15,7 +15,7 @@ class View(NamedTuple):
     flip: bool
 
 
-def views(crops: int, span: int) -> list[View]:
+def crop_places(crops: int, span: int) -> list[Crop]:
     """span: image_size - crop_size, in pixels.
 
     1: the centre, as a run measures val. 10: four corners and the centre, each mirrored too (P 4.1).
@@ -25,8 +25,8 @@ def views(crops: int, span: int) -> list[View]:
     check_choice("crops", crops, CROPS)
     middle = span // 2
     if crops == 1:
-        return [View(middle, middle, False)]
+        return [Crop(middle, middle, False)]
     if crops == 9:
-        return [View(top, left, False) for top in (0, middle, span) for left in (0, middle, span)]
+        return [Crop(top, left, False) for top in (0, middle, span) for left in (0, middle, span)]
     places = [(0, 0), (0, span), (span, 0), (span, span), (middle, middle)]
-    return [View(top, left, flip) for flip in (False, True) for top, left in places]
+    return [Crop(top, left, flip) for flip in (False, True) for top, left in places]

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from alexnet.errors import UserError
-from alexnet.statistics import CONFIDENCE, Interval
+from alexnet.statistics import Interval, share_interval
 
 CHUNK = 2**24  # bytes that are looked at in one go: few enough for the caches, enough for NumPy
 
@@ -29,34 +28,29 @@ def errors(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Errors:
 
     N is at least 1. Raises UserError for scores that are not finite.
     """
-    found = places(scores, labels)
-    images, first, five = len(found), *(int(np.count_nonzero(found >= k)) for k in (1, 5))
-    rates = (100 * first / images, 100 * five / images)
-    return Errors(images, *rates, _interval(first, images), _interval(five, images))
+    rank = ranks(scores, labels)
+    images, wrong = len(rank), [int(np.count_nonzero(rank >= k)) for k in (1, 5)]
+    top1, top5 = (Interval(*(100 * end for end in share_interval(count, images))) for count in wrong)
+    return Errors(images, 100 * wrong[0] / images, 100 * wrong[1] / images, top1, top5)
 
 
-def places(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def ranks(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """(N,) how many classes come before the image's own: 0 where the first one is right."""
-    return np.concatenate([before(scores[part], labels[part]) for part in chunks(*scores.shape)])
+    return np.concatenate([classes_before(scores[part], labels[part]) for part in chunks(*scores.shape)])
 
 
-def before(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def classes_before(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """(..., N) how many of (..., N, classes) come before the image's own (N,); of equal ones the lower does,
-    as classifier.leading() has it. Raises UserError for scores that are not finite."""
+    as ranking.top_classes() has it. Raises UserError for scores that are not finite."""
     own = np.take_along_axis(scores, np.broadcast_to(labels[:, None], (*scores.shape[:-1], 1)), axis=-1)
     if not np.isfinite(own).all():  # softmax spreads one such logit over the whole row
         raise UserError("the network gives no finite numbers (its training went astray): give another one.")
     lower = np.arange(scores.shape[-1]) < labels[:, None]
-    counted: NDArray[np.int64] = np.count_nonzero((scores > own) | ((scores == own) & lower), axis=-1)
-    return counted
+    before: NDArray[np.int64] = np.count_nonzero((scores > own) | ((scores == own) & lower), axis=-1)
+    return before
 
 
 def chunks(images: int, classes: int, copies: int = 1) -> Iterator[slice]:
     """Parts of a split, so that memory does not grow with it; copies: of a part that are held at a time."""
     step = max(1, CHUNK // (4 * classes * copies))
     return (slice(start, min(start + step, images)) for start in range(0, images, step))
-
-
-def _interval(wrong: int, images: int) -> Interval:
-    found = binomtest(wrong, images).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(100 * float(found.low), 100 * float(found.high))

@@ -1,4 +1,4 @@
-"""A trained network on a device."""
+"""A trained network on a device, at the precision of its run."""
 
 import logging
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from alexnet.data.augment import Pixels
-from alexnet.evaluation.crops import View
+from alexnet.evaluation.crops import Crop
 from alexnet.runs import precision as speed
 
 
-class Forward:
+class Predictor:
     """Crops (N, 3, C, C) uint8 -> logits (N, classes) float32, without gradients.
 
     mean (3, C, C): is subtracted. precision, memory_format: as in a run's config, "auto" filled in.
@@ -27,7 +27,7 @@ class Forward:
         memory_format: str = "auto",
         accelerator: str = "auto",
     ) -> None:
-        choice = speed.choose(precision, memory_format, False, accelerator)
+        choice = speed.resolve(precision, memory_format, False, accelerator)
         self.why = choice.why
         for name in ("lightning.pytorch", "lightning.fabric"):  # they tell of themselves
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -52,13 +52,11 @@ class Forward:
         return logits
 
     @torch.inference_mode()
-    def softmax(self, images: Tensor, views: Iterable[View]) -> Tensor:
-        """Whole images (N, 3, S, S) uint8 -> (N, classes): the mean of the views' softmax (P 4.1)."""
-        images = images.to(self.device, non_blocking=True)
-        found = [self(self._crop(images, view), view.flip).softmax(dim=1) for view in views]
-        return torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
-
-    def _crop(self, images: Tensor, view: View) -> Tensor:
-        size = self.crop_size
-        crop = images[:, :, view.top : view.top + size, view.left : view.left + size]
-        return crop.contiguous()  # (N, 3, C, C)
+    def softmax(self, images: Tensor, crops: Iterable[Crop]) -> Tensor:
+        """Whole images (N, 3, S, S) uint8 -> (N, classes): the mean of the crops' softmax (P 4.1)."""
+        images, size = images.to(self.device, non_blocking=True), self.crop_size
+        shares = []
+        for top, left, flip in crops:
+            crop = images[:, :, top : top + size, left : left + size].contiguous()  # (N, 3, C, C)
+            shares.append(self(crop, flip).softmax(dim=1))
+        return torch.stack(shares).mean(dim=0) if len(shares) > 1 else shares[0]

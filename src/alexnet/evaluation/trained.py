@@ -1,153 +1,160 @@
-"""From a checkpoint back to its network, ready to be used, and to its images."""
+"""A trained network: from its checkpoint to its weights, its images, and what it makes of them."""
 
 import json
-from collections.abc import Mapping
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
+import torch
+from lightning.fabric.accelerators.cuda import CUDAAccelerator
+from lightning.fabric.accelerators.mps import MPSAccelerator
+from torch import nn
 
+from alexnet.data import SOURCES, find_images
+from alexnet.data.augment import Augment
+from alexnet.data.datamodule import ImageData
+from alexnet.data.manifest import pack_folder
 from alexnet.errors import UserError
+from alexnet.evaluation.errors import Errors, errors
+from alexnet.evaluation.predictions import Photographs, Predictions, find, predict, right_labels
+from alexnet.evaluation.predictor import Predictor
+from alexnet.evaluation.scores import Scores, read_rows, score_path, scores
+from alexnet.models import from_config
 from alexnet.registry import refuse_unknown_targets
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from alexnet.data.datamodule import ImageData
-    from alexnet.evaluation.predictor import Forward
-    from alexnet.runs.checkpoint import Checkpoint
+from alexnet.runs import checkpoint as checkpoints
+from alexnet.runs.checkpoint import Checkpoint
 
 GPU = "gpu"  # as lightning calls whatever there is
-
-
-def network(checkpoint: "Checkpoint") -> "nn.Module":
-    """The network with its weights, on the CPU; raises UserError where they don't fit each other."""
-    model = checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
-    refuse_unknown_targets(checkpoint.path, model)
-    made: nn.Module = instantiate(model, _convert_="all")
-    try:
-        made.load_state_dict(checkpoint.weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"{checkpoint.path} does not fit its own settings of the model (an earlier version's?): {error}"
-        ) from error
-    return made
-
-
-def untrained(checkpoint: "Checkpoint", seed: int = 0) -> "nn.Module":
-    """The network as its run would have started from this seed: a control for what training brings."""
-    import torch
-
-    refuse_unknown_targets(checkpoint.path, checkpoint.config["model"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made: nn.Module = instantiate(checkpoint.config["model"], _convert_="all")
-    return made
-
-
-def forward(
-    checkpoint: "Checkpoint", accelerator: str = "auto", made: "nn.Module | None" = None
-) -> "Forward":
-    """The network on a device, at the precision of its run; made: another network in its place."""
-    from alexnet.evaluation.predictor import Forward
-
-    if accelerator == GPU:
-        refuse_no_gpu()
-    config = checkpoint.config
-    precision, layout = config["trainer"]["precision"], config["memory_format"]
-    return Forward(made or network(checkpoint), checkpoint.mean, precision, layout, accelerator)
-
-
-def refuse_no_gpu() -> None:
-    """Raises UserError where torch finds none."""
-    from lightning.fabric.accelerators.cuda import CUDAAccelerator
-    from lightning.fabric.accelerators.mps import MPSAccelerator
-
-    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
-        raise UserError(f"accelerator={GPU} is not possible: torch finds none here. Choose auto or cpu.")
-
-
-def images(
-    checkpoint: "Checkpoint", root: str | None = None, pack: str | None = None, cache_dir: str | None = None
-) -> "ImageData":
-    """The images that it was trained on, prepared in the same way.
-
-    root, pack, cache_dir: where they are now, if not where the run found them. Raises UserError where they
-    are other ones.
-    """
-    from alexnet.data import SOURCES, manifest
-    from alexnet.data.augment import Augment
-    from alexnet.data.datamodule import ImageData
-
-    config = _moved(checkpoint.config, root, pack, cache_dir)
-    refuse_unknown_targets(checkpoint.path, config["data"])
-    settings = config["data"]
-    source = SOURCES.build(settings["source"])
-    if manifest.named(settings["pack"]) is None and settings["source"]["name"] != "demo":
-        _refuse_missing(checkpoint.path, settings["root"], source.present())
-    where = (settings["pack"], settings["image_size"], Path(config["cache_dir"]).expanduser())
-    found, digest = manifest.find(source, *where)
-    checkpoint.check_images(found.classes, digest)
-    data = ImageData.of(config, found, digest, Augment())
-    data.prepare()
-    return data
-
-
-def _refuse_missing(path: Path, root: str | None, present: bool) -> None:
-    """Training may fetch what is not there; to look at what was trained needs the very images."""
-    if not present:
-        raise UserError(
-            f"the images that {path} was trained on are not in {root}: give data.root=PATH of the folder that"
-            " holds their train/ and val/ now, or data.pack=PATH."
-        )
-
-
-def _moved(
-    config: Mapping[str, Any], root: str | None, pack: str | None, cache_dir: str | None
-) -> dict[str, Any]:
-    moved = deepcopy(dict(config))
-    if root is not None:
-        moved["data"]["root"] = moved["data"]["source"]["root"] = root
-    if pack is not None:
-        moved["data"]["pack"] = pack
-    moved["cache_dir"] = cache_dir or moved["cache_dir"]
-    return moved
 
 
 class Trained:
     """A checkpoint, and what is made of it when it is asked for.
 
-    accelerator: lightning's; None: the run's own. Raises UserError for a checkpoint that can't be used.
+    source: a run's directory, its last.ckpt or best.ckpt, or one that was read already.
+    accelerator: lightning's; None: the run's own.
+    like: a network whose images are used where this one has the same: a million files are found once.
+    root, pack, cache_dir: where the images are now, if not where the run found them.
+    Raises UserError for a checkpoint that can't be used, and for a GPU that is not there.
     """
 
-    def __init__(self, path: Path, accelerator: str | None = None) -> None:
-        from alexnet.runs import checkpoint
-
-        self.checkpoint = checkpoint.load(path)
-        self.accelerator = accelerator or str(self.checkpoint.config["trainer"]["accelerator"])
+    def __init__(
+        self,
+        source: Path | Checkpoint,
+        accelerator: str | None = None,
+        like: "Trained | None" = None,
+        root: str | None = None,
+        pack: str | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        self.checkpoint = source if isinstance(source, Checkpoint) else checkpoints.load(source)
+        self.accelerator = accelerator
+        if accelerator == GPU:
+            refuse_no_gpu()
+        self._place = {"root": root, "pack": pack, "cache_dir": cache_dir}
+        self._prepared: dict[str, ImageData] = like._prepared if like else {}  # shared, by their settings
 
     @cached_property
-    def forward(self) -> "Forward":
-        return forward(self.checkpoint, self.accelerator)
+    def network(self) -> nn.Module:
+        """The network with its weights; raises UserError where they don't fit each other."""
+        model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
+        refuse_unknown_targets(self.checkpoint.path, model)
+        network = from_config(model)
+        try:
+            network.load_state_dict(self.checkpoint.weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.checkpoint.path} does not fit its own settings of the model (an earlier version's?):"
+                f" {error}"
+            ) from error
+        return network
+
+    def untrained_network(self, seed: int | None = None) -> nn.Module:
+        """The network as its run would have started from a seed, by default its own."""
+        config = self.checkpoint.config
+        refuse_unknown_targets(self.checkpoint.path, config["model"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config["seed"] if seed is None else seed)
+            return from_config(config["model"])
 
     @cached_property
-    def untrained(self) -> "Forward":
-        """The control: as the run started."""
-        made = untrained(self.checkpoint, self.checkpoint.config["seed"])
-        return forward(self.checkpoint, self.accelerator, made)
+    def predictor(self) -> Predictor:
+        """The network on its device, at the precision of its run."""
+        return self._predictor(self.network)
 
-    @property
-    def images(self) -> "ImageData":
-        """Those of the network before, where it has the same: a million files are not looked for twice."""
-        global _last
-        own = self.checkpoint.config
-        key = json.dumps([own["data"], own["cache_dir"]], sort_keys=True, default=str)
-        if _last is None or _last[0] != key:
-            _last = (key, images(self.checkpoint))
-        self.checkpoint.check_images(_last[1].images.classes, _last[1].fingerprint)
-        return _last[1]
+    @cached_property
+    def untrained(self) -> Predictor:
+        """As the run started: a control for what training brings."""
+        return self._predictor(self.untrained_network())
+
+    def _predictor(self, network: nn.Module) -> Predictor:
+        config = self.checkpoint.config
+        precision, memory_format = config["trainer"]["precision"], config["memory_format"]
+        accelerator = self.accelerator or str(config["trainer"]["accelerator"])
+        return Predictor(network, self.checkpoint.mean, precision, memory_format, accelerator)
+
+    def unload(self) -> None:
+        """Frees the memory of the networks, which are made again when they are asked for."""
+        for name in ("network", "predictor", "untrained"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def images(self) -> ImageData:
+        """The images that it was trained on, prepared in the same way.
+
+        Raises UserError where they are not there, or are other ones.
+        """
+        path, config = self.checkpoint.path, deepcopy(self.checkpoint.config)
+        settings, place = config["data"], self._place
+        if place["root"] is not None:
+            settings["root"] = settings["source"]["root"] = place["root"]
+        settings["pack"] = settings["pack"] if place["pack"] is None else place["pack"]
+        config["cache_dir"] = place["cache_dir"] or config["cache_dir"]
+        key = json.dumps([settings, config["cache_dir"]], sort_keys=True, default=str)
+        if key not in self._prepared:
+            refuse_unknown_targets(path, settings)
+            source = SOURCES.build(settings["source"])
+            drawn, packed = settings["source"]["name"] == "demo", pack_folder(settings["pack"]) is not None
+            if not (drawn or packed or source.present()):  # training may fetch it; here the very images count
+                raise UserError(
+                    f"the images that {path} was trained on are not in {settings['root']}: give"
+                    " data.root=PATH of the folder that holds their train/ and val/ now, or data.pack=PATH."
+                )
+            cache = Path(config["cache_dir"]).expanduser()
+            found, fingerprint = find_images(source, settings["pack"], settings["image_size"], cache)
+            self.checkpoint.check_images(found.classes, fingerprint)
+            data = ImageData.of(config, found, fingerprint, Augment())
+            data.prepare()
+            self._prepared[key] = data
+        data = self._prepared[key]
+        self.checkpoint.check_images(data.images.classes, data.fingerprint)
+        return data
+
+    def scores(self, split: str = "val", crops: int = 1, bar: str = "") -> Scores:
+        """(N, classes) the mean softmax over the crops for images.members(split), kept beside the checkpoint.
+
+        bar: words before the progress bar. Raises UserError for unknown splits and numbers of crops.
+        """
+        path = score_path(self.checkpoint, split, crops)
+        stored = read_rows(path, len(self.images.members(split)))
+        if stored is not None:
+            return stored
+        return scores(self.predictor, self.images, split, crops, path, bar)
+
+    def errors(self, split: str = "val", crops: int = 1) -> Errors:
+        """Top-1 and top-5 error in percent, with their intervals; see scores()."""
+        return errors(self.scores(split, crops), self.images.labels(split))
+
+    def predict(self, images: str | Path, crops: int = 1, top: int = 5) -> Predictions:
+        """The likeliest classes of the images of a file, a folder or a pattern.
+
+        Raises UserError where there is no image, or none that can be used.
+        """
+        paths, own = find(str(images)), self.checkpoint
+        photographs = Photographs(paths, right_labels(paths, own.classes), own.image_size)
+        return predict(self.predictor, photographs, crops, top, own.classes, own.titles)
 
 
-_last: "tuple[str, ImageData] | None" = None
+def refuse_no_gpu() -> None:
+    """Raises UserError where torch finds none."""
+    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
+        raise UserError(f"accelerator={GPU} is not possible: torch finds none here. Choose auto or cpu.")

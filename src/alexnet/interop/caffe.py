@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import UserError
 from alexnet.interop import caffe_proto
-from alexnet.interop.fit import fitted, outputs
-from alexnet.interop.refuse import refuse
+from alexnet.interop.weights import fitted, outputs, refuse_other_files
 
 FIRST, HEAD = "conv1.weight", "fc8.weight"
 PARTS = ("weight", "bias")
@@ -43,29 +42,26 @@ class CaffeWeights:
     def fitted(self, network: nn.Module, model: str) -> dict[str, Tensor]:
         """The state of such a network, for images that are red, green, blue; model: what messages call it."""
         state = fitted(self.path, self.state, network, model)
-        self._check_order(network)
-        return {**state, FIRST: state[FIRST].flip(1)}
-
-    def _check_order(self, network: nn.Module) -> None:
-        """bvlc_alexnet's weights have the same shapes as caffenet's, and would pass for them."""
+        # bvlc_alexnet's weights have the same shapes as caffenet's, and would pass for them
         kinds = [layer.kind for layer in self.layers if layer.kind in ("LRN", "Pooling")]
         names = [name for name, _ in network.named_children() if name.startswith(("norm", "pool"))]
         norm_first = names[:1] == ["norm1"]
         if "LRN" in kinds and norm_first != (kinds[0] == "LRN"):
             order, other = ORDERS[kinds[0]]
             raise UserError(f"weights={self.path} is of a net with {order}: choose model={other}.")
+        return {**state, FIRST: state[FIRST].flip(1)}
 
 
 def _state(layers: Iterable[caffe_proto.Layer]) -> dict[str, Tensor]:
     """By this project's names, channels as in the file; a fine-tuned net's last layer, fc8_OTHER, is fc8."""
-    found = {
+    state = {
         f"{layer.name}.{part}": torch.from_numpy(blob)
         for layer in layers
         for part, blob in zip(PARTS, layer.blobs, strict=False)
     }
-    heads = {name.partition(".")[0] for name in found if name.startswith("fc8")}
+    heads = {name.partition(".")[0] for name in state if name.startswith("fc8")}
     head = f"{heads.pop()}." if len(heads) == 1 else "fc8."
-    return {name.replace(head, "fc8."): value for name, value in found.items()}
+    return {name.replace(head, "fc8."): value for name, value in state.items()}
 
 
 def mean(given: Mean, image_size: int, crop_size: int) -> Tensor:
@@ -75,29 +71,39 @@ def mean(given: Mean, image_size: int, crop_size: int) -> Tensor:
     numbers, all blue first; None: USUAL. Of whole images the centre is kept, as the 2012 source does.
     Raises UserError for what is no such mean.
     """
-    found = _found(given)  # (3, S, S) or (3, 1, 1)
-    side = found.shape[-1]
-    if found.shape not in [(3, size, size) for size in (1, crop_size, image_size)]:
+    levels = _levels(given)  # (3, S, S) or (3, 1, 1)
+    side = levels.shape[-1]
+    if levels.shape not in [(3, size, size) for size in (1, crop_size, image_size)]:
         raise UserError(
-            f"mean={given} is {found.shape}: give (3, {image_size}, {image_size}), as data.image_size"
+            f"mean={given} is {levels.shape}: give (3, {image_size}, {image_size}), as data.image_size"
             f" says, (3, {crop_size}, {crop_size}) or three numbers, blue first."
         )
-    if not (found.min() >= 0 and found.max() <= 255) or 0 < found.max() <= 1:
-        raise UserError(f"mean={given} is {found.min():g} to {found.max():g}: give grey levels, 0 to 255.")
+    if not (levels.min() >= 0 and levels.max() <= 255) or 0 < levels.max() <= 1:
+        raise UserError(f"mean={given} is {levels.min():g} to {levels.max():g}: give grey levels, 0 to 255.")
     start = max(0, side - crop_size) // 2
-    cut = found[::-1, start : start + crop_size, start : start + crop_size]
+    cut = levels[::-1, start : start + crop_size, start : start + crop_size]
     return torch.from_numpy(np.broadcast_to(cut, (3, crop_size, crop_size)).copy())
 
 
-def _found(given: Mean) -> caffe_proto.Array:
+def _levels(given: Mean) -> caffe_proto.Array:
     numbers = _numbers(given)
     if numbers is not None:
         return np.array(numbers, np.float32).reshape(-1, 1, 1)
     path = Path(str(given)).expanduser()
-    refuse(path, "mean")
-    found = _numpy(path) if path.read_bytes()[:6] == NUMPY else caffe_proto.blob(path, "mean")
-    flat = found.reshape(found.shape[1:]) if found.ndim == 4 and found.shape[0] == 1 else found
-    return flat.reshape(-1, 1, 1) if flat.ndim == 1 else flat
+    refuse_other_files(path, "mean")
+    levels: caffe_proto.Array
+    if path.read_bytes()[:6] == NUMPY:
+        try:
+            levels = np.load(path, allow_pickle=False).astype(np.float32)
+        except (ValueError, EOFError, OSError) as error:
+            raise UserError(
+                f"mean={path} is damaged, or holds no numbers: give Caffe's mean file."
+            ) from error
+    else:
+        levels = caffe_proto.blob(path, "mean")
+    if levels.ndim == 4 and levels.shape[0] == 1:
+        levels = levels[0]
+    return levels.reshape(-1, 1, 1) if levels.ndim == 1 else levels
 
 
 def _numbers(given: Mean) -> list[float] | None:
@@ -105,13 +111,6 @@ def _numbers(given: Mean) -> list[float] | None:
     if given is None or isinstance(given, int | float):
         return list(USUAL) if given is None else [given]
     if not isinstance(given, str):
-        return [float(each) for each in given]
-    parts = [each.strip() for each in given.strip("[]").split(",")]
-    return [float(each) for each in parts] if all(NUMBER.fullmatch(each) for each in parts) else None
-
-
-def _numpy(path: Path) -> caffe_proto.Array:
-    try:
-        return np.load(path, allow_pickle=False).astype(np.float32)  # type: ignore[no-any-return]
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"mean={path} is damaged, or holds no numbers: give Caffe's mean file.") from error
+        return [float(level) for level in given]
+    parts = [part.strip() for part in given.strip("[]").split(",")]
+    return [float(part) for part in parts] if all(NUMBER.fullmatch(part) for part in parts) else None

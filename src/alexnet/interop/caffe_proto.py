@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
-from alexnet.interop.refuse import refuse
+from alexnet.interop.weights import refuse_other_files
 
 # Numbers and types of fields; what is not named here is passed over. On the wire packed floats are bytes, and
 # taken as such go to NumPy in one piece: sixty million Python numbers would take gigabytes.
@@ -58,58 +58,52 @@ class Layer:
 def message(name: str) -> Any:
     """The class of one of MESSAGES."""
     file = descriptor_pb2.FileDescriptorProto(name="alexnet_caffe.proto", package="caffe", syntax="proto2")
-    for each, fields in MESSAGES.items():
-        made = file.message_type.add(name=each)
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for title, fields in MESSAGES.items():
+        described = file.message_type.add(name=title)
         for field, (number, kind) in fields.items():
-            made.field.add(name=field, number=number, **_typed(kind))
+            *repeated, plain = kind.split()
+            label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+            nested = {"type": kinds.TYPE_MESSAGE, "type_name": f".caffe.{plain}"}
+            typed = nested if plain in MESSAGES else {"type": getattr(kinds, f"TYPE_{plain.upper()}")}
+            described.field.add(name=field, number=number, label=label, **typed)
     pool = descriptor_pool.DescriptorPool()  # of its own: Caffe itself may be imported beside this
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))
 
 
-def _typed(kind: str) -> dict[str, Any]:
-    field = descriptor_pb2.FieldDescriptorProto
-    *repeated, name = kind.split()
-    label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-    if name in MESSAGES:
-        return {"label": label, "type": field.TYPE_MESSAGE, "type_name": f".caffe.{name}"}
-    return {"label": label, "type": getattr(field, f"TYPE_{name.upper()}")}
-
-
 def layers(path: Path, key: str = "weights") -> list[Layer]:
     """Of a .caffemodel of either generation, in its order; raises UserError for another or damaged file."""
     net = _parsed(path, key, "NetParameter", "a .caffemodel")
-    new = [(each.name, each.type, each) for each in net.layer]
-    old = [(each.name, KINDS.get(each.type, str(each.type)), each) for each in net.layers]
-    return [Layer(name, kind, _blobs(path, key, name, each.blobs)) for name, kind, each in new or old]
+    new = [(layer, layer.type) for layer in net.layer]
+    old = [(layer, KINDS.get(layer.type, str(layer.type))) for layer in net.layers]
+    return [
+        Layer(layer.name, kind, [_array(path, key, layer.name, blob) for blob in layer.blobs])
+        for layer, kind in new or old
+    ]
 
 
 def blob(path: Path, key: str) -> Array:
     """What a .binaryproto holds; raises UserError for another or damaged file."""
-    found = _parsed(path, key, "BlobProto", "a .binaryproto")
-    return _blobs(path, key, "it", [found])[0]
+    return _array(path, key, "it", _parsed(path, key, "BlobProto", "a .binaryproto"))
 
 
 def _parsed(path: Path, key: str, name: str, wanted: str) -> Any:
-    refuse(path, key)
-    made = message(name)()
+    refuse_other_files(path, key)
+    parsed = message(name)()
     try:
-        made.ParseFromString(path.read_bytes())
+        parsed.ParseFromString(path.read_bytes())
     except DecodeError as error:
         size = path.stat().st_size
         raise UserError(f"{key}={path} is cut off, or not {wanted} ({size:,} bytes): {AGAIN}") from error
-    return made
+    return parsed
 
 
-def _blobs(path: Path, key: str, layer: str, found: Sequence[Any]) -> list[Array]:
+def _array(path: Path, key: str, layer: str, blob: Any) -> Array:
+    parts, kind = (blob.data, "<f4") if blob.data else (blob.double_data, "<f8")
+    old = (blob.num, blob.channels, blob.height, blob.width)
+    shape = tuple(blob.shape.dim) if blob.HasField("shape") else old
     try:
-        return [_array(each) for each in found]
+        return np.frombuffer(b"".join(parts), kind).astype(np.float32).reshape(shape)
     except ValueError as error:
         raise UserError(f"{key}={path}: {layer} does not hold as many numbers as it says: {AGAIN}") from error
-
-
-def _array(found: Any) -> Array:
-    parts, kind = (found.data, "<f4") if found.data else (found.double_data, "<f8")
-    old = (found.num, found.channels, found.height, found.width)
-    shape = tuple(found.shape.dim) if found.HasField("shape") else old
-    return np.frombuffer(b"".join(parts), kind).astype(np.float32).reshape(shape)

@@ -13,8 +13,6 @@ Back from safetensors, bit for bit:
 import json
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,38 +108,30 @@ def to_onnx(checkpoint: Checkpoint, network: nn.Module, path: Path, opset: int =
 def _graph(served: Served, crop_size: int, opset: int) -> Any:
     """onnx.ModelProto, without the traces of where it was made."""
     example = torch.zeros(2, 3, crop_size, crop_size, dtype=torch.uint8)
-    with _quiet():
-        program = torch.onnx.export(
-            served,
-            (example,),
-            input_names=["pixels"],
-            output_names=["logits", "probabilities"],
-            dynamic_shapes={"pixels": {0: torch.export.Dim("N", min=1)}},
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-        )
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what the libraries say of their own insides
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            program = torch.onnx.export(
+                served,
+                (example,),
+                input_names=["pixels"],
+                output_names=["logits", "probabilities"],
+                dynamic_shapes={"pixels": {0: torch.export.Dim("N", min=1)}},
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logging.disable(level)
     assert program is not None
     model = program.model_proto
     model.producer_name, model.producer_version = PROJECT, _version()
-    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        del part.metadata_props[:]
-    for part in (*model.graph.value_info, *model.graph.initializer):
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (graph, *graph.node, *values):
         del part.metadata_props[:]
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the libraries say of their own insides."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def compare(path: Path, served: Served, crop_size: int) -> Agreement:
@@ -169,9 +159,8 @@ def to_safetensors(checkpoint: Checkpoint, network: nn.Module, path: Path) -> No
     require("safetensors")
     from safetensors.torch import save
 
-    tensors = {
-        name: value.contiguous() for name, value in {**checkpoint.weights, MEAN: checkpoint.mean}.items()
-    }
+    tensors = {name: value.contiguous() for name, value in checkpoint.weights.items()}
+    tensors[MEAN] = checkpoint.mean.contiguous()
     words = preprocessing(checkpoint, network, f"subtract the tensor {MEAN!r}")
     facts = {"config": json.dumps(checkpoint.config), "fingerprint": checkpoint.fingerprint}
     write_atomically(path, save(tensors, metadata={"format": "pt", **words, **facts}))
@@ -180,6 +169,8 @@ def to_safetensors(checkpoint: Checkpoint, network: nn.Module, path: Path) -> No
 def preprocessing(checkpoint: Checkpoint, network: nn.Module, mean: str) -> dict[str, str]:
     """What users of the exported network have to know; mean: who subtracts it, in words."""
     image_size, crop_size = checkpoint.image_size, checkpoint.crop_size
+    dropouts = [item for item in network.named_modules() if isinstance(item[1], PublishedDropout)]
+    scaled = ", ".join(f"{name} {1 - dropout.rate:g}" for name, dropout in dropouts)
     return {
         "project": f"{PROJECT} {_version()}".strip(),
         "checkpoint": checkpoint.digest,
@@ -193,20 +184,12 @@ def preprocessing(checkpoint: Checkpoint, network: nn.Module, mean: str) -> dict
             f" {image_size}x{image_size}, of that the central {crop_size}x{crop_size}, from pixel"
             f" {(image_size - crop_size) // 2} on; 0-255; {mean}"
         ),
-        "dropout": _dropout(network),
+        "dropout": f"units are scaled at test, by the network itself: {scaled}"
+        if scaled
+        else "nothing to scale at test",
         "classes": json.dumps(checkpoint.classes),
         "titles": json.dumps(checkpoint.titles),
     }
-
-
-def _dropout(network: nn.Module) -> str:
-    rates = {
-        name: module.rate for name, module in network.named_modules() if isinstance(module, PublishedDropout)
-    }
-    if not rates:
-        return "nothing to scale at test"
-    scaled = ", ".join(f"{name} {1 - rate:g}" for name, rate in rates.items())
-    return f"units are scaled at test, by the network itself: {scaled}"
 
 
 def _version() -> str:

@@ -6,15 +6,13 @@ levels less a mean: the deviation goes into conv1. Zeros that pad an image mean 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights
 
 from alexnet.errors import UserError
-from alexnet.interop.fit import fitted, outputs
-from alexnet.interop.refuse import refuse
+from alexnet.interop.weights import fitted, outputs, refuse_other_files
 from alexnet.runs.checkpoint import DAMAGED
 
 FIRST, HEAD = "features.0.weight", "classifier.6.weight"
@@ -29,7 +27,7 @@ class TorchvisionWeights:
     """
 
     def __init__(self, path: Path) -> None:
-        refuse(path, "weights", torch=True)
+        refuse_other_files(path, "weights", of_torch=True)
         try:
             whole = torch.load(path, weights_only=True, map_location="cpu")
         except DAMAGED as error:
@@ -37,7 +35,13 @@ class TorchvisionWeights:
                 f"weights={path} is damaged, no file of torch, or holds more than weights: give what"
                 " torchvision downloads, or what torch.save(network.state_dict(), PATH) wrote."
             ) from error
-        self.path, self.state = path, _state(path, whole)
+        state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise UserError(f"weights={path} holds no state_dict: save network.state_dict().")
+        for wrapper in WRAPPERS:
+            if state and all(name.startswith(wrapper) for name in state):
+                state = {name.removeprefix(wrapper): value for name, value in state.items()}
+        self.path, self.state = path, dict[str, Tensor](state)
 
     @property
     def classes(self) -> int:
@@ -47,16 +51,6 @@ class TorchvisionWeights:
     def fitted(self, network: nn.Module, model: str) -> dict[str, Tensor]:
         """The state of such a network, for grey levels less mean(); model: what messages call it."""
         return folded(fitted(self.path, self.state, network, model))
-
-
-def _state(path: Path, whole: Any) -> dict[str, Tensor]:
-    found = whole.get("state_dict", whole) if isinstance(whole, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
-        raise UserError(f"weights={path} holds no state_dict: save network.state_dict().")
-    for wrapper in WRAPPERS:
-        if found and all(name.startswith(wrapper) for name in found):
-            found = {name.removeprefix(wrapper): value for name, value in found.items()}
-    return dict(found)
 
 
 def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,1 +1,46 @@
-"""Networks: AlexNet, its variants and relatives, and how they start."""
+"""Networks: AlexNet, its variants and relatives, how they start, and what they can be asked for.
+
+Loaded when first used: torch is not imported before.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alexnet.models.alexnet import AlexNet
+    from alexnet.models.contract import (
+        Outputs,
+        feature,
+        first_kernels,
+        head,
+        layer_names,
+        logits_and_auxiliary,
+        shown,
+        towers,
+        weighted_layers,
+    )
+    from alexnet.models.registry import create_model, from_config, list_models
+
+__all__ = [
+    "AlexNet",
+    "Outputs",
+    "create_model",
+    "feature",
+    "first_kernels",
+    "from_config",
+    "head",
+    "layer_names",
+    "list_models",
+    "logits_and_auxiliary",
+    "shown",
+    "towers",
+    "weighted_layers",
+]
+REGISTRY = ("create_model", "from_config", "list_models")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "registry" if name in REGISTRY else "alexnet" if name == "AlexNet" else "contract"
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,81 +1,101 @@
 """AlexNet, all of it (Krizhevsky, Sutskever, Hinton, NIPS 2012; "P" with a section below).
 
-    image 3x224x224 -> conv1 96x55x55 -> pool1 27x27 -> conv2 256x27x27 -> pool2 13x13
-    -> conv3 384x13x13 -> conv4 384x13x13 -> conv5 256x13x13 -> pool5 6x6 -> fc6 4096 -> fc7 4096 -> fc8
-
-Layers 1 and 2 are convolution, ReLU, local response normalisation, pooling, in that order.
+PUBLISHED is the network, AlexNet builds it from such a table, and the functions behind it change tables.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
+from itertools import count
 from typing import Any
 
-import torchvision
+import torch
 from torch import nn
 
-from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
-from alexnet.models.layers import CeilConv2d, LocallyConnected2d, TowerLinear
-from alexnet.models.table import (
-    CLASSES,
-    Layer,
-    Table,
-    changed,
-    map_sizes,
-    present,
-    standing,
-    with_dropout_on,
-    with_norm_at,
+from alexnet.errors import (
+    UserError,
+    check_choice,
+    check_flag,
+    check_list,
+    check_mapping,
+    check_range,
+    check_whole,
 )
+from alexnet.models.init import INITS
+from alexnet.models.layers import (
+    ACTIVATIONS,
+    DROPOUTS,
+    NORMS,
+    POOLINGS,
+    SPATIAL_NORMS,
+    CeilConv2d,
+    LocallyConnected2d,
+    TowerLinear,
+    output_size,
+)
+from alexnet.registry import Part
 
-NORMED = ("activation", "norm", "pool")
-PUBLISHED = (  # P 3.5, figure 2; norm P 3.3, pool P 3.4, dropout P 4.2
-    Layer("conv1", 96, kernel=11, stride=4, then=NORMED),
-    Layer("conv2", 256, kernel=5, padding=2, own_tower=True, then=NORMED),
-    Layer("conv3", 384, kernel=3, padding=1),
-    Layer("conv4", 384, kernel=3, padding=1, own_tower=True),
-    Layer("conv5", 256, kernel=3, padding=1, own_tower=True, then=("activation", "pool")),
-    Layer("conv6", 256, kernel=3, padding=1, own_tower=True, optional=True),  # P 6: in some of its nets
-    Layer("fc6", 4096, then=("activation", "dropout")),
-    Layer("fc7", 4096, then=("activation", "dropout")),
+Choice = str | Mapping[str, Any] | Part | None  # of a part: its name, name and settings, or what makes it
+CLASSES = 0  # as the number of maps: as many units as there are classes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with weights, and what follows it, in order. A kernel of 0 means fully connected."""
+
+    name: str
+    maps: int  # channels or units, both towers together
+    kernel: int = 0  # pixels
+    stride: int = 1
+    padding: int = 0
+    own_tower: bool = False  # with two towers: sees only the half of the maps on its own GPU
+    local: bool = False  # locally connected: kernels of its own at each position
+    optional: bool = False  # only there if model.add names it
+    then: tuple[str, ...] = ("activation",)  # of KINDS
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pool in what follows; empty without one."""
+        return tuple(kind for kind in self.then if kind in POOLS)
+
+
+Table = Sequence[Layer]
+
+NORMED = ("activation", "norm", "pool")  # ReLU (P 3.1), response normalisation (P 3.3), pooling (P 3.4)
+PUBLISHED = (  # P 3.5, figure 2; sizes of images 3x224x224 behind each layer, of two towers (P 3.2)
+    Layer("conv1", 96, kernel=11, stride=4, then=NORMED),  # 96x55x55, pooled 96x27x27
+    Layer("conv2", 256, kernel=5, padding=2, own_tower=True, then=NORMED),  # 256x27x27, pooled 256x13x13
+    Layer("conv3", 384, kernel=3, padding=1),  # 384x13x13; sees both towers
+    Layer("conv4", 384, kernel=3, padding=1, own_tower=True),  # 384x13x13
+    Layer("conv5", 256, kernel=3, padding=1, own_tower=True, then=("activation", "pool")),  # pooled 256x6x6
+    Layer("conv6", 256, kernel=3, padding=1, own_tower=True, optional=True),  # P 6: in some of its networks
+    Layer("fc6", 4096, then=("activation", "dropout")),  # dropout P 4.2
+    Layer("fc7", 4096, then=("activation", "dropout")),  # the feature of figure 4, right (P 6.1)
     Layer("fc8", CLASSES, then=()),
 )
-TOWERS = (1, 2)
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "leaky_relu": nn.LeakyReLU,
-}
-
-Factory = Callable[..., nn.Module]
-
-
-def overlapping() -> nn.Module:
-    """P 3.4: windows of 3 every 2 pixels, counted with a ceiling as cuda-convnet does."""
-    return nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
 
 
 class AlexNet(nn.Sequential):
-    """The network: images (N, 3, crop_size, crop_size), 0-255 minus the mean -> logits (N, num_classes).
+    """The network: images (N, channels, crop, crop), 0-255 minus the mean -> logits (N, num_classes).
 
     Modules are named conv1, relu1, norm1, pool1, conv2 ... fc8.
 
-    num_classes, crop_size: outputs, and pixels along a side of the input.
+    num_classes, crop_size, channels: outputs; pixels along a side of the input; its colours.
     towers: 2 as on the authors' two GPUs (groups of 2 in conv2, conv4, conv5), or 1.
     width: factor on the maps and units of all layers but the last.
     remove: names of layers. Weights, activation, norm and dropout of the layer go; its pool stays,
         so that the layers behind keep their map sizes. What follows takes the channels it gets.
     add: names of optional layers of the table (conv6).
-    changes: other values for fields of layers, {"conv2": {"padding": 1}}; see alexnet.models.table.Layer.
+    changes: other values for fields of layers, {"conv2": {"padding": 1}}; see Layer.
     norm_place: before_activation, after_activation or after_pool; None: as the table has it.
-    activation: one of ACTIVATIONS; activation_slope: of leaky_relu's negative side.
     dropout_rates: rates of single layers, which need not have dropout in the table.
     ceil_mode: convolutions count their windows with a ceiling, as the authors' source does.
-    norm, spatial_norm, pooling, dropout: each makes the module that is put in the places marked in the
-        table; None leaves them out.
-    init: sets weights and biases of the finished network; None leaves torch's.
+    activation, norm, spatial_norm, pooling, dropout: what is put in the places marked in the table, by
+        name ("lrn"), by name and settings ({"name": "lrn", "n": 5}), or what makes it, called for each
+        place; None leaves it out. Names: alexnet.models.layers.
+    init: sets weights and biases of the finished network, named in the same way; None leaves torch's.
     table: the layers.
 
     Raises UserError for impossible settings, and for a crop too small for a layer's window.
@@ -85,80 +105,65 @@ class AlexNet(nn.Sequential):
         self,
         num_classes: int = 1000,
         crop_size: int = 224,
+        channels: int = 3,
         towers: int = 2,
         width: float = 1.0,
         remove: Iterable[str] = (),
         add: Iterable[str] = (),
         changes: Mapping[str, Mapping[str, Any]] | None = None,
         norm_place: str | None = None,
-        activation: str = "relu",
-        activation_slope: float | None = None,
         dropout_rates: Mapping[str, float] | None = None,
         ceil_mode: bool = True,
-        norm: Factory | None = None,
-        spatial_norm: Factory | None = None,
-        pooling: Factory | None = overlapping,
-        dropout: Factory | None = None,
-        init: Callable[["AlexNet"], None] | None = None,
+        activation: Choice = "relu",
+        norm: Choice = None,
+        spatial_norm: Choice = None,
+        pooling: Choice = "max",
+        dropout: Choice = None,
+        init: Choice = None,
         table: Table = PUBLISHED,
     ) -> None:
         super().__init__()
-        self.num_classes, self.crop_size, self.towers, self.ceil_mode = (
-            num_classes, crop_size, towers, ceil_mode,
-        )  # fmt: skip
-        self.activation = activation
-        self.dropout_rates: Mapping[str, float] = {} if dropout_rates is None else dropout_rates
-        rows = with_norm_at(changed(table, {} if changes is None else changes), norm_place)
-        self.table = with_dropout_on(rows, self.dropout_rates)
-        self.present = present(table, remove, add)
-        makers = {
-            "activation": activation_maker(activation, activation_slope),
-            "norm": norm,
-            "spatial_norm": spatial_norm,
-            "pool": pooling,
-            "average_pool": averaging(pooling),
-            "dropout": dropout,
+        self.num_classes, self.crop_size, self.channels, self.towers = (
+            num_classes,
+            crop_size,
+            channels,
+            towers,
+        )
+        self.dropout_rates = {} if dropout_rates is None else dropout_rates
+        moved = with_norm_at(changed(table, {} if changes is None else changes), norm_place)
+        self.table = with_dropout_on(moved, self.dropout_rates)
+        present_names = present(table, remove, add)
+        self.standing = standing(self.table, present_names)
+        pool = POOLINGS.factory(pooling)
+        factories = {
+            "activation": ACTIVATIONS.factory(activation),
+            "norm": NORMS.factory(norm),
+            "spatial_norm": SPATIAL_NORMS.factory(spatial_norm),
+            "pool": pool,
+            "average_pool": averaging(pool),
+            "dropout": DROPOUTS.factory(dropout),
         }
-        self._check(width, norm_place, makers)
-        self._build(width, pooling() if pooling else None, makers)
-        if init:
-            init(self)
+        self._check(width, ceil_mode, norm_place, factories)
+        self.windows = pool() if pool else None, ceil_mode
+        sizes = map_sizes(self.standing, crop_size, *self.windows)
 
-    @property
-    def head(self) -> str:
-        """Name of the last layer, which has one unit per class."""
-        return self.table[-1].name
-
-    def _build(self, width: float, pool: nn.Module | None, makers: dict[str, Factory | None]) -> None:
-        rows = standing(self.table, self.present)
-        sizes = map_sizes(rows, self.crop_size, pool, self.ceil_mode)
-        channels, before = 3, self.crop_size
-        for row, (made, after) in zip(rows, sizes, strict=True):
-            maps = self._scaled(row.maps, width) if row.name in self.present else channels
-            if row.name in self.present:
-                if not row.kernel and "flatten" not in self._modules:
+        side = crop_size
+        for layer, (convolved, pooled) in zip(self.standing, sizes, strict=True):
+            if layer.name in present_names:
+                maps = self._scaled(layer.maps, width)
+                if not layer.kernel and "flatten" not in self._modules:
                     self.add_module("flatten", nn.Flatten())  # (N, C, H, W) -> (N, C * H * W)
-                    channels *= before**2
-                self.add_module(row.name, self._weights(row, channels, maps, made))
-            self._add_what_follows(row, maps, makers)
-            channels, before = maps, after
+                    channels *= side**2
+                self.add_module(layer.name, self._with_weights(layer, channels, maps, convolved, ceil_mode))
+                channels = maps
+            for kind in layer.then:
+                if factory := factories[kind]:
+                    self._add_part(layer, kind, factory, channels)
+            side = pooled
+        if initialise := INITS.factory(init):
+            (initialise if callable(init) else initialise())(self)
 
-    def _add_what_follows(self, layer: Layer, maps: int, makers: dict[str, Factory | None]) -> None:
-        for kind in layer.then:
-            make = makers[kind]
-            if make:
-                name = self.activation if kind == "activation" else kind
-                number = f"{name}{layer.name[-1]}"
-                full = f"{name}_{layer.name}" if number in self._modules else number  # conv6 beside fc6
-                self.add_module(full, self._made(layer, kind, maps, make))
-
-    def _made(self, layer: Layer, kind: str, maps: int, make: Factory) -> nn.Module:
-        try:
-            return make(**self._settings(layer, kind, maps, make))
-        except UserError as error:  # a norm does not know which of the two it is
-            raise UserError(str(error).replace("model.norm.", f"model.{kind}.")) from error
-
-    def _weights(self, layer: Layer, channels: int, maps: int, size: int) -> nn.Module:
+    def _with_weights(self, layer: Layer, channels: int, maps: int, side: int, ceil_mode: bool) -> nn.Module:
         groups = self.towers if layer.own_tower else 1
         if channels % groups or maps % groups:
             raise UserError(
@@ -168,53 +173,56 @@ class AlexNet(nn.Sequential):
         if not layer.kernel:
             return TowerLinear(channels, maps, groups) if groups > 1 else nn.Linear(channels, maps)
         if layer.local:
-            return LocallyConnected2d(channels, maps, layer.kernel, layer.padding, size)
-        conv = CeilConv2d if self.ceil_mode else nn.Conv2d
-        return conv(channels, maps, layer.kernel, layer.stride, layer.padding, groups=groups)
+            return LocallyConnected2d(channels, maps, layer.kernel, layer.padding, side)
+        convolution = CeilConv2d if ceil_mode else nn.Conv2d
+        return convolution(channels, maps, layer.kernel, layer.stride, layer.padding, groups=groups)
 
-    def _settings(self, layer: Layer, kind: str, maps: int, make: Factory) -> dict[str, Any]:
-        """What a module is told beyond its config: a rate of its own, or how many channels it gets."""
+    def _add_part(self, layer: Layer, kind: str, factory: Part, channels: int) -> None:
+        """A norm, pool, activation or dropout, with the settings that depend on its place."""
+        settings: dict[str, Any] = {}
         if kind == "dropout" and layer.name in self.dropout_rates:
-            return {"rate": self.dropout_rates[layer.name]}
-        if kind == "norm" and "num_features" in signature(make).parameters:
-            return {"num_features": maps}
-        return {}
+            settings["rate"] = self.dropout_rates[layer.name]
+        if kind == "norm" and "num_features" in signature(factory).parameters:  # batch normalisation
+            settings["num_features"] = channels
+        try:
+            part = factory(**settings)
+        except UserError as error:  # a norm does not know which of the two it is
+            raise UserError(str(error).replace("model.norm.", f"model.{kind}.")) from error
+        prefix = kind
+        if kind == "activation":  # relu1, leaky_relu1, elu1
+            prefix = "leaky_relu" if isinstance(part, nn.LeakyReLU) else type(part).__name__.lower()
+        name = f"{prefix}{layer.name[-1]}"
+        self.add_module(f"{prefix}_{layer.name}" if name in self._modules else name, part)  # conv6 beside fc6
 
     def _scaled(self, maps: int, width: float) -> int:
         if maps == CLASSES:
             return self.num_classes
         return max(1, round(maps * width / self.towers)) * self.towers
 
-    def __getitem__(self, which: slice | int) -> nn.Module:  # type: ignore[override]
-        """A slice is a plain nn.Sequential of the same modules."""
-        if isinstance(which, slice):
-            return nn.Sequential(OrderedDict(list(self._modules.items())[which]))
-        return super().__getitem__(which)
-
-    def _check(self, width: float, norm_place: str | None, makers: dict[str, Factory | None]) -> None:
+    def _check(
+        self, width: float, ceil_mode: bool, norm_place: str | None, factories: dict[str, Part | None]
+    ) -> None:
         check_whole("crop_size", self.crop_size, 1)
         check_whole("model.num_classes", self.num_classes, 1)
-        check_choice("model.towers", self.towers, TOWERS)
+        check_whole("model.channels", self.channels, 1)
+        check_choice("model.towers", self.towers, (1, 2))
         check_range("model.width", width, 1e-6)
-        check_flag("model.ceil_mode", self.ceil_mode)
-        if norm_place and not makers["norm"]:
+        check_flag("model.ceil_mode", ceil_mode)
+        if norm_place and not factories["norm"]:
             raise UserError(
                 f"model.norm_place={norm_place} changes nothing: there is no norm; choose model/norm=lrn or"
                 " batch, or model.norm_place=null."
             )
-        if self.dropout_rates and not makers["dropout"]:
+        if self.dropout_rates and not factories["dropout"]:
             raise UserError(
                 "model.dropout_rates changes nothing: there is no dropout; choose model/dropout=published"
                 " or inverted."
             )
         for kind in ("norm", "spatial_norm", "dropout"):
-            if makers[kind] and not any(kind in layer.then for layer in self.table):
+            if factories[kind] and not any(kind in layer.then for layer in self.table):
                 raise UserError(
                     f"model.{kind} changes nothing: this network has no place for it; leave it null."
                 )
-        self._check_towers()
-
-    def _check_towers(self) -> None:
         if self.towers > 1 and not any(layer.own_tower for layer in self.table):
             raise UserError("model.towers=2 changes nothing: no layer here keeps to its own tower; choose 1.")
         for layer in self.table:
@@ -224,43 +232,182 @@ class AlexNet(nn.Sequential):
                     " model.towers=1."
                 )
 
+    def __getitem__(self, which: slice | int) -> nn.Module:  # type: ignore[override]
+        """A slice is a plain nn.Sequential of the same modules."""
+        if isinstance(which, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[which]))
+        return super().__getitem__(which)
 
-def activation_maker(name: str, slope: float | None) -> Factory:
-    """torch's module for one of ACTIVATIONS; raises UserError for another name, and for a slope it lacks."""
-    check_choice("model.activation", name, ACTIVATIONS)
-    if name == "leaky_relu":
-        check_range("model.activation_slope", 0.01 if slope is None else slope, 0)
-        return partial(nn.LeakyReLU, 0.01 if slope is None else slope)
-    if slope is not None:
-        raise UserError(
-            f"model.activation_slope={slope} changes nothing with model.activation={name}: choose leaky_relu."
-        )
-    return ACTIVATIONS[name]
+    @property
+    def head(self) -> str:
+        """Name of the last layer, which has one unit per class."""
+        return self.table[-1].name
+
+    @property
+    def smallest_crop(self) -> int:
+        """Pixels along a side of the smallest image in which every window fits."""
+        return smallest_crop(self.standing, *self.windows)
 
 
-def averaging(pooling: Factory | None) -> Factory | None:
-    """Average pooling with the windows of a max pooling."""
+def averaging(pooling: Part | None) -> Part | None:
+    """Average pooling with the windows of another pooling."""
     if pooling is None:
         return None
-    window: Any = pooling()
-    return partial(nn.AvgPool2d, window.kernel_size, window.stride, window.padding, window.ceil_mode)
+    pool: Any = pooling()
+    return partial(nn.AvgPool2d, pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode)
 
 
-def torchvision_alexnet(
-    num_classes: int = 1000,
-    crop_size: int = 224,
-    rate: float = 0.5,
-    init: Callable[[nn.Module], None] | None = None,
-) -> nn.Module:
-    """torchvision.models.alexnet, untrained: (N, 3, crop_size, crop_size) -> (N, num_classes).
+# ---- tables
 
-    rate: of its dropout. init: as in AlexNet.
-    Raises UserError for impossible settings; the smallest crop is 63, as its last pool needs 3x3 maps.
+
+KINDS = ("activation", "norm", "spatial_norm", "pool", "average_pool", "dropout")
+POOLS = ("pool", "average_pool")
+FLAT_KINDS = ("activation", "dropout")  # what may follow a fully connected layer
+PLACES: dict[str, Callable[[list[str]], int]] = {  # of the norm in what follows a layer
+    "before_activation": lambda then: then.index("activation"),
+    "after_activation": lambda then: then.index("activation") + 1,
+    "after_pool": lambda then: max(then.index(kind) for kind in POOLS if kind in then) + 1,
+}
+
+
+def changed(table: Table, changes: Mapping[str, Mapping[str, Any]]) -> list[Layer]:
+    """The table with some fields of some layers replaced: {"conv2": {"padding": 1}}.
+
+    Raises UserError for an unknown layer, field or value, and for what the layer can't be.
     """
-    check_whole("model.num_classes", num_classes, 1)
-    check_whole("crop_size", crop_size, 63)
-    check_range("model.rate", rate, 0.0, 1.0)
-    network: nn.Module = torchvision.models.alexnet(num_classes=num_classes, dropout=rate)
-    if init:
-        init(network)
-    return network
+    check_mapping("model.changes", changes)
+    for name in changes:
+        check_choice("model.changes", name, [layer.name for layer in table])
+    return [_changed(layer, changes[layer.name]) if layer.name in changes else layer for layer in table]
+
+
+def _changed(layer: Layer, values: Mapping[str, Any]) -> Layer:
+    key = f"model.changes.{layer.name}"
+    check_mapping(key, values)
+    fields = ["maps", "own_tower", "then"]  # a fully connected layer has no window
+    if layer.kernel:
+        fields = ["maps", "kernel", "stride", "padding", "own_tower", "local", "then"]
+    elif layer.maps == CLASSES:
+        fields = ["own_tower", "then"]
+    for field, value in values.items():
+        check_choice(key, field, fields)
+        if field in ("own_tower", "local"):
+            check_flag(f"{key}.{field}", value)
+        elif field == "then":
+            check_list(f"{key}.then", value)
+            for kind in value:
+                check_choice(f"{key}.then", kind, KINDS if layer.kernel else FLAT_KINDS)
+            if len(set(value)) < len(value) or set(POOLS) <= set(value):
+                raise UserError(
+                    f"{key}.then=[{', '.join(value)}] is not possible: each at most once, and one pool."
+                )
+        else:
+            check_whole(f"{key}.{field}", value, 0 if field == "padding" else 1)
+    plain: dict[str, Any] = {
+        field: tuple(value) if field == "then" else value for field, value in values.items()
+    }
+    result = replace(layer, **plain)
+    if result.local and (result.stride > 1 or result.own_tower):
+        raise UserError(f"{key}.local=true is not possible with a stride or with own_tower=true.")
+    return result
+
+
+def present(table: Table, remove: Iterable[str], add: Iterable[str]) -> set[str]:
+    """Names of the layers that are there; raises UserError for names that can't be removed or added."""
+    optional = [layer.name for layer in table if layer.optional]
+    removable = [layer.name for layer in table[1:-1] if not layer.optional]
+    for key, names, allowed in (("model.remove", remove, removable), ("model.add", add, optional)):
+        check_list(key, names)
+        for name in names:
+            check_choice(key, name, allowed or ["nothing: this network has no such layer"])
+    return {layer.name for layer in table if not layer.optional} - set(remove) | set(add)
+
+
+def standing(table: Table, names: set[str]) -> list[Layer]:
+    """The layers named, and of removed ones their pools, as rows without a kernel."""
+    return [
+        layer if layer.name in names else replace(layer, kernel=0, then=layer.pools)
+        for layer in table
+        if layer.name in names or not layer.optional
+    ]
+
+
+def with_norm_at(table: Table, place: str | None) -> list[Layer]:
+    """The table with each norm before or after the activation, or after the pool; None: where it is.
+
+    Where a layer has no pool, after_pool means after the activation.
+    """
+    if place is None:
+        return list(table)
+    check_choice("model.norm_place", place, PLACES)
+    layers = []
+    for layer in table:
+        then = [kind for kind in layer.then if kind != "norm"]
+        if "norm" in layer.then:
+            if "activation" not in then:
+                raise UserError(f"model.norm_place={place} is not possible: {layer.name} has no activation.")
+            at = "after_activation" if place == "after_pool" and not layer.pools else place
+            then.insert(PLACES[at](then), "norm")
+        layers.append(replace(layer, then=tuple(then)))
+    return layers
+
+
+def with_dropout_on(table: Table, rates: Mapping[str, float]) -> list[Layer]:
+    """The table with dropout after more layers: those named in rates, e.g. {"conv4": 0.2}."""
+    check_mapping("model.dropout_rates", rates)
+    for name, rate in rates.items():
+        check_choice("model.dropout_rates", name, [layer.name for layer in table[:-1]])
+        check_range(f"model.dropout_rates.{name}", rate, 0.0, 1.0)
+    lacking = {layer.name for layer in table if layer.name in rates and "dropout" not in layer.then}
+    return [
+        replace(layer, then=(*layer.then, "dropout")) if layer.name in lacking else layer for layer in table
+    ]
+
+
+class _TooSmallError(Exception):
+    """A window is larger than what it is given."""
+
+
+def map_sizes(
+    table: Table, crop_size: int, pool: nn.Module | None, ceil_mode: bool = True
+) -> list[tuple[int, int]]:
+    """Sides in pixels, for each layer: of the maps that its convolution makes, and behind its pool.
+
+    A fully connected layer passes on the size that it sees.
+    Raises UserError naming the first layer whose window is larger than what it sees, and the
+    smallest crop that works.
+    """
+    try:
+        return list(_sides(table, crop_size, pool, ceil_mode))
+    except _TooSmallError as error:
+        smallest = smallest_crop(table, pool, ceil_mode)
+        raise UserError(
+            f"crop_size={crop_size} is too small: {error}. The smallest crop that works is {smallest}."
+        ) from None
+
+
+def smallest_crop(table: Table, pool: nn.Module | None, ceil_mode: bool = True) -> int:
+    """Pixels along a side of the smallest image in which every window of the table fits."""
+    for crop_size in count(1):
+        try:
+            list(_sides(table, crop_size, pool, ceil_mode))
+        except _TooSmallError:
+            continue
+        break
+    return crop_size
+
+
+def _sides(table: Table, side: int, pool: nn.Module | None, ceil_mode: bool) -> Iterator[tuple[int, int]]:
+    def check(name: str, window: int, padding: int) -> None:
+        if side + 2 * padding < window:
+            raise _TooSmallError(f"{name} has a {window}x{window} window and is given {side}x{side}")
+
+    for layer in table:
+        if layer.kernel:
+            check(layer.name, layer.kernel, layer.padding)
+            side = output_size(side, layer.kernel, layer.stride, layer.padding, ceil_mode)
+        convolved = side
+        if layer.pools and pool:
+            check(f"pool{layer.name[-1]}", int(pool.kernel_size), int(pool.padding))  # type: ignore[arg-type]
+            side = pool(torch.empty(1, 1, side, side, device="meta")).shape[-1]
+        yield convolved, side

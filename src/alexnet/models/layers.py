@@ -1,4 +1,4 @@
-"""The layers of AlexNet that torch lacks."""
+"""The layers that torch lacks, and by which names configs choose activations, norms, pools and dropout."""
 
 from typing import Any
 
@@ -8,6 +8,31 @@ from torch.nn import functional
 
 from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 from alexnet.ops import native
+from alexnet.registry import Registry
+
+ACTIVATIONS = Registry("model.activation")
+NORMS, SPATIAL_NORMS = Registry("model.norm"), Registry("model.spatial_norm")
+POOLINGS = Registry("model.pooling")
+DROPOUTS = Registry("model.dropout")
+SPATIAL_NORMS.parts = NORMS.parts  # the same norms, in a second place
+
+ACTIVATIONS.register("relu")(lambda: nn.ReLU())  # P 3.1
+ACTIVATIONS.register("tanh")(lambda: nn.Tanh())  # the class itself would take any setting
+ACTIVATIONS.register("sigmoid")(lambda: nn.Sigmoid())
+NORMS.register("batch")(nn.BatchNorm2d)  # Ioffe and Szegedy, 2015
+
+
+@ACTIVATIONS.register("leaky_relu")
+def leaky_relu(slope: float = 0.01) -> nn.LeakyReLU:
+    """torch's, with this slope on the negative side; raises UserError for a slope below 0."""
+    check_range("model.activation.slope", slope, 0)
+    return nn.LeakyReLU(slope)
+
+
+@POOLINGS.register("max")
+def max_pool(kernel_size: int = 3, stride: int = 2, padding: int = 0, ceil_mode: bool = True) -> nn.MaxPool2d:
+    """P 3.4: windows of 3 every 2 pixels, counted with a ceiling as cuda-convnet does."""
+    return nn.MaxPool2d(kernel_size, stride, padding, ceil_mode=ceil_mode)
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int = 0, ceil_mode: bool = True) -> int:
@@ -98,6 +123,7 @@ def _uniform(*shape: int, fan_in: int) -> Tensor:
     return torch.empty(*shape).uniform_(-(fan_in**-0.5), fan_in**-0.5)
 
 
+@NORMS.register("lrn")
 class LocalResponseNorm(nn.Module):
     """b_i = a_i / (k + alpha * sum over n neighbouring channels of a_j^2)^beta  (P 3.3).
 
@@ -198,6 +224,7 @@ class _CompiledNorm(torch.autograd.Function):
         return native.lrn(activations, gradient, norm.n, norm.k, norm.effective_alpha), None
 
 
+@NORMS.register("spatial")
 class SpatialResponseNorm(LocalResponseNorm):
     """b = a / (k + alpha * sum of a^2 over n x n neighbouring pixels of the same map)^beta.
 
@@ -220,6 +247,7 @@ class SpatialResponseNorm(LocalResponseNorm):
         return self.n**2
 
 
+@DROPOUTS.register("published")
 class PublishedDropout(nn.Module):
     """Dropout as P 4.2 has it: units are zeroed in training, and scaled by 1 - rate at test.
 
@@ -243,6 +271,7 @@ class PublishedDropout(nn.Module):
         return f"rate={self.rate}"
 
 
+@DROPOUTS.register("inverted")
 def inverted_dropout(rate: float = 0.5) -> nn.Dropout:
     """torch's dropout; raises UserError for a rate outside 0 <= rate < 1."""
     check_range("model.dropout.rate", rate, 0.0, 1.0)

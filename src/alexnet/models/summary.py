@@ -1,11 +1,10 @@
 """What a network is made of, layer by layer, found by running it without data."""
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from alexnet.models.contract import layers_in_use, leaves
 from alexnet.models.layers import LocallyConnected2d, TowerLinear
 
 Row = dict[str, Any]
@@ -14,19 +13,34 @@ FLOAT_BYTES = 4
 
 def layers(network: nn.Module, crop_size: int) -> list[Row]:
     """One row per leaf module, in order of use: name, kind, kernel, output [C, H, W] (or [units]),
-    parameters, multiply_adds and activation_bytes for one image in float32."""
+    parameters, multiply_adds and activation_bytes for one image in float32.
+
+    Those that are used in training alone (auxiliary heads) come last, without an output.
+    """
     rows: list[Row] = []
-    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(_note(name, rows)) for name, module in leaves]
-    training = {module: module.training for module in network.modules()}
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, crop_size, crop_size, device=next(network.parameters()).device))
-    finally:
-        for module, flag in training.items():
-            module.training = flag
-        for handle in handles:
-            handle.remove()
+    counted: set[int] = set()
+
+    def add(name: str, module: nn.Module, output: Tensor | None) -> None:
+        whole = isinstance(module, nn.MultiheadAttention)
+        weights = [weight for weight in module.parameters(recurse=whole) if id(weight) not in counted]
+        counted.update(id(weight) for weight in weights)
+        rows.append(
+            {
+                "name": name,
+                "kind": type(module).__name__,
+                "kernel": _kernel(module),
+                "output": [] if output is None else list(output.shape[1:]),
+                "parameters": sum(weight.numel() for weight in weights),
+                "multiply_adds": 0 if output is None else _multiply_adds(module, output),
+                "activation_bytes": 0 if output is None else output.numel() * FLOAT_BYTES,
+            }
+        )
+
+    for name, module, output in layers_in_use(network, crop_size):
+        add(name, module, output)
+    for name, module in leaves(network):
+        if any(id(weight) not in counted for weight in module.parameters(recurse=False)):
+            add(name, module, None)
     return rows
 
 
@@ -38,55 +52,49 @@ def totals(rows: list[Row]) -> Row:
 
 def text(rows: list[Row]) -> str:
     """A table for people, with totals."""
-    head = [("layer", "kernel", "output", "parameters", "multiply-adds", "memory")]
-    body = [(row["name"], row["kernel"], "x".join(map(str, row["output"])), *_numbers(row)) for row in rows]
+
+    def numbers(row: Row) -> tuple[str, ...]:
+        counts = (f"{row[key]:,}" if row[key] else "" for key in ("parameters", "multiply_adds"))
+        return (*counts, f"{row['activation_bytes'] / 1024:,.0f} KiB")
+
+    lines = [
+        ("layer", "kernel", "output", "parameters", "multiply-adds", "memory"),
+        *((row["name"], row["kernel"], "x".join(map(str, row["output"])), *numbers(row)) for row in rows),
+        ("total", "", "", *numbers(totals(rows))),
+    ]
+    least = (9, 25, 10, 11, 13, 10)
+    columns = zip(*lines, strict=True)
+    widths = [max(width, *map(len, column)) for width, column in zip(least, columns, strict=True)]
     return "\n".join(
-        f"{name:<9} {kernel:<25} {shape:>10} {parameters:>11} {multiply_adds:>13} {memory:>10}"
-        for name, kernel, shape, parameters, multiply_adds, memory in [
-            *head,
-            *body,
-            ("total", "", "", *_numbers(totals(rows))),
-        ]
-    )
-
-
-def _numbers(row: Row) -> tuple[str, str, str]:
-    counts = (f"{row[key]:,}" if row[key] else "" for key in ("parameters", "multiply_adds"))
-    return (*counts, f"{row['activation_bytes'] / 1024:,.0f} KiB")  # type: ignore[return-value]
-
-
-def _note(name: str, rows: list[Row]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        rows.append(
-            {
-                "name": name,
-                "kind": type(module).__name__,
-                "kernel": _kernel(module),
-                "output": list(output.shape[1:]),
-                "parameters": sum(p.numel() for p in module.parameters(recurse=False)),
-                "multiply_adds": _multiply_adds(module, output),
-                "activation_bytes": output[0].numel() * FLOAT_BYTES,
-            }
+        " ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-
-    return hook
+        for line in lines
+    )
 
 
 def _multiply_adds(module: nn.Module, output: Tensor) -> int:
     """Weights are used once for each position of the output."""
     if isinstance(module, LocallyConnected2d | TowerLinear):
-        return module.weight.numel()
-    if not isinstance(module, nn.Conv2d | nn.Linear):
-        return 0
-    positions = output[0].numel() // output.shape[1]
-    return module.weight.numel() * positions
+        return int(module.weight.numel())
+    if isinstance(module, nn.Conv2d):
+        return module.weight.numel() * (output.numel() // module.out_channels)
+    if isinstance(module, nn.Linear):
+        return module.weight.numel() * (output.numel() // module.out_features)
+    if isinstance(module, nn.MultiheadAttention):  # four projections, and queries by keys, weights by values
+        width = int(module.embed_dim)
+        return (4 * width + 2 * (output.numel() // width)) * output.numel()
+    return 0
 
 
 def _kernel(module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d):
         height, width = module.kernel_size
-        groups = f" /{module.groups} towers" if module.groups > 1 else ""
-        return f"{height}x{width}x{module.weight.shape[1]} s{module.stride[0]} p{module.padding[0]}{groups}"
+        padding = module.padding if isinstance(module.padding, str) else module.padding[0]
+        word = "towers" if module.groups == 2 else "groups"
+        groups = f" /{module.groups} {word}" if module.groups > 1 else ""
+        return f"{height}x{width}x{module.weight.shape[1]} s{module.stride[0]} p{padding}{groups}"
     if isinstance(module, nn.Linear):
         return f"{module.in_features} -> {module.out_features}"
     if isinstance(module, LocallyConnected2d):

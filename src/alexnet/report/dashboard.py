@@ -10,7 +10,7 @@ from typing import Any
 
 import wandb
 
-from alexnet.claims.claim_files import Claim
+from alexnet.claims.claim import Claim
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.report.wandb_claims import JOB_TYPE, TABLE

@@ -1,78 +1,22 @@
 """The report as one HTML file that needs no network: figures and all within it."""
 
 import base64
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from alexnet.claims.claim_files import Claim
-from alexnet.claims.index import Collected, Row, Sweep
-from alexnet.claims.looks import Look, kept
+from alexnet.claims.claim import Claim
+from alexnet.claims.exhibits import Exhibit, load_exhibits
+from alexnet.claims.index import ClaimIndex, Indexes
+from alexnet.claims.verdict import OUTCOMES, ComparisonResult
 from alexnet.report import charts, wording
+from alexnet.tables import NONE, mean_std, number
 
 COLUMNS = ("Section", "Claim", "Scale", "Variants", "Difference", "Paper", "Verdict", "More seeds")
 ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each variant, in the details
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its wording. uri: the image itself."""
-
-    title: str
-    about: str
-    uri: str
-
-
-@dataclass(frozen=True)
-class Details:
-    """A claim with all its sweeps: rows, errors by variant and curves of each."""
-
-    claim: Claim
-    parts: Sequence["Part"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A claim at one scale. variants: name, overrides, runs, and a cell for each of ERRORS.
-
-    looks: what its networks have learned, each with its picture, if it has one.
-    """
-
-    sweep: Sweep
-    rows: Sequence[Row]
-    variants: Sequence[tuple[str, str, str, Sequence[str]]]
-    curves: Drawing | None
-    looks: Sequence[tuple[Look, Drawing | None]]
-
-
-def render(found: Collected) -> str:
-    """The page."""
-    environment = Environment(
-        loader=PackageLoader("alexnet.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"words": wording, "columns": COLUMNS, "errors": ERRORS}
-    template = environment.get_template("page.html.j2")
-    return template.render(found=found, drawings=_drawings(found), claims=list(_details(found)))
-
-
-def _drawings(found: Collected) -> list[Drawing]:
-    made = [
-        (FOREST, charts.forest(found.rows)),
-        (DROPOUT, charts.by_dropout_rate(found.sweeps)),
-        (REMOVED, charts.by_removed_layer(found.sweeps)),
-    ]
-    return [_drawing(*text, figure) for text, figure in made if figure]
-
-
 FOREST = (
     "Differences and the paper's figures",
     "Each comparison's difference with its 95 % intervals, over seeds (thick) and over images (thin),"
@@ -89,6 +33,65 @@ REMOVED = (
 CURVES = "Training error by epoch: the mean of each variant, and a band over all its seeds."
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its wording. uri: the image itself."""
+
+    title: str
+    about: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A claim at one scale. variants: name, overrides, runs, and a cell for each of ERRORS.
+
+    exhibits: what its networks have learned, each with its picture, if it has one.
+    """
+
+    index: ClaimIndex
+    rows: Sequence[ComparisonResult]
+    variants: Sequence[tuple[str, str, str, Sequence[str]]]
+    curves: Drawing | None
+    exhibits: Sequence[tuple[Exhibit, Drawing | None]]
+
+
+@dataclass(frozen=True)
+class Details:
+    """A claim at all its scales."""
+
+    claim: Claim
+    parts: Sequence[Part]
+
+
+def render(indexes: Indexes, results: Sequence[ComparisonResult]) -> str:
+    """The page."""
+    environment = Environment(
+        loader=PackageLoader("alexnet.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"words": wording, "number": number, "outcomes": OUTCOMES}
+    environment.globals |= {"columns": COLUMNS, "errors": ERRORS}
+    figures = (
+        (FOREST, charts.forest(results)),
+        (DROPOUT, charts.by_dropout_rate(indexes.indexes)),
+        (REMOVED, charts.by_removed_layer(indexes.indexes)),
+    )
+    details = []
+    for _, group in groupby(indexes.indexes, key=lambda index: index.claim.name):
+        of_claim = list(group)
+        details.append(Details(of_claim[0].claim, [_part(index, results) for index in of_claim]))
+    return environment.get_template("page.html.j2").render(
+        results=results,
+        notes=indexes.notes,
+        drawings=[_drawing(*text, figure) for text, figure in figures if figure],
+        claims=details,
+    )
+
+
 def _drawing(title: str, about: str, figure: Figure) -> Drawing:
     return Drawing(title, about, _uri("svg+xml", charts.svg(figure).encode()))
 
@@ -97,33 +100,24 @@ def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _look(folder: Path, look: Look) -> tuple[Look, Drawing | None]:
-    if not look.picture:
-        return look, None
-    return look, Drawing(look.title, look.about, _uri("png", (folder / look.picture).read_bytes()))
-
-
-def _details(found: Collected) -> Iterator[Details]:
-    for _, group in groupby(found.sweeps, key=lambda sweep: sweep.claim.name):
-        sweeps = list(group)
-        yield Details(sweeps[0].claim, [_part(sweep, found.rows) for sweep in sweeps])
-
-
-def _part(sweep: Sweep, rows: Sequence[Row]) -> Part:
-    curves = charts.training_curves(sweep)
-    drawing = _drawing(f"{sweep.claim.name}, {sweep.name}", CURVES, curves) if curves else None
-    variants = [_variant(sweep, name) for name in sweep.runs]
-    looks = [_look(sweep.folder, each) for each in kept(sweep.folder)]
-    return Part(sweep, [row for row in rows if row.sweep is sweep], variants, drawing, looks)
-
-
-def _variant(sweep: Sweep, name: str) -> tuple[str, str, str, list[str]]:
-    overrides = " ".join(sweep.claim.variants.get(name, ["no longer in the claim's file"]))
-    return name, overrides, wording.runs(sweep.states(name)), [_spread(sweep, name, each) for each in ERRORS]
-
-
-def _spread(sweep: Sweep, variant: str, metric: str) -> str:
-    found = [run.result["metrics"].get(metric) for run in sweep.measured(variant).values()]
-    values = [each for each in found if isinstance(each, float | int)]
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return wording.spread(statistics.fmean(values) if values else None, std, len(values))
+def _part(index: ClaimIndex, results: Sequence[ComparisonResult]) -> Part:
+    variants = []
+    for name in index.runs:
+        overrides = " ".join(index.claim.variants.get(name, ["no longer in the claim's file"]))
+        runs = [run.result["metrics"] for run in index.finished(name).values()]
+        errors = [
+            [run[metric] for run in runs if isinstance(run.get(metric), float | int)] for metric in ERRORS
+        ]
+        cells = [mean_std(values, places=2, n=True, none=NONE) for values in errors]
+        variants.append((name, overrides, wording.runs(index.states(name)), cells))
+    figure = charts.training_curves(index)
+    curves = _drawing(f"{index.claim.name}, {index.scale_name}", CURVES, figure) if figure else None
+    exhibits: list[tuple[Exhibit, Drawing | None]] = []
+    for exhibit in load_exhibits(index.folder):
+        drawing = None
+        if exhibit.picture:
+            uri = _uri("png", (index.folder / exhibit.picture).read_bytes())
+            drawing = Drawing(exhibit.title, exhibit.about, uri)
+        exhibits.append((exhibit, drawing))
+    rows = [result for result in results if result.index is index]
+    return Part(index, rows, variants, curves, exhibits)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.claims import looks
-from alexnet.runs.account import wandb_mode
+from alexnet.claims.exhibits import load_exhibits
+from alexnet.runs.tracking import wandb_mode
 
 COLUMNS = (
     *("claim", "section", "scale", "comparison"),
@@ -24,13 +24,13 @@ def log_claim(
     page: Path | None = None,
     offline: str | bool = "auto",
     project: str = "alexnet",
-    looked: Path | None = None,
+    exhibits: Path | None = None,
 ) -> str:
     """Logs a row of COLUMNS per comparison, and the page as an artifact; gives the run's id.
 
-    looked: the sweep's folder, whose figures and tables are logged too. The id follows from claim and scale:
-    a sweep that went on replaces the table. Raises UserError for another value of offline than auto, true,
-    false.
+    exhibits: the index's folder, whose figures and tables are logged too. The id follows from claim and
+    scale: a sweep that went on replaces the table. Raises UserError for another value of offline than
+    auto, true, false.
     """
     import wandb
 
@@ -42,7 +42,7 @@ def log_claim(
     settings |= {"config": {"claim": claim_name, "scale": {"name": scale_name}}}
     with wandb.init(project=project, dir=folder, **settings) as run:
         run.log({TABLE: wandb.Table(columns=list(COLUMNS), data=[_cells(row) for row in rows])})
-        run.log(_looks(looked) if looked else {})
+        run.log(_exhibits(exhibits) if exhibits else {})
         if page is not None:
             artifact = wandb.Artifact(f"report-{claim_name}-{scale_name}", type="report")
             artifact.add_file(str(page), name=page.name)
@@ -50,19 +50,19 @@ def log_claim(
     return name
 
 
-def _looks(folder: Path) -> dict[str, Any]:
+def _exhibits(folder: Path) -> dict[str, Any]:
     """By their titles: "looks/Kernels", and "looks/Kernels, table" for what stands below a picture."""
     import wandb
 
-    found: dict[str, Any] = {}
-    for each in looks.kept(folder):
-        title = each.title.replace(":", ",")  # of which W&B makes file names, also on Windows
-        if each.picture:
-            found[f"looks/{title}"] = wandb.Image(str(folder / each.picture), caption=each.about)
-        if each.rows:
-            rows = [list(row) for row in each.rows]
-            found[f"looks/{title}{', table' * bool(each.picture)}"] = wandb.Table(list(each.columns), rows)
-    return found
+    logged: dict[str, Any] = {}
+    for exhibit in load_exhibits(folder):
+        name = f"looks/{exhibit.title.replace(':', ',')}"  # W&B makes a file name of it, also on Windows
+        if exhibit.picture:
+            logged[name] = wandb.Image(str(folder / exhibit.picture), caption=exhibit.about)
+        if exhibit.rows:
+            rows = [list(row) for row in exhibit.rows]
+            logged[f"{name}{', table' * bool(exhibit.picture)}"] = wandb.Table(list(exhibit.columns), rows)
+    return logged
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:

@@ -1,13 +1,12 @@
-"""How a row of the report is put into words, the same in all its forms."""
+"""How a comparison is put into words, the same in all its forms."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from alexnet.claims.claim_files import Comparison
-from alexnet.claims.index import COMPLETED, Row, Sweep
-from alexnet.claims.judge import VERDICTS
-
-MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
+from alexnet.claims.claim import Comparison
+from alexnet.claims.index import COMPLETED, ClaimIndex
+from alexnet.claims.verdict import OUTCOMES, ComparisonResult
+from alexnet.tables import MINUS, NONE, number, spread
 
 
 def metric(name: str, level: float | None = None, epoch: int | None = None) -> str:
@@ -54,14 +53,6 @@ def unit(comparison: Comparison) -> str:
     return " %" if comparison.kind == "value" else " points"
 
 
-def number(value: float | None, places: int = 2) -> str:
-    """With a minus sign; few digits for a large one; a dash for none or infinite."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{places}f}"
-    return text.replace("-", MINUS) if float(text.replace(",", "")) else text.replace("-", "")
-
-
 def cell(value: str | float | None) -> str:
     """Of a table: whole numbers as they are, others with two places."""
     if value is None or isinstance(value, str):
@@ -76,42 +67,31 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{number(low)} to {number(high)}" if high < math.inf else f"{number(low)} or more"
 
 
-def spread(mean: float | None, std: float | None, n: int, places: int = 2) -> str:
-    """ "41.23 ± 0.31 (5)"."""
-    more = "" if std is None else f" ± {number(std, places)}"
-    return NONE if mean is None else f"{number(mean, places)}{more} ({n})"
-
-
-def sides(row: Row) -> list[tuple[str, str]]:
-    """Each variant of a row, and its mean, standard deviation and number of runs."""
-    own, comparison = row.judgement, row.comparison
+def sides(result: ComparisonResult) -> list[tuple[str, str]]:
+    """Each variant of a comparison, and its mean, standard deviation and number of runs."""
+    verdict, comparison = result.verdict, result.comparison
     places = 0 if comparison.level is not None else 2  # whole steps
-    of, minus = _labels(comparison)
-    first = (of, spread(own.of_mean, own.of_std, own.n, places))
-    if comparison.minus is None:
-        return [first]
-    return [first, (minus, spread(own.minus_mean, own.minus_std, own.n, places))]
+    of, minus = comparison.of, comparison.minus
+    if of == minus and comparison.minus_metric:  # what is measured tells them apart
+        of, minus = metric(comparison.metric), metric(comparison.minus_metric)
+    shown = [(of, spread(verdict.of_mean, verdict.of_std, verdict.n, places))]
+    if minus is not None:
+        shown.append((minus, spread(verdict.minus_mean, verdict.minus_std, verdict.n, places)))
+    return shown
 
 
-def _labels(comparison: Comparison) -> tuple[str, str]:
-    """The variants, or what is measured of them where it is one variant."""
-    if comparison.of == comparison.minus and comparison.minus_metric:
-        return metric(comparison.metric), metric(comparison.minus_metric)
-    return comparison.of, comparison.minus or ""
-
-
-def scale(sweep: Sweep) -> str:
+def scale(index: ClaimIndex) -> str:
     """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
-    about = str(sweep.scale.get("about") or "no scale chosen")
-    changed = f", changed by {' '.join(sweep.settings)}" if sweep.settings else ""
-    if not sweep.scale.get("papers"):
+    about = str(index.scale.get("about") or "no scale chosen")
+    changed = f", changed by {' '.join(index.settings)}" if index.settings else ""
+    if not index.scale.get("papers"):
         return f"{about}{changed}: not the paper's scale"
     return f"{about}{changed}: not exactly the paper's scale" if changed else about
 
 
-def drawn(sweep: Sweep) -> str:
+def drawn(index: ClaimIndex) -> str:
     """A warning, or nothing."""
-    return "on drawn images: says nothing about the paper" if sweep.drawn else ""
+    return "on drawn images: says nothing about the paper" if index.drawn else ""
 
 
 def runs(states: Mapping[str, int]) -> str:
@@ -121,24 +101,21 @@ def runs(states: Mapping[str, int]) -> str:
     return ", ".join([f"{done} of {total} run{'s' * (total != 1)} finished", *rest])
 
 
-def unfinished(row: Row) -> str:
-    """Which of the runs that a row needs have not finished; empty for none."""
-    return "" if set(row.states) == {COMPLETED} else runs(row.states)
+def unfinished(result: ComparisonResult) -> str:
+    """Which of the runs that a comparison needs have not finished; empty for none."""
+    return "" if set(result.states) == {COMPLETED} else runs(result.states)
 
 
-def summary(rows: Sequence[Row]) -> list[str]:
+def summary(results: Sequence[ComparisonResult]) -> list[str]:
     """A line for each scale: how many comparisons ended how."""
-    lines: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        key = (row.sweep.name, scale(row.sweep), row.sweep.drawn)
-        lines.setdefault(key, []).append(row)
-    return [_counted(group) for group in lines.values()]
-
-
-def _counted(rows: Sequence[Row]) -> str:
-    found = [row.judgement.verdict for row in rows]
-    counts = ", ".join(f"{found.count(each)} {each}" for each in VERDICTS if each in found)
-    comparisons = f"{len(rows)} comparison{'s' * (len(rows) > 1)}"
-    sweep = rows[0].sweep
-    where = f"{scale(sweep)}{'; drawn images say nothing about the paper' * sweep.drawn}"
-    return f"{sweep.name} ({where}): {comparisons}, {counts}"
+    outcomes: dict[tuple[str, str, bool], list[str]] = {}
+    for result in results:
+        key = (result.index.scale_name, scale(result.index), result.index.drawn)
+        outcomes.setdefault(key, []).append(result.verdict.outcome)
+    lines = []
+    for (name, about, is_drawn), of_scale in outcomes.items():
+        counts = ", ".join(f"{of_scale.count(each)} {each}" for each in OUTCOMES if each in of_scale)
+        where = f"{about}{'; drawn images say nothing about the paper' * is_drawn}"
+        total = f"{len(of_scale)} comparison{'s' * (len(of_scale) > 1)}"
+        lines.append(f"{name} ({where}): {total}, {counts}")
+    return lines

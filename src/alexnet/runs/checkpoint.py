@@ -1,4 +1,4 @@
-"""What a checkpoint of a run says of it: settings, weights, and what the data was."""
+"""A trained network at rest: settings, weights, and what the data was; and starting from another's layers."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet.errors import UserError
-from alexnet.runs.results import EVALUATION, LAST
+from alexnet.files import replacing
+from alexnet.models import head
+from alexnet.runs.results import EVALUATION, FORMAT, GIVE, LAST, check_format
 
-GIVE = "give last.ckpt or best.ckpt of a run."
-CONFIG, DATA, PREFIX = "hyper_parameters", "ImageData", "network."  # as Lightning names them
+# as Lightning names them
+STATE, CONFIG, DATA, PREFIX = "state_dict", "hyper_parameters", "ImageData", "network."
 DAMAGED = (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError)
 
 
@@ -49,11 +51,11 @@ class Checkpoint:
     @cached_property
     def digest(self) -> str:
         """Of weights and mean: eight hex digits, the same for a copy of the file."""
-        found = hashlib.blake2b(digest_size=4)
+        digest = hashlib.blake2b(digest_size=4)
         for name, value in sorted({**self.weights, "mean": self.mean}.items()):
-            found.update(name.encode())
-            found.update(value.contiguous().numpy().tobytes())
-        return found.hexdigest()
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def kept(self, name: str) -> Path:
         """Where what is computed from it is kept: beside it, under a name that follows from its contents."""
@@ -76,57 +78,91 @@ class Checkpoint:
 def load(path: Path, key: str = "checkpoint") -> Checkpoint:
     """Reads last.ckpt or best.ckpt; key: the setting that named it.
 
-    A run's directory stands for its last.ckpt. Raises UserError for a file that is not there, damaged, or no
-    checkpoint of a run.
+    A run's directory stands for its last.ckpt. Raises UserError for a file that is not there, damaged, of
+    another version of this project, or no checkpoint of a run.
     """
     path = path / LAST if path.is_dir() else path
-    whole = _whole(path, key)
+    content = _read(path, key)
     try:
-        config, data = whole[CONFIG], whole[DATA]
+        data = content[DATA]
         titles = list(data.get("titles") or data["classes"])
         facts = (data["mean"], list(data["classes"]), titles, data["fingerprint"])
-        return Checkpoint(path, {**config}, _network(whole), *facts)
+        return Checkpoint(path, {**content[CONFIG]}, _weights(content), *facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{key}={path} is no checkpoint of a run: {GIVE}") from error
 
 
 def save(checkpoint: Checkpoint) -> None:
     """Writes it to its path, in the form that load() and init_from read."""
-    from alexnet.files import replacing
-
     data = {name: getattr(checkpoint, name) for name in ("mean", "classes", "titles", "fingerprint")}
     weights = {f"{PREFIX}{name}": value for name, value in checkpoint.weights.items()}
-    whole = {"state_dict": weights, CONFIG: checkpoint.config, DATA: data}
+    content = {"format": FORMAT, STATE: weights, CONFIG: checkpoint.config, DATA: data}
     with replacing(checkpoint.path) as temporary:
-        torch.save(whole, temporary)
+        torch.save(content, temporary)
 
 
-def weights(path: Path, key: str) -> dict[str, Tensor]:
-    """The network's alone; raises UserError as load() does."""
+def load_layers(network: nn.Module, path: Path) -> list[str]:
+    """Copies all layers but the last out of a checkpoint; the last one stays new. Returns their names.
+
+    One of the paper's networks started like that (P 6, table 2).
+
+    Raises UserError as load() does, and for layers that it lacks or has in another shape.
+    """
     try:
-        return _network(_whole(path, key))
+        saved = _weights(_read(path, "init_from"))
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{key}={path} is no checkpoint of a run: {GIVE}") from error
+        raise UserError(f"init_from={path} is no checkpoint of a run: {GIVE}") from error
+    last = head(network)
+    wanted = {name: v for name, v in network.state_dict().items() if not name.startswith(f"{last}.")}
+    for name, value in wanted.items():
+        if name not in saved:
+            raise UserError(f"init_from={path} has no {name}: train with the same model as there.")
+        if saved[name].shape != value.shape:
+            raise UserError(
+                f"init_from={path}: the shapes of {name} differ, {tuple(saved[name].shape)} and"
+                f" {tuple(value.shape)}: train with the same model and data.crop_size."
+            )
+    network.load_state_dict({name: saved[name] for name in wanted}, strict=False)
+    return sorted({name.rpartition(".")[0] for name in wanted})
 
 
-def _network(whole: Mapping[str, Any]) -> dict[str, Tensor]:
-    saved = whole["state_dict"].items()
-    found = {name.removeprefix(PREFIX): value for name, value in saved if name.startswith(PREFIX)}
-    if not found:
-        raise KeyError(PREFIX)
-    return found
+def resumable_step(path: Path, shapes: Mapping[str, torch.Size]) -> int:
+    """The optimiser step after which last.ckpt was written. shapes: of the state that is to be resumed.
+
+    Raises UserError if the file is damaged, of another version of this project or of another network.
+    """
+    try:
+        content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+        saved = {name: value.shape for name, value in content[STATE].items()}
+        step = int(content["global_step"])
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged: add rerun=true to train from the start.") from error
+    check_format(path, content)
+    if saved != shapes:
+        raise UserError(f"{path} is another network's: add rerun=true, or give another hydra.run.dir.")
+    return step
 
 
-def _whole(path: Path, key: str) -> dict[str, Any]:
+def _read(path: Path, key: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{key}={path} is no file: {GIVE}")
     try:
-        whole: dict[str, Any] = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+        content: dict[str, Any] = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
     except DAMAGED as error:
         raise UserError(f"{key}={path} is damaged: {GIVE}") from error
-    if not isinstance(whole, dict):
+    if not isinstance(content, dict):
         raise UserError(f"{key}={path} is no checkpoint of a run: {GIVE}")
-    return whole
+    if {STATE, CONFIG} <= content.keys():  # or it is no checkpoint at all
+        check_format(f"{key}={path}", content)
+    return content
+
+
+def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    saved = content[STATE].items()
+    weights = {name.removeprefix(PREFIX): value for name, value in saved if name.startswith(PREFIX)}
+    if not weights:
+        raise KeyError(PREFIX)
+    return weights
 
 
 def _few(names: Sequence[str]) -> str:

@@ -20,19 +20,30 @@ from alexnet.files import replacing, write_atomically
 from alexnet.runs import results
 from alexnet.runs.results import EVALUATION
 
-MISTAKES = "mistakes.npz"
 INDEX = "index"
 DAMAGED = (ValueError, KeyError, EOFError, OSError, BadZipFile)
 Wrong = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Later:
+class Measurement:
     """metrics: as in result.json. index (N,): places in val. mistakes (N,): by metric, True where wrong."""
 
     metrics: Mapping[str, float]
     index: NDArray[np.int64] | None = None
     mistakes: Mapping[str, Wrong] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What was measured of all runs of a variant together.
+
+    runs: which, as run_identity() has it. mistakes: path of their file.
+    """
+
+    runs: frozenset[str]
+    metrics: Mapping[str, float]
+    mistakes: Path
 
 
 def has(run_dir: Path, metrics: Iterable[str]) -> bool:
@@ -41,21 +52,21 @@ def has(run_dir: Path, metrics: Iterable[str]) -> bool:
     return result is not None and set(metrics) <= set(result["metrics"])
 
 
-def add(run_dir: Path, found: Later) -> None:
+def add(run_dir: Path, measurement: Measurement) -> None:
     """To a finished run, beside what it has. The figures come last: where they are, the mistakes are too."""
-    _add_mistakes(mistakes_of(run_dir), found)
+    _add_mistakes(mistakes_path(run_dir), measurement)
     result = results.read(run_dir)
     assert result is not None
-    result["metrics"] = {**result["metrics"], **found.metrics}
+    result["metrics"] = {**result["metrics"], **measurement.metrics}
     write_atomically(run_dir / results.RESULT, (json.dumps(result, indent=2) + "\n").encode())
 
 
-def mistakes_of(run_dir: Path) -> Path:
+def mistakes_path(run_dir: Path) -> Path:
     """The file of a run."""
-    return run_dir / EVALUATION / MISTAKES
+    return run_dir / EVALUATION / "mistakes.npz"
 
 
-def wrong(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | None:
+def read_mistakes(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | None:
     """index and mistakes of a metric, None if they are not there; raises UserError for a damaged file."""
     if not path.exists():
         return None
@@ -66,52 +77,44 @@ def wrong(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | None:
         raise UserError(f"{path} is damaged: remove it, and give the claim's command again.") from error
 
 
-def _add_mistakes(path: Path, found: Later) -> None:
-    if found.index is None:
+def _add_mistakes(path: Path, measurement: Measurement) -> None:
+    if measurement.index is None:
         return
-    kept: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     if path.exists():
         with suppress(*DAMAGED), path.open("rb") as old, np.load(old) as stored:
-            kept = dict(stored)
+            arrays = dict(stored)
+    arrays |= {INDEX: measurement.index.astype(np.int32), **measurement.mistakes}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{**kept, INDEX: found.index.astype(np.int32), **found.mistakes})
+        np.savez_compressed(file, **arrays)
 
 
 # ---- of all runs of a variant together
 
 
-def identity(result: Mapping[str, Any]) -> str:
+def run_identity(result: Mapping[str, Any]) -> str:
     """Tells a run from others, and from itself trained anew to other weights, as a GPU may do."""
     return f"{result['hash']} {result['metrics'].get('val/loss')}"
 
 
-@dataclass(frozen=True)
-class Together:
-    """runs: which were averaged, as identity() has it. mistakes: path of their file."""
-
-    runs: frozenset[str]
-    metrics: Mapping[str, float]
-    mistakes: Path
-
-
-def keep_together(folder: Path, variant: str, runs: Iterable[str], found: Later) -> None:
-    """In a sweep's folder; runs: identity() of each."""
-    mistakes = _together(folder, variant, "npz")
+def write_pooled(folder: Path, variant: str, runs: Iterable[str], measurement: Measurement) -> None:
+    """In a sweep's folder; runs: run_identity() of each."""
+    figures, mistakes = _pooled_paths(folder, variant)
     mistakes.unlink(missing_ok=True)
-    _add_mistakes(mistakes, found)
-    text = json.dumps({"runs": sorted(runs), "metrics": dict(found.metrics)}, indent=1)
-    write_atomically(_together(folder, variant, "json"), (text + "\n").encode())
+    _add_mistakes(mistakes, measurement)
+    text = json.dumps({"runs": sorted(runs), "metrics": dict(measurement.metrics)}, indent=1)
+    write_atomically(figures, (text + "\n").encode())
 
 
-def together(folder: Path, variant: str) -> Together | None:
-    """What keep_together() kept; None if that is not there or damaged: the claim's command makes it anew."""
+def read_pooled(folder: Path, variant: str) -> Pooled | None:
+    """What write_pooled() wrote; None if that is not there or damaged: the claim's command makes it anew."""
+    figures, mistakes = _pooled_paths(folder, variant)
     try:
-        kept = json.loads(_together(folder, variant, "json").read_text("utf-8"))
-        mistakes = _together(folder, variant, "npz")
-        return Together(frozenset(kept["runs"]), dict(kept["metrics"]), mistakes)
+        stored = json.loads(figures.read_text("utf-8"))
+        return Pooled(frozenset(stored["runs"]), dict(stored["metrics"]), mistakes)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _together(folder: Path, variant: str, kind: str) -> Path:
-    return folder / f"together-{variant}.{kind}"
+def _pooled_paths(folder: Path, variant: str) -> tuple[Path, Path]:
+    return folder / f"together-{variant}.json", folder / f"together-{variant}.npz"

@@ -1,6 +1,5 @@
-"""What a finished run measured: figures, steps to a training error, and its mistakes image by image."""
+"""What a run measured: metrics.csv, final figures, steps to a training error, mistakes image by image."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.runs import measurements
-from alexnet.runs.measurements import Together
+from alexnet.runs.measurements import Pooled
 from alexnet.runs.results import METRICS, PREDICTIONS
+from alexnet.tables import read_csv, write_csv
 
 STEPS_TO, CURVE = "steps_to", "train/top1_error"
 AT_LEAST, AT_MOST = "at least", "at most"
@@ -22,16 +22,16 @@ RANKS = {"val/top1_error": 1, "val/top5_error": 5}  # how many of the predicted 
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A finished run: its directory, its result.json, and what is known of all of its variant together."""
+class FinishedRun:
+    """Its directory, its result.json, and what is known of all runs of its variant together."""
 
     directory: Path
     result: Mapping[str, Any]
-    together: Together | None = None
+    pooled: Pooled | None = None
 
-    def has_together(self, metric: str) -> bool:
+    def is_pooled(self, metric: str) -> bool:
         """Whether the figure is of all runs of the variant, and not of this one."""
-        return self.together is not None and metric in self.together.metrics
+        return self.pooled is not None and metric in self.pooled.metrics
 
 
 class Point(NamedTuple):
@@ -57,72 +57,89 @@ class Mistakes:
     wrong: NDArray[np.float64]
 
 
-def value(run: Measured, metric: str, epoch: int | None = None, level: float | None = None) -> float | None:
+def value(
+    run: FinishedRun, metric: str, epoch: int | None = None, level: float | None = None
+) -> float | None:
     """A figure of a run; None where it was not measured, or the level not reached. See figure()."""
-    found = figure(run, metric, epoch, level)
-    return None if found is None or found.bound == AT_LEAST else found.value
+    measured = figure(run, metric, epoch, level)
+    return None if measured is None or measured.bound == AT_LEAST else measured.value
 
 
-def figure(run: Measured, metric: str, epoch: int | None = None, level: float | None = None) -> Figure | None:
+def figure(
+    run: FinishedRun, metric: str, epoch: int | None = None, level: float | None = None
+) -> Figure | None:
     """The final metric; with epoch (1 = first) that of metrics.csv at its end; steps_to: see steps_to()."""
     if metric == STEPS_TO:
         return None if level is None else steps_to(run, level)
     if epoch is None:
-        shared = run.together.metrics if run.together else {}
-        final = run.result["metrics"].get(metric, shared.get(metric))
+        final = {**(run.pooled.metrics if run.pooled else {}), **run.result["metrics"]}.get(metric)
         return None if final is None else Figure(float(final))
     return next((Figure(point.value) for point in curve(run, metric) if point.epoch == epoch), None)
 
 
-def curve(run: Measured, metric: str) -> list[Point]:
+def curve(run: FinishedRun, metric: str) -> list[Point]:
     """What metrics.csv has of a metric, a point an epoch; empty where it was not logged."""
-    path = run.directory / METRICS
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if math.isfinite(float(row.get(metric) or "nan"))]
-    # the column holds the number of the last step, from 0
-    points = (Point(int(row["epoch"]) + 1, int(row["step"]) + 1, float(row[metric])) for row in rows)
-    return list({point.epoch: point for point in points}.values())
+    points = {}
+    for row in read_csv(run.directory / METRICS):
+        number = row.get(metric)
+        if number is not None and math.isfinite(number):
+            epoch = row["epoch"] + 1
+            points[epoch] = Point(epoch, row["step"] + 1, float(number))  # the last step's number, from 0
+    return list(points.values())
 
 
-def steps_to(run: Measured, level: float) -> Figure | None:
+def steps_to(run: FinishedRun, level: float) -> Figure | None:
     """Optimiser steps until train/top1_error is down to level percent, on a line between two epochs.
 
     AT_MOST the first epoch's steps where it was so at its end already; AT_LEAST those of the whole run where
     it never was. None if the error was not logged.
     """
     points = curve(run, CURVE)
-    there = next((number for number, point in enumerate(points) if point.value <= level), None)
-    if there is None:
+    reached = next((place for place, point in enumerate(points) if point.value <= level), None)
+    if reached is None:
         return Figure(points[-1].steps, AT_LEAST) if points else None
-    if there == 0:
+    if reached == 0:
         return Figure(points[0].steps, AT_MOST)
-    after, before = points[there], points[there - 1]
+    after, before = points[reached], points[reached - 1]
     return Figure(float(np.interp(level, [after.value, before.value], [after.steps, before.steps])))
 
 
-def errors_by_image(run: Measured, metric: str) -> Mistakes | None:
-    """Of val/top1_error or val/top5_error at the end, and of what was measured later; None for other metrics.
+def errors_by_image(run: FinishedRun, metric: str) -> Mistakes | None:
+    """Of val/top1_error or val/top5_error at the end, and of what was measured after training; None for other
+    metrics.
 
     Raises UserError for a file that can't be read.
     """
-    path = run.directory / PREDICTIONS
     if metric not in RANKS:
-        return _later(run, metric)
+        path = measurements.mistakes_path(run.directory)
+        if run.pooled and run.is_pooled(metric):
+            path = run.pooled.mistakes
+        stored = measurements.read_mistakes(path, metric)
+        return None if stored is None else Mistakes(stored[0], stored[1].astype(np.float64))
+    path = run.directory / PREDICTIONS
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file) as stored:  # closed even where it is no archive
-            index, labels, guesses = (stored[name] for name in ("index", "labels", "top5"))
+        with path.open("rb") as file, np.load(file) as predictions:  # closed even where it is no archive
+            index, labels, classes = (predictions[name] for name in ("index", "labels", "top5"))
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
         raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
-    hit = (guesses[:, : RANKS[metric]] == labels[:, None]).any(axis=1)
+    hit = (classes[:, : RANKS[metric]] == labels[:, None]).any(axis=1)
     return Mistakes(index, (~hit).astype(np.float64))
 
 
-def _later(run: Measured, metric: str) -> Mistakes | None:
-    shared = run.together if run.has_together(metric) else None
-    path = shared.mistakes if shared else measurements.mistakes_of(run.directory)
-    found = measurements.wrong(path, metric)
-    return None if found is None else Mistakes(found[0], found[1].astype(np.float64))
+def last_metrics(run_dir: Path) -> dict[str, float]:
+    """The last value of each metric in metrics.csv."""
+    rows = read_csv(run_dir / METRICS)
+    values = {key: float(cell) for row in rows for key, cell in row.items() if cell is not None}
+    return {key: values[key] for key in sorted(values) if key not in ("epoch", "step")}
+
+
+def drop_from(run_dir: Path, step: int) -> None:
+    """Drops the rows of metrics.csv from this step on: a resumed run writes them again."""
+    path = run_dir / METRICS
+    rows = read_csv(path, numbers=False)
+    if before := [row for row in rows if int(row["step"]) < step]:
+        write_csv(before, path, head=list(rows[0]))
+    else:
+        path.unlink(missing_ok=True)

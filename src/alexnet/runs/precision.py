@@ -1,16 +1,22 @@
-"""Precision, memory format and compilation: what is fast on a device, and why."""
+"""Precision and memory format of a run as they will be used, and why. torch is imported where it must be."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import check_choice, check_flag
 
+if TYPE_CHECKING:
+    from torch import nn
+
 AUTO = "auto"
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+FORMATS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # names in torch
+SPELLINGS = {"None": "32-true", "64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+# of which one is there where a GPU may be: NVIDIA's driver, on Jetson, AMD's, in Windows' Linux
+DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/kfd", "/dev/dxg")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -23,43 +29,73 @@ class Choice:
     why: str
 
 
-def choose(precision: str, memory_format: str, compile: bool, accelerator: str) -> Choice:
-    """Fills in what is "auto" for the device that lightning.Trainer(accelerator) would take.
+def resolve(precision: str | int | None, memory_format: str, compile: bool, accelerator: str) -> Choice:
+    """Fills in what is "auto" for the device that lightning.Trainer(accelerator) would take, and spells the
+    precision as Lightning does: 16 is 16-mixed, and on a CPU bf16-mixed, which Lightning would take there.
 
     Raises UserError for an unknown memory format; precisions are Lightning's to refuse.
     """
     check_choice("memory_format", memory_format, (AUTO, *FORMATS))
     check_flag("compile", compile)
-    on_gpu = torch.cuda.is_available() and accelerator in (AUTO, "gpu", "cuda")
-    able = has_bf16(torch.device("cuda" if on_gpu else "cpu"))
-    who = torch.cuda.get_device_name() if on_gpu else "this processor"
-    why = f"{who} {'computes' if able else 'does not compute'} in bfloat16"
+    device = device_type(accelerator)
+    has_arithmetic = has_bf16(device)
+    precision = SPELLINGS.get(str(precision), str(precision))
     if precision == AUTO:
-        precision = "bf16-mixed" if able else "32-true"
+        precision = "bf16-mixed" if has_arithmetic else "32-true"
+    elif precision == "16-mixed" and device == "cpu":
+        precision = "bf16-mixed"
     if memory_format == AUTO:
-        memory_format = "channels_last" if str(precision).startswith("bf16") else "contiguous"
-    why = f"{precision}, {memory_format}: {why}; {_of_compiling(compile, on_gpu)}"
+        memory_format = "channels_last" if precision.startswith("bf16") else "contiguous"
+    if device == "cuda":
+        import torch
+
+        name, compiling = torch.cuda.get_device_name(), "compiled, as asked" if compile else "not compiled"
+    else:  # conf/train.yaml has the figures
+        name = "this processor"
+        compiling = "compiled, which gains nothing on a CPU" if compile else "not compiled: no gain on a CPU"
+    arithmetic = f"{name} {'computes' if has_arithmetic else 'does not compute'} in bfloat16"
+    why = f"{precision}, {memory_format}: {arithmetic}; {compiling}"
     return Choice(precision, memory_format, compile, why)
 
 
-def _of_compiling(compile: bool, on_gpu: bool) -> str:
-    """conf/train.yaml has the figures."""
-    if on_gpu:
-        return "compiled, as asked" if compile else "not compiled"
-    return "compiled, which gains nothing on a CPU" if compile else "not compiled: no gain on a CPU"
+def of_config(config: Mapping[str, Any]) -> Choice:
+    """resolve() of a run's settings: trainer.precision, trainer.accelerator, memory_format and compile."""
+    trainer = config.get("trainer", {})
+    settings = (config.get("memory_format", AUTO), config.get("compile", False))
+    return resolve(trainer.get("precision", AUTO), *settings, trainer.get("accelerator", AUTO))
 
 
-def has_bf16(device: torch.device) -> bool:
+def device_type(accelerator: str) -> str:
+    """cuda, mps or cpu: what lightning.Trainer(accelerator) would take on this machine."""
+    no_driver = sys.platform == "linux" and not any(Path(path).exists() for path in DRIVERS)
+    if no_driver or accelerator not in (AUTO, "gpu", "cuda", "mps"):
+        return "cpu"
+    import torch
+
+    if accelerator != "mps" and torch.cuda.is_available():
+        return "cuda"
+    return "mps" if accelerator != "cuda" and torch.backends.mps.is_available() else "cpu"
+
+
+def has_bf16(device: str) -> bool:
     """Whether bfloat16 arithmetic is in the hardware; without it, it is emulated and slower."""
-    if device.type == "cuda":
+    if device != "cuda" and CPUINFO.exists():
+        lines = CPUINFO.read_text().splitlines()
+        flags = next((line for line in lines if line.startswith("flags")), "").split()
+        return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    import torch
+
+    if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def apply(network: nn.Module, choice: Choice) -> nn.Module:
+def apply(network: "nn.Module", choice: Choice) -> "nn.Module":
     """The network in the chosen memory format, compiled if that was asked for."""
-    network = network.to(memory_format=FORMATS[choice.memory_format])
+    import torch
+
+    network = network.to(memory_format=getattr(torch, FORMATS[choice.memory_format]))
     if choice.compile:
         network.compile()
     return network

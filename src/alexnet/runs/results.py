@@ -1,4 +1,4 @@
-"""One run, one directory, one result.json."""
+"""One run, one directory, one result.json. torch is not imported here: a plan and --help do without it."""
 
 import hashlib
 import json
@@ -15,55 +15,30 @@ from typing import Any
 from alexnet import progress
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
+from alexnet.runs import precision
 
+FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes another number
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
 METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
 EVALUATION, WANDB = "evaluation", "wandb"  # folders: what was made of a checkpoint afterwards, and W&B's own
-OWN_FILES = (
-    RESULT,
-    LAST,
-    BEST,
-    METRICS,
-    "hparams.yaml",
-    "kernels.png",
-    PREDICTIONS,
-    "train.log",
-    "diagnose.csv",
-    "diagnose.png",
+GIVE = f"give {LAST} or {BEST} of a run."
+WRITTEN = (  # by a run, into its directory
+    *(RESULT, LAST, BEST, METRICS, PREDICTIONS),
+    *("hparams.yaml", "train.log", "kernels.png", "diagnose.csv", "diagnose.png"),
 )
-
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *(
-            *("claim", "variant", "scale", "dry_run"),
-            "name",
-            "rerun",
-            "output_dir",
-            "cache_dir",
-            "run_dir",
-            "logger",
-            "callbacks",
-            "checkpoint",
-            "init_from",
-        ),
+        *("claim", "variant", "scale", "dry_run", "name", "rerun", "output_dir", "cache_dir", "run_dir"),
+        *("logger", "callbacks", "checkpoint", "init_from"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
-        *(
-            f"trainer.{key}"
-            for key in ("accelerator", "devices", "strategy", "profiler", "enable_progress_bar")
-        ),
-        *(f"trainer.{key}" for key in ("enable_model_summary", "log_every_n_steps")),
+        *(f"trainer.{key}" for key in ("accelerator", "devices", "strategy", "profiler")),
+        *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")),
     )
 )
 LIBRARIES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "pillow",
+    *("torch", "torchvision", "lightning", "torchmetrics"),
+    *("hydra-core", "omegaconf", "numpy", "pillow"),
 )
 
 Result = dict[str, Any]
@@ -83,12 +58,15 @@ class Run:
     def of(
         cls, config: dict[str, Any], data_digest: str, name: str, directory: Path | None, overrides: list[str]
     ) -> "Run":
-        """directory None: where the run lies already, under any name, or output_dir/name-hash."""
+        """The run of a config, which is settled() first.
+
+        directory None: where the run lies already, under any name, or output_dir/name-hash.
+        """
+        config = settled(config)
         digest = run_hash(config, data_digest)
         output_dir = Path(config["output_dir"]).expanduser()
-        own = lying(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
-        family = run_hash(config | {"seed": None}, data_digest)
-        return cls(config, digest, directory or own, overrides, family)
+        directory = directory or find(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
+        return cls(config, digest, directory, overrides, run_hash(config | {"seed": None}, data_digest))
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
@@ -101,7 +79,7 @@ class Run:
 
     def clear(self) -> None:
         """Removes what an earlier run wrote here, and nothing else."""
-        for name in OWN_FILES:
+        for name in WRITTEN:
             (self.directory / name).unlink(missing_ok=True)
         for name in (EVALUATION, WANDB):
             shutil.rmtree(self.directory / name, ignore_errors=True)
@@ -111,8 +89,11 @@ class Run:
         from importlib.metadata import version  # late: --help does without
 
         return {
+            "format": FORMAT,
             "hash": self.hash,
             "seed": self.config["seed"],
+            "precision": self.config["trainer"]["precision"],
+            "memory_format": self.config["memory_format"],
             "overrides": self.overrides,
             "config": self.config,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
@@ -121,14 +102,24 @@ class Run:
 
     def write(self, result: Result) -> None:
         """Replaces result.json; NaN and infinity become null, which JSON can say."""
-        text = json.dumps(_plain(result), indent=2, allow_nan=False, default=str)
+        text = json.dumps(_without_nan(result), indent=2, allow_nan=False, default=str)
         write_atomically(self.directory / RESULT, (text + "\n").encode())
 
 
-def lying(output_dir: Path, digest: str) -> Path | None:
+def settled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with precision and memory format as they will be used: nothing of it is "auto" any more.
+
+    They follow from the processor or GPU that trainer.accelerator takes; raises UserError as
+    precision.resolve() does.
+    """
+    choice = precision.of_config(config)
+    trainer = {**config.get("trainer", {}), "precision": choice.precision}
+    return {**config, "trainer": trainer, "memory_format": choice.memory_format}
+
+
+def find(output_dir: Path, digest: str) -> Path | None:
     """The directory of the run with this hash, under any name."""
-    found = sorted(output_dir.glob(f"*-{digest}"))
-    return found[0] if found else None
+    return min(output_dir.glob(f"*-{digest}"), default=None)
 
 
 def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
@@ -139,15 +130,23 @@ def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
 
 def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Keys with the value null go too, so that a setting added later leaves old runs what they are."""
-    kept: dict[str, Any] = {}
-    for name, value in config.items():
-        if f"{prefix}{name}" not in NOT_HASHED and value is not None:
-            kept[str(name)] = _determining(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
-    return kept
+    return {
+        str(name): _determining(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if f"{prefix}{name}" not in NOT_HASHED and value is not None
+    }
+
+
+def contents_digest(checkpoint: Path) -> str:
+    """Hex digest of the file that init_from names; raises UserError if there is none."""
+    if not checkpoint.is_file():
+        raise UserError(f"init_from={checkpoint} is no file: {GIVE}")
+    with checkpoint.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def read(directory: Path) -> Result | None:
-    """result.json in a directory, or None; raises UserError if it is not what a run writes."""
+    """result.json in a directory, or None; raises UserError if it is not what a run writes now."""
     path = directory / RESULT
     if not path.exists():
         return None
@@ -156,63 +155,63 @@ def read(directory: Path) -> Result | None:
         result["status"], result["hash"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no result of a run: remove it, or give another hydra.run.dir.") from error
+    check_format(path, result)
     return result
 
 
-def _plain(value: Any) -> Any:
+def check_format(source: Path | str, content: Mapping[str, Any]) -> None:
+    """Raises UserError for a result or checkpoint of another version of this project."""
+    number = content.get("format")
+    if number != FORMAT:
+        version = "a later" if isinstance(number, int) and number > FORMAT else "an earlier"
+        raise UserError(
+            f"{source} was written by {version} version of this project, which this one does not read: train"
+            " that run again, with rerun=true or another output_dir."
+        )
+
+
+def _without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def commit() -> str | None:
     """The checkout's commit, with "+changes" where files differ from it; None outside of git."""
-    here = Path(__file__).parent
     calls = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
     try:
         head, changes = (
-            subprocess.run(call, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+            subprocess.run(call, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout
             for call in calls
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+changes" if changes else "")
+    return head.strip() + ("+changes" if changes.strip() else "")
 
 
-def line(result: Result, directory: Path) -> str:
-    """The end of a run of a sweep: one line."""
-    errors = {split: result["metrics"].get(f"{split}/top1_error") for split in ("train", "minival", "val")}
-    shown = ", ".join(f"{split} {value:.1f} %" for split, value in errors.items() if value is not None)
-    return f"{result['status']}: top-1 error {shown or 'none'}; {result['seconds']:.0f} s; {directory}"
-
-
-def told(result: Result, directory: Path, note: str) -> str:
-    """The end of a run: a line in a sweep, else a report."""
-    return line(result, directory) if progress.sweep else report(result, directory, note)
-
-
-def report(result: Result, directory: Path, note: str) -> str:
-    """The end of a run, for people: its errors, where it lies, what to try next."""
+def ending(result: Result, directory: Path, note: str) -> str:
+    """The end of a run, for people: a line in a sweep, else errors, directory, and what to try next."""
     metrics = result["metrics"]
+    measured = [name for name in ("train", "minival", "val") if metrics.get(f"{name}/top1_error") is not None]
+    if progress.sweep:
+        shown = ", ".join(f"{split} {metrics[f'{split}/top1_error']:.1f} %" for split in measured)
+        return f"{result['status']}: top-1 error {shown or 'none'}; {result['seconds']:.0f} s; {directory}"
     rows = {"status": result["status"], "epochs": result["epochs"]}
-    for split in ("train", "minival", "val"):
-        errors = [metrics.get(f"{split}/top{k}_error") for k in (1, 5)]
-        if None not in errors:
-            rows[f"{split} error"] = "top-1 {:.1f} %, top-5 {:.1f} %".format(*errors)
+    for split in measured:
+        errors = [metrics[f"{split}/top{k}_error"] for k in (1, 5)]
+        rows[f"{split} error"] = "top-1 {:.1f} %, top-5 {:.1f} %".format(*errors)
     rows |= {"images/s": result["images_per_second"], "minutes": round(result["seconds"] / 60, 1)}
+    rows |= ({"note": note} if note else {}) | {"directory": directory}
+    checkpoint = shlex.quote(f"checkpoint={directory / LAST}")
     lines = [f"  {name:<14} {value}" for name, value in rows.items()]
-    lines += [f"  {'note':<14} {note}"] * bool(note)
-    return "\n".join(["", *lines, f"  {'directory':<14} {directory}", "", NEXT, *_looks(directory)])
-
-
-def _looks(directory: Path) -> list[str]:
-    path = shlex.quote(f"checkpoint={directory / LAST}")
-    return [f"  python src/evaluate.py {path} crops=10", f"  python src/neighbours.py {path}"]
+    return "\n".join(["", *lines, "", NEXT.format(checkpoint=checkpoint)])
 
 
 NEXT = """next:
   python src/train.py data=image_folder data.root=PATH       your images: train/CLASS/*.jpg, val/CLASS/*.jpg
   python src/train.py -m model/norm=lrn,none seed=0,1,2      a sweep: with and without response normalisation
-  python src/train.py --help                                 all that can be switched"""
+  python src/train.py --help                                 all that can be switched
+  python src/evaluate.py {checkpoint} crops=10
+  python src/neighbours.py {checkpoint}"""

@@ -1,4 +1,4 @@
-"""What happens beside training: checkpoints that survive, speed, a picture of the kernels."""
+"""What happens beside training: checkpoints that survive, speed, what was predicted for each image of val."""
 
 import os
 import signal
@@ -8,16 +8,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from alexnet import progress
-from alexnet.analysis.kernel_figures import figure
-from alexnet.analysis.kernels import first_kernels
+from alexnet.data.datamodule import ImageData
 from alexnet.files import replacing
 
 
@@ -48,58 +47,55 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0) -> None:
         self.path, self.minutes, self.every_n_steps = path, minutes, every_n_steps
         self.asked_to_stop = False
-        self.before: dict[int, Any] = {}
+        self.handlers_before: dict[int, Any] = {}
         self.saved_at = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
             both = (signal.SIGINT, signal.SIGTERM)
-            self.before = {number: signal.signal(number, self._ask) for number in both}
+            self.handlers_before = {number: signal.signal(number, self._stop) for number in both}
         self.saved_at = time.monotonic()
 
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        print("\nstopping after this step (once more to stop at once)", flush=True)
+        self.asked_to_stop = True
+        for handled in self.handlers_before:
+            signal.signal(handled, signal.default_int_handler)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _flush(trainer)  # the last epoch's figures, which Lightning logs after its checkpoint
+        _flush_loggers(trainer)  # the last epoch's figures, which Lightning logs after its checkpoint
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if trainer.is_last_batch:
             return  # the epoch is not over before its minival figures and its schedule are
         due = time.monotonic() - self.saved_at > 60 * self.minutes
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            due = True
+        due |= self.every_n_steps > 0 and trainer.global_step % self.every_n_steps == 0
         if due or self.asked_to_stop:
             self._save(trainer)
-        if self.asked_to_stop:
-            raise Interrupted
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        _flush_loggers(trainer)
+        trainer.save_checkpoint(self.path)
+        self.saved_at = time.monotonic()
         if self.asked_to_stop:
             raise Interrupted
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._give_back()
+        self._restore_handlers()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._give_back()
+        self._restore_handlers()
 
-    def _give_back(self) -> None:
-        for number, handler in self.before.items():
+    def _restore_handlers(self) -> None:
+        for number, handler in self.handlers_before.items():
             signal.signal(number, handler)
-        self.before = {}
-
-    def _save(self, trainer: Trainer) -> None:
-        _flush(trainer)
-        trainer.save_checkpoint(self.path)
-        self.saved_at = time.monotonic()
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        print("\nstopping after this step (once more to stop at once)", flush=True)
-        self.asked_to_stop = True
-        for each in self.before:
-            signal.signal(each, signal.default_int_handler)
+        self.handlers_before = {}
 
 
-def _flush(trainer: Trainer) -> None:
+def _flush_loggers(trainer: Trainer) -> None:
     for logger in trainer.loggers:
         logger.save()
 
@@ -148,17 +144,37 @@ class Speed(Callback):
         return self.total_images / self.total_seconds if self.total_seconds else 0.0
 
 
-class Kernels(Callback):
-    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P)."""
+class Predictions(Callback):
+    """Writes what test_step gives, once val is measured, for comparing runs image by image.
+
+    index (N,) int32: position of an image in val. labels (N,) uint16. top5 (N, min(5, classes)) uint16.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = first_kernels(pl_module.network.state_dict())  # type: ignore[union-attr]
-        if found is None:
-            return
-        figure(found, getattr(pl_module.network, "towers", 1), self.path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("kernels/conv1", [str(self.path)])
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.top5: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.top5.append(outputs)
+        self.labels.append(batch[1])
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        top5, labels = (
+            torch.cat(parts).cpu().numpy().astype(np.uint16) for parts in (self.top5, self.labels)
+        )
+        data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
+        # trainer.limit_test_batches may end it early
+        index = np.flatnonzero(data.usable("val"))[: len(labels)].astype(np.int32)
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, index=index, labels=labels, top5=top5)

@@ -1,4 +1,4 @@
-"""The LightningModule: a network, its loss, its optimiser and schedule, its errors in percent."""
+"""The LightningModule: a network, its loss, its optimiser and schedule, its metrics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,59 +7,55 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from alexnet.errors import UserError
+from alexnet.models.ranking import top_classes
+from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
-MEASURES = ("loss", "top1_error", "top5_error")
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
-class TopError(MulticlassAccuracy):
-    """Share in percent of images whose label is not among the top k logits."""
+class TopKError(Metric):
+    """Share in percent of images whose label is not among the top k logits, which top_classes() ranks.
 
-    def __init__(self, num_classes: int, top_k: int) -> None:
-        super().__init__(num_classes, top_k=min(top_k, num_classes), average="micro", validate_args=False)
+    torchmetrics' accuracy ranks equal logits in any order. Metrics of one num_classes share their state in a
+    MetricCollection: how many labels stood at each place of the ranking.
+    """
+
+    is_differentiable, higher_is_better, full_state_update = False, False, False
+    labels_at_place: Tensor
+
+    def __init__(self, num_classes: int, k: int) -> None:
+        super().__init__()
+        self.num_classes, self.k = num_classes, k
+        self.add_state("labels_at_place", torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Logits (N, num_classes) and labels (N,)."""
+        self.labels_at_place += (top_classes(preds, self.num_classes) == target[:, None]).sum(dim=0)
 
     def compute(self) -> Tensor:
-        return 100 - 100 * super().compute()
+        return 100 * self.labels_at_place[self.k :].sum() / self.labels_at_place.sum()
 
 
-def measures(num_classes: int) -> dict[str, Metric]:
-    """Mean loss and errors of a split."""
-    kept: dict[str, Metric] = {f"top{k}_error": TopError(num_classes, k) for k in (1, 5)}
-    kept["loss"] = MeanMetric(nan_strategy="disable")
-    return kept
-
-
-def seed_dropout(number: int, device: torch.device) -> None:
-    """torch.manual_seed for one device; that for all of them costs more than a small network's step."""
-    torch.default_generator.manual_seed(number)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(number)
-
-
-def leading(logits: Tensor, count: int = 5) -> Tensor:
-    """(N, min(count, classes)) classes of (N, classes) logits, the highest first; of equal ones the lower."""
-    return logits.argsort(dim=1, descending=True, stable=True)[:, :count]
-
-
-def ranked(classes: Tensor, num_classes: int) -> Tensor:
-    """(N, num_classes) scores without ties at the top, which order these classes as leading() gave them."""
-    places = torch.arange(classes.shape[1], 0, -1, device=classes.device).expand_as(classes)
-    scores = torch.zeros(len(classes), num_classes, device=classes.device)
-    return scores.scatter_(1, classes, places.to(scores.dtype))
+def epoch_metrics(num_classes: int) -> dict[str, Metric | MetricCollection]:
+    """What is measured of an epoch in each split: metrics of logits (preds) and labels (target), or of the
+    mean loss of a batch (value) and its number of images (weight)."""
+    errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5)}
+    return {**errors, "loss": MeanMetric(nan_strategy="disable")}
 
 
 class Classifier(lightning.LightningModule):
     """Trains a network on (images (N, 3, C, C), labels (N,)) by softmax cross entropy.
 
     Logs train/, minival/ and val/ top1_error, top5_error (percent) and loss, and the learning rate.
+    network: gives logits (N, num_classes), in training also Outputs: logits, and auxiliary logits with their
+    weights in the loss, which the logged losses of an epoch leave out.
     optimizer: network -> Optimizer. schedule: Optimizer -> scheduler stepped by the minival error
     of each epoch, or None. seed: dropout masks of a step are a function of (seed, step).
     config: plain values, stored in each checkpoint.
@@ -80,74 +76,18 @@ class Classifier(lightning.LightningModule):
         self.network, self.num_classes, self.seed = network, num_classes, seed
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.save_hyperparameters(config or {})
-        self.measures = nn.ModuleDict(
-            {f"{split}_{name}": metric for split in SPLITS for name, metric in measures(num_classes).items()}
-        )
-        for name in MEASURES:  # in checkpoints, so that a run resumed within an epoch goes on counting
-            self._measured("train", name).persistent(True)
+        for split in SPLITS:
+            collection = MetricCollection(epoch_metrics(num_classes), prefix=f"{split}/")
+            setattr(self, f"{split}_metrics", collection)
+        # in checkpoints, so that a run resumed within an epoch goes on counting
+        self.metrics_of("train").persistent(True)
         self.register_buffer("bad_step", torch.tensor(-1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)
-        return logits
+    def forward(self, images: Tensor) -> Any:
+        """What the network gives."""
+        return self.network(images)
 
-    def configure_optimizers(self) -> Optimizer:
-        optimizer = self.make_optimizer(self.network)
-        # not handed to Lightning, which saves its checkpoints before it steps a plateau schedule
-        self.schedule = self.make_schedule(optimizer) if self.make_schedule else None
-        settle_rates(optimizer, epoch=0)
-        return optimizer
-
-    def on_train_epoch_start(self) -> None:
-        self._reset("train")  # a checkpoint written at the end of an epoch holds that epoch's counts
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
-        seed_dropout(int(state[0] >> np.uint64(1)), self.device)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = self._measure("train", batch)
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (self.global_step + 1) % every == 0:  # each call of log() takes its time
-            self.log("train/loss_step", loss.detach(), prog_bar=True)
-        self._check_finite(loss.detach())
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure("minival", batch)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Gives the leading classes (N, 5), of which the errors are, so that both agree on ties."""
-        images, labels = batch
-        logits = self(images).float()
-        top = leading(logits)
-        self._count("val", functional.cross_entropy(logits, labels), ranked(top, self.num_classes), labels)
-        return top
-
-    def on_validation_epoch_start(self) -> None:
-        self._reset("minival")
-
-    def on_test_epoch_start(self) -> None:
-        self._reset("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log("val")
-
-    def on_validation_epoch_end(self) -> None:
-        self._log("minival")
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
-        self.log("lr", optimizer.param_groups[0]["lr"])
-        error = float(self._measured("minival", "top1_error").compute())
-        if self.schedule and advance(self.schedule, error):
-            self.trainer.should_stop = True
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.schedule:
-            checkpoint["schedule"] = self.schedule.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._saved_schedule = checkpoint.get("schedule")
+    # ---- an epoch of training
 
     def on_train_start(self) -> None:
         saved = getattr(self, "_saved_schedule", None)
@@ -156,36 +96,99 @@ class Classifier(lightning.LightningModule):
         if getattr(self.schedule, "exhausted", False):  # a run that had ended, but for val
             self.trainer.should_stop = True
 
+    def on_train_epoch_start(self) -> None:
+        self.metrics_of("train").reset()  # a checkpoint at the end of an epoch holds that epoch's counts
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
+        seed = int(state[0] >> np.uint64(1))
+        # torch.manual_seed, which is for all devices, costs more than a small network's step
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        outputs, labels = self(batch[0]), batch[1]
+        loss = self._measure("train", getattr(outputs, "logits", outputs), labels)
+        for logits, weight in getattr(outputs, "auxiliary", ()):
+            loss = loss + weight * cross_entropy(logits.float(), labels)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % every == 0:  # each call of log() takes its time
+            self.log("train/loss_step", loss.detach(), prog_bar=True)
+        self._check_finite(loss.detach())
+        return loss
+
     def on_train_epoch_end(self) -> None:
         self._refuse_bad_step()
         self._log("train")
 
-    def _measure(self, split: str, batch: tuple[Tensor, Tensor]) -> Tensor:
-        images, labels = batch
-        logits = self(images).float()  # the loss in float32 at any precision
-        loss = functional.cross_entropy(logits, labels)
-        self._count(split, loss, logits, labels)
-        return loss
+    # ---- minival after each epoch, val at the end
 
-    def _count(self, split: str, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
-        for name in MEASURES:
-            seen = (loss.detach(), len(labels)) if name == "loss" else (scores.detach(), labels)
-            self._measured(split, name).update(*seen)
+    def on_validation_epoch_start(self) -> None:
+        self.metrics_of("minival").reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._measure("minival", self(batch[0]), batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("minival")
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self.log("lr", optimizer.param_groups[0]["lr"])
+        error = float(self.metrics_of("minival")["top1_error"].compute())
+        if self.schedule and advance(self.schedule, error):
+            self.trainer.should_stop = True
+
+    def on_test_epoch_start(self) -> None:
+        self.metrics_of("val").reset()
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Gives the leading classes (N, 5), of which the errors are, too: both agree on ties."""
+        logits = self(batch[0]).float()
+        self._measure("val", logits, batch[1])
+        return top_classes(logits)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("val")
+
+    # ---- optimiser, schedule and checkpoints
+
+    def configure_optimizers(self) -> Optimizer:
+        optimizer = self.make_optimizer(self.network)
+        # not handed to Lightning, which saves its checkpoints before it steps a plateau schedule
+        self.schedule = self.make_schedule(optimizer) if self.make_schedule else None
+        settle_rates(optimizer, epoch=0)
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["format"] = FORMAT
+        if self.schedule:
+            checkpoint["schedule"] = self.schedule.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._saved_schedule = checkpoint.get("schedule")
+
+    # ---- metrics
+
+    def metrics_of(self, split: str) -> MetricCollection:
+        """What is measured of train, minival or val in an epoch."""
+        collection = getattr(self, f"{split}_metrics")
+        assert isinstance(collection, MetricCollection)
+        return collection
+
+    def _measure(self, split: str, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss, in float32 at any precision; counts the batch."""
+        logits = logits.float()
+        loss = cross_entropy(logits, labels)
+        self.metrics_of(split).update(
+            preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels)
+        )
+        return loss
 
     def _log(self, split: str) -> None:
         """Once an epoch: Lightning's log() in each step would take longer than a small network's step."""
-        for name in MEASURES:
-            shown = (split, name) == ("minival", "top1_error")
-            self.log(f"{split}/{name}", self._measured(split, name).compute(), prog_bar=shown)
-
-    def _reset(self, split: str) -> None:
-        for name in MEASURES:
-            self._measured(split, name).reset()
-
-    def _measured(self, split: str, name: str) -> Metric:
-        metric = self.measures[f"{split}_{name}"]
-        assert isinstance(metric, Metric)
-        return metric
+        for name, value in self.metrics_of(split).compute().items():
+            self.log(name, value, prog_bar=name == "minival/top1_error")
 
     def _check_finite(self, loss: Tensor) -> None:
         assert isinstance(self.bad_step, Tensor)

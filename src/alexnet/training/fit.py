@@ -20,14 +20,20 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError, explain
 from alexnet.models import summary
-from alexnet.runs import precision as speed
-from alexnet.runs.checkpoint import DAMAGED
+from alexnet.runs import precision
+from alexnet.runs.checkpoint import load_layers, resumable_step
+from alexnet.runs.metrics import drop_from, last_metrics
 from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, read
-from alexnet.training.callbacks import AtomicCheckpointIO, Bar, Interrupted, Kernels, LastCheckpoint, Speed
+from alexnet.training.callbacks import (
+    AtomicCheckpointIO,
+    Bar,
+    Interrupted,
+    LastCheckpoint,
+    Predictions,
+    Speed,
+)
 from alexnet.training.classifier import Classifier
-from alexnet.training.loggers import close, forget_from, last_metrics
-from alexnet.training.predictions import Predictions
-from alexnet.training.transfer import load_layers
+from alexnet.training.loggers import close
 
 log = logging.getLogger("alexnet")
 
@@ -54,23 +60,16 @@ def build(
     optim: Any,
     schedule: Any,
 ) -> tuple[Classifier, ImageData]:
-    """The modules for Lightning, out of the config's plain values and the parts made from it."""
+    """The modules for Lightning, out of a run's config (plain values, settled) and the parts made from it."""
+    if config.get("init_from") is not None:
+        checkpoint = Path(config["init_from"]).expanduser()
+        log.info("from %s: %s", checkpoint, ", ".join(load_layers(model, checkpoint)))
     log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
+    choice = precision.of_config(config)
+    log.log(progress.verbose(), "%s", choice.why)
+    precision.apply(model, choice)
     module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
     return module, ImageData.of(config, images, digest, augment)
-
-
-def take_over(network: nn.Module, checkpoint: Path) -> None:
-    """Starts a network from the layers of another run, its last layer apart."""
-    log.info("from %s: %s", checkpoint, ", ".join(load_layers(network, checkpoint)))
-
-
-def fast(network: nn.Module, trainer: Any, memory_format: str, compile: bool) -> str:
-    """Puts the network into its memory format; gives the precision for lightning.Trainer, and says why."""
-    choice = speed.choose(trainer.precision, memory_format, compile, trainer.accelerator)
-    log.log(progress.verbose(), "%s", choice.why)
-    speed.apply(network, choice)
-    return choice.precision
 
 
 def plugins() -> list[AtomicCheckpointIO]:
@@ -79,7 +78,7 @@ def plugins() -> list[AtomicCheckpointIO]:
 
 
 def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = True) -> list[Callback]:
-    """last.ckpt, best.ckpt by minival/top1_error, speed, the kernels' picture, and predictions for val."""
+    """For lightning.Trainer: last.ckpt, best.ckpt by minival/top1_error, speed, and predictions for val."""
     best = ModelCheckpoint(
         run_dir,
         filename=BEST.removesuffix(".ckpt"),
@@ -89,8 +88,7 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     shown: list[Callback] = [Bar(leave=True)] if bar else []
-    seen = [Kernels(run_dir / "kernels.png"), Predictions(run_dir / PREDICTIONS)]
-    return [*shown, best, Speed(), *seen, last]
+    return [*shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -109,21 +107,34 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} is not possible: choose 1,"
             " since the schedule counts the epochs by it."
         )
-    started, earlier = time.perf_counter(), _earlier_seconds(run)
+    started, before, last = time.perf_counter(), read(run.directory) or {}, run.directory / LAST
+    seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
+    earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
     result = run.facts() | {
         "data": data.describe(),
         "status": "interrupted",
-        "seconds": earlier,
+        "seconds": seconds,
         "metrics": {},
-        "earlier_errors": _earlier_errors(run),
+        "earlier_errors": earlier_errors,
     }
     run.write(result)
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message)
     try:
-        with _log_file(run.directory / "train.log"):
-            log.info("run %s on %s", run.directory, device_name(trainer.strategy.root_device))
+        with log_file(run.directory / "train.log"):
+            device = device_name(trainer.strategy.root_device)
+            computed_in = f"{result['precision']}, {result['memory_format']}"
+            log.info("run %s on %s, in %s", run.directory, device, computed_in)
             data.prepare()
             result["data"] = data.describe()
-            _train_and_measure(module, data, trainer, run.directory)
+            resume = None
+            if last.exists():
+                state = {name: value.shape for name, value in module.state_dict().items()}
+                step, resume = resumable_step(last, state), str(last)
+                drop_from(run.directory, step)
+                log.info("going on from step %d", step)
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            trainer.test(module, datamodule=data, verbose=False)
         result["status"] = "completed"
     except Interrupted:
         log.info("\ninterrupted: the same command goes on from here")
@@ -131,62 +142,19 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result |= {"status": "failed", "error": explain(error) or repr(error)}
         raise
     finally:
-        result["seconds"] = round(earlier + time.perf_counter() - started, 1)
-        result |= _outcome(module, trainer, run.directory)
+        (speed,) = (each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]
+        result |= {
+            "seconds": round(seconds + time.perf_counter() - started, 1),
+            "metrics": last_metrics(run.directory),
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "images_per_second": round(speed.images_per_second, 1),
+            "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+            "device": device_name(module.device),
+        }
         run.write(result)
         close(trainer.loggers, result)
     return result
-
-
-def _earlier_seconds(run: Run) -> float:
-    resumed = (run.directory / LAST).exists()
-    return float((read(run.directory) or {}).get("seconds", 0)) if resumed else 0.0
-
-
-def _earlier_errors(run: Run) -> list[str]:
-    """Of tries that failed, oldest first."""
-    before = read(run.directory) or {}
-    return [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
-
-
-def _train_and_measure(
-    module: Classifier, data: ImageData, trainer: lightning.Trainer, run_dir: Path
-) -> None:
-    for message in IGNORED:
-        warnings.filterwarnings("ignore", message)
-    last, resume = run_dir / LAST, None
-    if last.exists():
-        resume = str(last)
-        step = _resumable_step(last, module)
-        forget_from(run_dir, step)
-        log.info("going on from step %d", step)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    trainer.test(module, datamodule=data, verbose=False)
-
-
-def _resumable_step(checkpoint: Path, module: Classifier) -> int:
-    """Where it was written; raises UserError if it is damaged or another network's."""
-    try:
-        saved = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")
-        shapes = {name: value.shape for name, value in saved["state_dict"].items()}
-        step = int(saved["global_step"])
-    except DAMAGED as error:
-        raise UserError(f"{checkpoint} is damaged: add rerun=true to train from the start.") from error
-    if shapes != {name: value.shape for name, value in module.state_dict().items()}:
-        raise UserError(f"{checkpoint} is another network's: add rerun=true, or give another hydra.run.dir.")
-    return step
-
-
-def _outcome(module: Classifier, trainer: lightning.Trainer, run_dir: Path) -> Result:
-    speed = next(each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]
-    return {
-        "metrics": last_metrics(run_dir),
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "images_per_second": round(speed.images_per_second, 1),
-        "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
-        "device": device_name(module.device),
-    }
 
 
 def device_name(device: torch.device) -> str:
@@ -198,7 +166,7 @@ def device_name(device: torch.device) -> str:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
     """Copies to path what this package and Lightning log meanwhile."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))

@@ -8,9 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from alexnet.files import replacing
-from alexnet.runs.account import wandb_mode
-from alexnet.runs.results import METRICS
+from alexnet.runs.tracking import wandb_mode
 
 SUMMARY = ("status", "seed", "hash", "epochs", "steps", "seconds")  # of result.json, beside its metrics
 
@@ -39,33 +37,6 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment  # type: ignore[return-value]
 
 
-def forget_from(run_dir: Path, step: int) -> None:
-    """Drops the rows of metrics.csv from this step on: a resumed run writes them again."""
-    path = run_dir / METRICS
-    if not path.exists():
-        return
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    kept = [row for row in rows if int(row["step"]) < step]
-    if not kept:
-        path.unlink()
-        return
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(kept)
-
-
-def last_metrics(run_dir: Path) -> dict[str, float]:
-    """The last value of each metric in metrics.csv."""
-    path = run_dir / METRICS
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        values = {key: float(value) for row in csv.DictReader(file) for key, value in row.items() if value}
-    return {key: values[key] for key in sorted(values) if key not in ("epoch", "step")}
-
-
 def wandb_logger(
     save_dir: str | Path,
     project: str = "alexnet",
@@ -82,10 +53,10 @@ def wandb_logger(
     """
     name = Path(save_dir).name
     claim, _, job_type = (variant or "").partition("/")
-    labels = [claim, *(each.rpartition(".")[2].lower() for each in tags if each)]
+    labels = [claim, *(tag.rpartition(".")[2].lower() for tag in tags if tag)]
     settings: dict[str, Any] = {"id": name, "name": name, "resume": "allow", "mode": wandb_mode(offline)}
     settings |= {"group": claim or None, "job_type": job_type or None}
-    settings["tags"] = [each for each in dict.fromkeys(labels) if each]
+    settings["tags"] = [label for label in dict.fromkeys(labels) if label]
     return WandbLogger(project=project, save_dir=save_dir, **settings)
 
 

@@ -9,14 +9,13 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, MultiStepLR, ReduceLROnPlateau
 
 from alexnet.errors import check_choice, check_flag, check_mapping, check_range, check_whole
+from alexnet.models import layer_names
 from alexnet.registry import Registry
 
 Groups = list[dict[str, Any]]
 OPTIMIZERS, SCHEDULES = Registry("optim"), Registry("schedule")
 SCHEDULES.register("constant")(ConstantLR)
 SCHEDULES.register("steps")(MultiStepLR)
-
-
 FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")  # for single layers
 FROM_EPOCH = "from_epoch"
 
@@ -30,7 +29,7 @@ def weight_and_bias_groups(
     bias_lr_fixed: bool = False,
     layers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Groups:
-    """Parameter groups "weights" and "biases", and two of its own for each layer named in layers.
+    """Parameter groups "weights" and "biases", and two more for each layer named in layers.
 
     None for a bias setting means: as the weights.
     bias_lr_fixed: the schedule leaves the biases' rate alone, as in the 2012 source's experiment 145.
@@ -48,50 +47,44 @@ def weight_and_bias_groups(
     for name, value in base.items():
         check_range(f"optim.{name}", value, 0)
     check_flag("optim.bias_lr_fixed", bias_lr_fixed)
-    special = _checked_layers(network, {} if layers is None else layers)
-    groups = [_group("weights", base, fixed=False), _group("biases", base, bias_lr_fixed)]
-    for name, values in special.items():
-        own = {key: value * values.get(key, 1) for key, value in base.items()}
-        late = values.get(FROM_EPOCH)
-        groups += [
-            _group(f"{name} weights", own, False, late),
-            _group(f"{name} biases", own, bias_lr_fixed, late),
-        ]
-    by_name = {group["name"]: group["params"] for group in groups}
-    for name, parameter in network.named_parameters():
+    named = dict(network.named_parameters())
+    layer_names = list(dict.fromkeys(name.rpartition(".")[0] for name in named))
+    layers = {} if layers is None else layers
+    _check_layers(network, layer_names, layers)
+    groups: dict[str, dict[str, Any]] = {}
+    # what names a layer that the network could have and has not is left out
+    for layer in ("", *(name for name in layers if name in layer_names)):
+        settings = layers[layer] if layer else {}
+        for kind, prefix in (("weights", ""), ("biases", "bias_")):
+            name = f"{layer} {kind}" if layer else kind
+            rate, decay = (
+                base[key] * settings.get(key, 1) for key in (f"{prefix}lr", f"{prefix}weight_decay")
+            )
+            group = {"name": name, "params": [], "lr": rate, "first_lr": rate, "weight_decay": decay}
+            group["lr_fixed"] = bias_lr_fixed and kind == "biases"
+            if settings.get(FROM_EPOCH):
+                group |= {FROM_EPOCH: dict(settings[FROM_EPOCH]), "scheduled_lr": rate}
+            groups[name] = group
+    for name, parameter in named.items():
         kind, layer = "biases" if name.endswith("bias") else "weights", name.rpartition(".")[0]
-        by_name[f"{layer} {kind}" if layer in special else kind].append(parameter)
-    return groups
+        groups[f"{layer} {kind}" if layer in layers else kind]["params"].append(parameter)
+    return list(groups.values())
 
 
-def _group(
-    name: str, values: Mapping[str, float], fixed: bool, late: Mapping[int, float] | None = None
-) -> dict[str, Any]:
-    prefix = "bias_" if name.endswith("biases") else ""
-    lr = values[f"{prefix}lr"]
-    group = {"name": name, "params": [], "lr": lr, "first_lr": lr, "lr_fixed": fixed}
-    group["weight_decay"] = values[f"{prefix}weight_decay"]
-    return group | ({FROM_EPOCH: dict(late), "scheduled_lr": lr} if late else {})
-
-
-def _checked_layers(
-    network: nn.Module, layers: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
-    """Without the layers that the network could have and has not; raises UserError as above."""
-    there = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
-    removed = [layer.name for layer in getattr(network, "table", ()) if not layer.optional]
+def _check_layers(network: nn.Module, there: Iterable[str], layers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises UserError as above; layers that the network could have and has not are no error."""
+    removed = layer_names(network, optional=False)
     check_mapping("optim.layers", layers)
     for name, values in layers.items():
         check_choice("optim.layers", name, dict.fromkeys([*there, *removed]))
         check_mapping(f"optim.layers.{name}", values)
-        if FROM_EPOCH in values:
-            check_mapping(f"optim.layers.{name}.{FROM_EPOCH}", values[FROM_EPOCH])
         for key, value in values.items():
             check_choice(f"optim.layers.{name}", key, (*FACTORS, FROM_EPOCH))
+            if key == FROM_EPOCH:
+                check_mapping(f"optim.layers.{name}.{key}", value)
             for epoch, factor in value.items() if key == FROM_EPOCH else [(0, value)]:
                 check_whole(f"optim.layers.{name}.{key}", epoch, 0)
                 check_range(f"optim.layers.{name}.{key}", factor, 0)
-    return {name: values for name, values in layers.items() if name in there}
 
 
 @OPTIMIZERS.register("published")
@@ -132,26 +125,18 @@ class PublishedSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            self._update(group)
+            weights = [w for w in group["params"] if w.grad is not None]
+            if not weights:
+                continue
+            for w in weights:
+                if "velocity" not in self.state[w]:
+                    self.state[w]["velocity"] = torch.zeros_like(w, memory_format=torch.preserve_format)
+            velocities: list[Tensor] = [self.state[w]["velocity"] for w in weights]
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, weights, alpha=-group["weight_decay"] * group["lr"])
+            torch._foreach_add_(velocities, [w.grad for w in weights], alpha=-group["lr"])
+            torch._foreach_add_(weights, velocities)
         return loss
-
-    def _update(self, group: dict[str, Any]) -> None:
-        weights = [w for w in group["params"] if w.grad is not None]
-        if not weights:
-            return
-        velocities = [self._velocity(w) for w in weights]
-        gradients = [w.grad for w in weights]
-        torch._foreach_mul_(velocities, group["momentum"])
-        torch._foreach_add_(velocities, weights, alpha=-group["weight_decay"] * group["lr"])
-        torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
-        torch._foreach_add_(weights, velocities)
-
-    def _velocity(self, weight: Tensor) -> Tensor:
-        state = self.state[weight]
-        if "velocity" not in state:
-            state["velocity"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-        velocity: Tensor = state["velocity"]
-        return velocity
 
 
 @SCHEDULES.register("plateau")
@@ -204,8 +189,8 @@ def settle_rates(optimizer: Optimizer, epoch: int) -> None:
             group["lr"] = group["first_lr"]
         if FROM_EPOCH in group:
             group["scheduled_lr"] = group["lr"]
-            come = [each for each in group[FROM_EPOCH] if each <= epoch]
-            group["lr"] *= group[FROM_EPOCH][max(come)] if come else 1.0
+            begun = [first for first in group[FROM_EPOCH] if first <= epoch]
+            group["lr"] *= group[FROM_EPOCH][max(begun)] if begun else 1.0
 
 
 @SCHEDULES.register("stepped_exponential")

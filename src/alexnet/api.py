@@ -1,0 +1,79 @@
+"""Training and using a network from Python, as the commands do."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from alexnet.analysis import kernels
+from alexnet.cli.configs import composed
+from alexnet.cli.settings import Request, run_name
+from alexnet.cli.train import train
+from alexnet.errors import UserError
+from alexnet.evaluation.trained import Trained
+from alexnet.runs import results
+from alexnet.runs.metrics import FinishedRun
+
+SHORT = {"epochs": "data.epochs"}  # settings that are asked for so often that their group goes without saying
+
+
+def fit(
+    model: str = "alexnet_lrn",
+    overrides: Sequence[str] = (),
+    output_dir: str | Path = "outputs",
+    **settings: Any,
+) -> FinishedRun:
+    """Trains a network, or finds the run that did so before; gives its directory and its result.
+
+    model: a choice of conf/model. settings: any others by their names, data="demo", seed=1, epochs=2,
+    **{"optim.lr": 0.02, "model/norm": "none"}. overrides: the same as one would type them, "model/norm=none".
+    The result's metrics are errors in percent ("val/top1_error") and losses.
+
+    Raises UserError, with one message, for settings that can't be, and what stops the training.
+    """
+    named = {"model": model, "output_dir": str(output_dir), **settings}
+    typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
+    asked = (*typed, *overrides)
+    result = train(composed("train", asked), Request(run_name(model, asked), None, asked))
+    directory = results.find(Path(output_dir).expanduser(), result["hash"])
+    assert directory is not None
+    return FinishedRun(directory, result)
+
+
+def _as_typed(value: Any) -> str:
+    """A value in Hydra's grammar of overrides."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_as_typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_as_typed, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str | Path) and not str(value).replace("_", "").isalnum():
+        return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)
+
+
+class TrainedNetwork(Trained):
+    """A trained network: .errors(), .predict(), .kernels(), .scores(), .images, .network; see Trained."""
+
+    def kernels(self) -> Image.Image:
+        """The first layer's kernels by tower, each scaled alone (P, figure 3).
+
+        Raises UserError for a network whose first layer does not see the image through a convolution.
+        """
+        weights = kernels.first_kernels(self.checkpoint.weights)
+        if weights is None:
+            raise UserError(f"{self.checkpoint.path} has no convolution that sees the image.")
+        path = self.checkpoint.kept("kernels.png")
+        kernels.figure(weights, int(self.checkpoint.config["model"].get("towers", 1)), path)
+        return Image.open(path)
+
+
+def load(source: str | Path, accelerator: str | None = None, **place: Any) -> TrainedNetwork:
+    """A trained network, from a run's directory, its last.ckpt or best.ckpt.
+
+    accelerator: auto, cpu or gpu; None: the run's own. place: root=, pack= or cache_dir=, where the images of
+    the run are now. Raises UserError for what is no checkpoint of a run.
+    """
+    return TrainedNetwork(Path(source).expanduser(), accelerator, **place)

@@ -1,0 +1,218 @@
+"""What the paper says, as conf/claim/NAME.yaml has it: who is compared with whom, and what P and S found.
+
+Nothing is computed here. Variants are lists of overrides as people type them. The dataclasses are OmegaConf's
+structured configs of the files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+
+from alexnet.errors import UserError, check_choice, check_list, check_mapping, check_whole
+from alexnet.paths import CLAIMS, SCALES
+
+KINDS = ("higher", "same", "ratio", "value")
+LIMITS = {"at_least": ("higher", "ratio"), "margin": ("same", "value")}  # the kinds that have them
+NEEDS = (None, "evaluation")
+ALL = "all"
+TYPES = {str: "text", int: "a whole number from 0 on", float: "a number"}  # in words
+Schema = TypeVar("Schema")
+
+
+class ImpossibleScale(UserError):  # noqa: N818 - it is said of a claim
+    """The claim makes no sense at this scale; the message says why."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of two variants, "of" against "minus", in runs with the same seed.
+
+    metric: of result.json or metrics.csv (val/top1_error, train/top1_error ...), at the end or at the end of
+        an epoch, the first being 1; steps_to: steps until train/top1_error is down to level percent.
+    minus_metric: where the other side is measured otherwise (one crop against ten). minus None: "of" alone.
+    kind: higher: of - minus > at_least. same: |of - minus| < margin. ratio: of / minus > at_least.
+        value: |of - paper| < margin.
+    paper, source: the figure that P and S give for it, in the metric's unit.
+    """
+
+    of: str
+    minus: str | None = None
+    metric: str = "val/top1_error"
+    minus_metric: str | None = None
+    epoch: int | None = None
+    level: float | None = None
+    kind: str = "higher"
+    at_least: float | None = None  # None: 0 for a difference, 1 for a ratio
+    margin: float = 0.5  # percentage points
+    paper: float | None = None
+    source: float | None = None
+    says: str = ""  # in words, where the names of the variants don't
+
+    @property
+    def threshold(self) -> float:
+        """What the difference or ratio is to exceed."""
+        if self.at_least is not None:
+            return self.at_least
+        return 1.0 if self.kind == "ratio" else 0.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim file.
+
+    base: the variant that the others differ from, and only in the keys below "about".
+    common: overrides of all variants. scales: overrides at a scale, or why it makes no sense there.
+    needs: what has to be measured beside training ("evaluation"); None: training is enough.
+    name: the file's.
+    """
+
+    section: str
+    sentence: str
+    command: str
+    cost: str
+    base: str
+    about: list[str]
+    variants: dict[str, list[str]]
+    compare: list[Comparison]
+    common: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    scales: dict[str, Any] = field(default_factory=dict)
+    needs: str | None = None
+    name: str = ""
+
+    @property
+    def metrics(self) -> set[str]:
+        """All that are compared."""
+        named = {metric for each in self.compare for metric in (each.metric, each.minus_metric)}
+        return {metric for metric in named if metric}
+
+    def overrides(self, variant: str, scale: str | None) -> list[str]:
+        """Of a variant at a scale; raises ImpossibleScale where the claim makes no sense."""
+        of_scale = self.scales.get(scale or "", ())
+        if isinstance(of_scale, str):
+            raise ImpossibleScale(f"claim={self.name} is not possible with scale={scale}: {of_scale}")
+        return [*self.common, *of_scale, *self.variants[variant]]
+
+
+def section_key(section: str) -> tuple[str, tuple[float, ...]]:
+    """ "P 3.3" -> ("P", (3, 3)), which sorts as people do."""
+    letters, _, numbers = section.partition(" ")
+    digits = "".join(each if each.isdigit() else " " for each in numbers).split()
+    return letters, tuple(float(each) for each in digits)
+
+
+def list_claims(folder: Path = CLAIMS) -> list[str]:
+    """The names of all claims."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def list_scales(folder: Path = SCALES) -> list[str]:
+    """The names of the scales at which claims are run."""
+    return list_claims(folder)
+
+
+def select_claims(names: object, folder: Path = CLAIMS) -> list[str]:
+    """Out of "lrn", ["lrn", "dropout"] or "all"; raises UserError for an unknown one."""
+    known = list_claims(folder)
+    wanted = [names] if isinstance(names, str) else names
+    check_list("claim", wanted)
+    assert isinstance(wanted, Sequence)
+    for name in wanted:
+        check_choice("claim", name, [*known, ALL])
+    return known if ALL in wanted else list(dict.fromkeys(wanted))
+
+
+def load_claim(name: str, folder: Path = CLAIMS) -> Claim:
+    """The claim of conf/claim/NAME.yaml.
+
+    Raises UserError for an unknown name, a file that is no claim or contradicts itself, and a scale that
+    conf/scale does not have.
+    """
+    check_choice("claim", name, list_claims(folder))
+    claim = parse_claim(name, OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")))
+    for scale in claim.scales:
+        check_choice(f"conf/claim/{name}.yaml: scales", scale, list_scales(folder.parent / "scale"))
+    return claim
+
+
+def parse_claim(name: str, settings: Any) -> Claim:
+    """A claim out of the plain values of its file; raises UserError naming file, key and value."""
+    where = f"conf/claim/{name}.yaml"
+    check_mapping(where, settings)
+    check_list(f"{where}: compare", settings.get("compare", []))
+    compared = [_structured(f"{where}: compare", Comparison, each) for each in settings.get("compare", [])]
+    claim = replace(_structured(where, Claim, settings), name=name, compare=compared)
+    check_choice(f"{where}: base", claim.base, claim.variants)
+    check_choice(f"{where}: needs", claim.needs, NEEDS)
+    for scale, overrides in claim.scales.items():
+        if not isinstance(overrides, str):
+            _check_type(f"{where}: scales.{scale}", overrides, list[str])
+    for key in ("seeds", "compare"):
+        if not getattr(claim, key):
+            raise UserError(f"{where}: {key}=[] is not possible: name at least one.")
+    for seed in claim.seeds:
+        check_whole(f"{where}: seeds", seed, 0)
+    if len(set(claim.seeds)) < len(claim.seeds):
+        raise UserError(f"{where}: seeds={claim.seeds} is not possible: name each seed once.")
+    for comparison, plain in zip(compared, settings["compare"], strict=True):
+        _check_sense(f"{where}: compare", comparison, list(plain), list(claim.variants))
+    return claim
+
+
+def _check_sense(where: str, compared: Comparison, given: Sequence[str], variants: Sequence[str]) -> None:
+    check_choice(f"{where}.kind", compared.kind, KINDS)
+    check_choice(f"{where}.of", compared.of, variants)
+    check_choice(f"{where}.minus", compared.minus, [*variants, None])
+    if (compared.metric == "steps_to") != (compared.level is not None):
+        raise UserError(f"{where}: steps_to needs a level, and nothing else has one.")
+    if compared.level is not None and (compared.epoch is not None or compared.minus_metric):
+        raise UserError(f"{where}: steps_to has no epoch and no minus_metric.")
+    is_value = compared.kind == "value"
+    if (compared.minus is None) != is_value or (is_value and compared.paper is None):
+        raise UserError(f"{where}: kind=value has no minus and needs paper; the other kinds need minus.")
+    if is_value and compared.minus_metric:
+        raise UserError(f"{where}: minus_metric={compared.minus_metric} is of no use without minus.")
+    if compared.of == compared.minus and compared.minus_metric in (None, compared.metric):
+        raise UserError(f"{where}: of and minus are both {compared.of}: give another minus, or minus_metric.")
+    if compared.kind == "ratio" and compared.threshold <= 0:
+        limit = f"at_least={compared.at_least:g}"
+        raise UserError(f"{where}: {limit} is not possible with kind=ratio: give one above 0.")
+    for key, kinds in LIMITS.items():
+        if key in given and compared.kind not in kinds:
+            raise UserError(f"{where}: kind={compared.kind} has no {key}; {' and '.join(kinds)} have.")
+
+
+def _structured(where: str, schema: type[Schema], settings: Any) -> Schema:
+    """The settings merged into a dataclass; raises UserError for what does not fit it."""
+    check_mapping(where, settings)
+    types = {key: kind for key, kind in get_type_hints(schema).items() if key != "name"}
+    for key, value in settings.items():
+        check_choice(where, key, types)
+        _check_type(f"{where}: {key}", value, types[key])
+    merged = OmegaConf.merge(OmegaConf.structured(schema), settings)
+    for key in types:
+        if OmegaConf.is_missing(merged, key):
+            raise UserError(f"{where}: {key} is missing.")
+    plain: Any = OmegaConf.to_container(merged)
+    return schema(**plain)
+
+
+def _check_type(where: str, value: Any, kind: Any) -> None:
+    """Raises UserError for another type, also where OmegaConf would convert it: 3 to "3", "1.4" to 1.4."""
+    kind = next(iter(get_args(kind))) if isinstance(kind, UnionType) and value is not None else kind
+    if get_origin(kind) is list:
+        check_list(where, value)
+        for item in value:
+            _check_type(where, item, get_args(kind)[0])
+    elif get_origin(kind) is dict:
+        check_mapping(where, value)
+        for key, item in value.items():
+            _check_type(f"{where}.{key}", item, get_args(kind)[1])
+    elif kind in TYPES:
+        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not fits or isinstance(value, bool):
+            raise UserError(f"{where}={value} is not possible: give {TYPES[kind]}.")

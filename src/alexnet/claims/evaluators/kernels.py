@@ -1,0 +1,43 @@
+"""How far the halves of conv1's kernels are apart in colour (P 6.1, figure 3)."""
+
+from pathlib import Path
+
+from alexnet.analysis import kernels
+from alexnet.claims.evaluators import Checkpoints, Evaluator
+from alexnet.claims.exhibits import Cell, Exhibit
+from alexnet.errors import UserError
+from alexnet.evaluation.trained import Trained
+from alexnet.runs import checkpoint
+from alexnet.runs.measurements import Measurement
+
+KERNELS = "Each kernel scaled alone, in its place (P, figure 3); a row for each seed."
+COLOURS = "Share of each kernel's energy that is colour and not brightness: 0 is grey. A dot for each kernel."
+
+
+def measure(trained: Trained) -> Measurement:
+    """The gap; raises UserError for a network whose first layer is no convolution."""
+    weights = kernels.first_kernels(trained.checkpoint.weights)
+    if weights is None:
+        raise UserError(f"{trained.checkpoint.path} has no convolution that sees the image.")
+    return Measurement({"kernels/colour_gap": kernels.colour_gap(weights)})
+
+
+def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
+    """The kernels of all seeds by tower, their colours, and whether towers differ in them."""
+    weights, towers = kernels.kernels_by_seed([checkpoint.load(path) for path in checkpoints.values()])
+    pictures = [folder / f"{variant}-{name}.png" for name in ("kernels", "colours")]
+    kernels.figure_of_runs(weights, towers, pictures[0])
+    kernels.figure_of_colours(weights, towers, pictures[1])
+    differences = [kernels.difference(of_seed, seed) for seed, of_seed in weights.items()]
+    about = f"{kernels.verdict(differences, towers)} {COLOURS}"
+    columns = ("seed", "tower", "kernels", "mean colour", "median", "share of coloured kernels")
+    rows: list[list[Cell]] = [
+        [str(row["seed"]), *list(row.values())[1:]] for row in kernels.table(weights, towers)
+    ]
+    return [
+        Exhibit(f"{variant}: kernels of conv1", KERNELS, pictures[0].name),
+        Exhibit(f"{variant}: colour of the kernels", about, pictures[1].name, columns, rows),
+    ]
+
+
+EVALUATOR = Evaluator("kernels", ["kernels/colour_gap"], measure, show)

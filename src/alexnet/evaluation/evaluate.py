@@ -1,0 +1,186 @@
+"""One or several networks on a split: their errors, those of their average, and what they confuse."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.data.datamodule import ImageData, part_of
+from alexnet.errors import UserError
+from alexnet.evaluation import confusion, selection
+from alexnet.evaluation.averaging import BySize, Spread, averaged, save_mean
+from alexnet.evaluation.confusion import Worst
+from alexnet.evaluation.errors import Errors, errors
+from alexnet.evaluation.predictions import write_parquet
+from alexnet.evaluation.scores import Scores, score_path, stem
+from alexnet.evaluation.trained import Trained
+from alexnet.files import write_atomically
+from alexnet.runs import tracking
+from alexnet.runs.checkpoint import Checkpoint
+from alexnet.runs.results import LAST
+from alexnet.tables import aligned, spread
+
+MEAN = "averaged_softmax"
+WORST_COLUMNS = ("class", "images", "top-1 error, %", "most often taken for", "so often")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of those that were evaluated: the file of its softmax, and its errors alone."""
+
+    checkpoint: Checkpoint
+    scores: Path
+    errors: Errors
+
+    @property
+    def name(self) -> str:
+        return selection.name_of(self.checkpoint)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """errors: of the softmax averaged over all networks, as are confusion, worst classes and predictions.
+
+    by_size: for each number of networks. files: what was written, by what it is.
+    """
+
+    data: ImageData
+    split: str
+    crops: int
+    errors: Errors
+    networks: list[Network]
+    by_size: list[BySize]
+    worst: list[Worst]
+    files: dict[str, Path]
+
+    @property
+    def head(self) -> str:
+        """What was evaluated, in a line."""
+        crops = "1 crop" if self.crops == 1 else f"{self.crops} crops"
+        many = len(self.networks)
+        which = self.networks[0].name if many == 1 else f"averaged softmax of {many} networks"
+        return f"{which}: {self.data.images.name}, {self.split}, {self.errors.images:,} images, {crops}"
+
+    def as_json(self) -> str:
+        """All but what is in the other files."""
+        images, networks = self.data.images, []
+        for network in self.networks:
+            own = {"checkpoint": str(network.checkpoint.path), "seed": network.checkpoint.config.get("seed")}
+            networks.append(own | asdict(network.errors) | {"softmax": str(network.scores)})
+        facts: dict[str, Any] = {"split": self.split, "crops": self.crops, **asdict(self.errors)}
+        facts |= {"data": images.name, "note": images.note, "drawn": images.drawn}
+        facts |= {"fingerprint": self.data.fingerprint, "nets": networks}
+        facts |= {"by_size": [asdict(size) | {"sampled": size.drawn} for size in self.by_size]}
+        facts |= {"worst_classes": [asdict(worst) for worst in self.worst]}
+        return json.dumps(facts | {"files": {name: str(path) for name, path in self.files.items()}}, indent=1)
+
+    def text(self) -> str:
+        """For people: errors with their intervals, by number of networks, the worst classes, the files."""
+        note, many = self.data.images.note, len(self.networks) > 1
+        rows = [("error, % [95 % interval]", "top-1", "top-5")]
+        for network in self.networks:
+            seed = network.checkpoint.config.get("seed")
+            name = network.name if seed is None else f"{network.name}, seed {seed}"
+            rows.append((name, *_with_intervals(network.errors)))
+        if many:
+            rows.append((f"averaged over all {len(self.networks)}", *_with_intervals(self.errors)))
+        worst = [("worst classes", "images", "top-1 error, %", "most often taken for")]
+        for each in self.worst:
+            rival = f"{each.taken_for} ({each.taken:,})" if each.taken else "nothing else"
+            worst.append((each.title, f"{each.images:,}", f"{each.top1_error:.1f}", rival))
+        # the softmax of several networks is not listed: it lies beside each of them
+        files = self.files if many else self.files | {"softmax": self.networks[0].scores}
+        parts = [f"note: {note}" if note else "", self.head, aligned(rows)]
+        parts += [_by_size(self.by_size) if many else "", aligned(worst)]
+        return "\n\n".join([*filter(None, parts), f"files\n{aligned(files.items())}"])
+
+    def log_to_wandb(self) -> None:
+        """Adds to each network that is the last of a run with logger=wandb its errors and those of the
+        average; does nothing for others."""
+        crops = f"{self.crops}_crop{'s' * (self.crops > 1)}"
+        end = f"_averaged_over_{len(self.networks)}" if len(self.networks) > 1 else ""
+        pictures = {f"{self.split}/{crops}{end}_confusion": self.files["confusion_png"]}
+        rows = [list(asdict(worst).values()) for worst in self.worst]
+        tables = {f"{self.split}/{crops}{end}_worst_classes": tracking.Table(WORST_COLUMNS, rows)}
+        for network in self.networks:
+            metrics = {
+                f"{self.split}/{name}_{crops}{suffix}": getattr(found, name)
+                for found, suffix in ((network.errors, ""), (self.errors, end))
+                for name in ("top1_error", "top5_error")
+            }
+            if network.checkpoint.path.name == LAST:
+                tracking.add(network.checkpoint.path.absolute().parent, metrics, pictures, tables)
+
+
+def evaluate(
+    checkpoints: Sequence[Checkpoint],
+    split: str = "val",
+    crops: int = 1,
+    worst: int = 10,
+    files_stem: Path | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Computes what is not kept yet, one network in memory at a time, and writes the files.
+
+    worst: how many classes are listed. files_stem: how the paths of the files begin; None: as those of the
+    first network's own evaluation. settings: accelerator, root, pack and cache_dir, as Trained takes them.
+    Raises UserError for networks that have no common average, and for one that gives no finite numbers.
+    """
+    networks: list[Trained] = []
+    for checkpoint in checkpoints:
+        networks.append(Trained(checkpoint, like=networks[0] if networks else None, **settings))
+    selection.check_split(checkpoints, [network.images for network in networks], split)
+    scores: list[Scores] = []
+    for number, network in enumerate(networks, 1):
+        scores.append(network.scores(split, crops, bar=f"net {number}/{len(networks)}"))
+        network.unload()
+    selection.check_classes(checkpoints, scores)
+    data, many = networks[0].images, len(networks) > 1
+    files_stem = files_stem or checkpoints[0].kept(stem(split, crops))
+    ends = {"json": ".json", "confusion_npy": "-confusion.npy", "confusion_csv": "-confusion.csv"}
+    ends |= {"confusion_png": "-confusion.png", "predictions": "-predictions.parquet"}
+    ends |= {MEAN: "-softmax.npy"} if many else {}
+    files = {name: files_stem.with_name(files_stem.name + end) for name, end in ends.items()}
+    labels, own_titles = data.labels(split), data.images.titles
+    # of all outputs of the network, of which there may be more than classes
+    titles = [*own_titles, *(f"output {place}" for place in range(len(own_titles), scores[0].shape[1]))]
+    single = [_measured(*each, split, crops, labels) for each in zip(checkpoints, scores, strict=True)]
+    by_size = averaged(scores, labels)
+    shown = save_mean(scores, files[MEAN]) if many else scores[0]
+    counts = confusion.confusion(shown, labels)
+    image_files = data.images.splits[part_of(split)].files
+    write_parquet(files["predictions"], shown, labels, data.members(split), image_files, titles)
+    listed = confusion.worst(counts, titles, worst)
+    evaluation = Evaluation(data, split, crops, errors(shown, labels), single, by_size, listed, files)
+    confusion.save(counts, titles, files["confusion_npy"], files["confusion_csv"])
+    head = f"{evaluation.head}\n{data.images.note}"
+    confusion.draw(counts, titles, head, files["confusion_png"])
+    write_atomically(files["json"], (evaluation.as_json() + "\n").encode())
+    return evaluation
+
+
+def _measured(checkpoint: Checkpoint, scores: Scores, split: str, crops: int, labels: Any) -> Network:
+    try:
+        return Network(checkpoint, score_path(checkpoint, split, crops), errors(scores, labels))
+    except UserError as error:
+        raise UserError(f"{checkpoint.path}: {error}") from error
+
+
+def _with_intervals(found: Errors) -> tuple[str, str]:
+    pairs = ((found.top1_error, found.top1_interval), (found.top5_error, found.top5_interval))
+    first, five = (f"{error:.2f} [{low:.2f}, {high:.2f}]" for error, (low, high) in pairs)
+    return first, five
+
+
+def _by_size(by_size: Sequence[BySize]) -> str:
+    def cells(error: Spread) -> tuple[str, str]:
+        if error.std is None:
+            return f"{error.mean:.2f}", ""
+        return spread(error.mean, error.std), f"{error.low:.2f} - {error.high:.2f}"
+
+    rows = [("networks", "subsets", "top-1 error, %: mean ± std", "from - to", "top-5 error, %", "from - to")]
+    for size in by_size:
+        subsets = f"{size.subsets:,} of {size.possible:,}, drawn" if size.drawn else f"{size.subsets:,}"
+        rows.append((str(size.size), subsets, *cells(size.top1_error), *cells(size.top5_error)))
+    return aligned(rows)

@@ -1,0 +1,121 @@
+"""Weights of other programs: is a file of that kind, do they fit a network, what are its outputs called."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import AlexNet_Weights
+
+from alexnet.errors import UserError
+
+ILSVRC = 1000  # classes
+SHOWN = 12  # layers in a message
+HEAD = 1024  # bytes at the start of a file, which tell what it is
+NO_WEIGHTS = {  # how a file begins -> what it is, and what to do
+    rb"$": "is empty: download it again.",
+    rb"version https://git-lfs": "is a pointer of git-lfs: fetch the file itself, by git lfs pull.",
+    rb"\s*<(!doctype|html|\?xml)": "is a web page: that download failed; open its address in a browser.",
+    rb"\x1f\x8b|7z|BZh|\xfd7zXZ": "is compressed: unpack it first.",
+    rb"\x89HDF": "is HDF5: have Caffe write it without snapshot_format: HDF5.",
+}
+TORCH = {
+    rb"PK\x03\x04|\x80[\x02-\x05]": "is a file of torch: choose model=torchvision_alexnet, if it is that."
+}
+PROTOTXT = rb"^\s*(layers?|solver_mode|base_lr|net|train_net|input_shape)\s*[:{]|^\s*name\s*:\s*\""
+
+
+def refuse_other_files(path: Path, key: str, of_torch: bool = False) -> None:
+    """Raises UserError for no file, or one of another kind; key: the setting, of_torch: its are meant."""
+    if not path.is_file():
+        raise UserError(f"{key}={path} is no file.")
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    for start, advice in (NO_WEIGHTS | TORCH if key == "weights" and not of_torch else NO_WEIGHTS).items():
+        if re.match(start, head, re.I):
+            raise UserError(f"{key}={path} {advice}")
+    if all(32 <= byte < 127 or byte in b"\t\r\n\f" for byte in head):
+        prototxt = "is a .prototxt, which describes a net or its training: give the .caffemodel, which has"
+        text = "is text, which weights are not: download it again."
+        raise UserError(f"{key}={path} {f'{prototxt} weights.' if re.search(PROTOTXT, head, re.M) else text}")
+
+
+def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: str) -> dict[str, Tensor]:
+    """The state as float32, in the network's shapes; ones in front of a shape (Caffe's old way) go.
+
+    Raises UserError, naming layers and shapes, for layers that are missing, not known or of another shape,
+    and for weights that are not finite. model: what messages call the network.
+    """
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    if missing := [name for name in shapes if name not in state]:
+        raise UserError(
+            f"weights={path} has no {_layers(missing)}, which model={model} needs. It has"
+            f" {_layers(list(state))}: give that model's weights, or choose the model that these belong to."
+        )
+    if unknown := [name for name in state if name not in shapes]:
+        raise UserError(
+            f"weights={path} has {_layers(unknown)}, which model={model} lacks: give that model's weights."
+        )
+    fitting = {}
+    for name, shape in shapes.items():
+        value, seen = state[name], tuple(state[name].shape)
+        while len(seen) > len(shape) and seen[0] == 1:
+            seen = seen[1:]
+        if seen != shape:
+            advice = (
+                ": give that model's weights, or choose the model (its towers, width, num_classes) of these."
+            )
+            if seen[::-1] == shape:
+                advice = ": it is transposed; Caffe and torch keep (outputs, inputs)."
+            elif len(seen) == len(shape) == 2 and seen[0] == shape[0]:
+                advice = ": choose the model.crop_size that it was trained with."
+            raise UserError(f"weights={path}: {name} is {seen}, and model={model} has {shape}{advice}")
+        if not value.isfinite().all():
+            raise UserError(f"weights={path}: {name} holds infinite numbers or none: training had diverged.")
+        fitting[name] = value.detach().to(torch.float32).reshape(shape).contiguous()
+    return fitting
+
+
+def _layers(names: list[str]) -> str:
+    layers = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    return ", ".join(layers[:SHOWN]) + ", ..." * (len(layers) > SHOWN) or "no weights at all"
+
+
+def outputs(state: Mapping[str, Tensor], head: str) -> int:
+    """How many the last layer has, whose weights are called head; ILSVRC's where it is missing."""
+    shape = state[head].shape if head in state else ()
+    return shape[-2] if len(shape) > 1 else ILSVRC
+
+
+def class_names(count: int, path: Path | None = None) -> tuple[list[str], list[str]]:
+    """Classes (distinct) and titles of each output, in order.
+
+    path: one class a line; Caffe's synset_words.txt, too, of which WordNet ids are the classes. Without it a
+    thousand outputs are ILSVRC's, in the order of their sorted WordNet ids, which is Caffe's, torchvision's
+    and that of class folders; the ids themselves are in no library, so that a number takes their place.
+    Raises UserError for a file that is not there, of another length or that names a class twice.
+    """
+    if path is None and count == ILSVRC:
+        titles = list(AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
+        return [f"{number:03d} {title}" for number, title in enumerate(titles)], titles
+    if path is None:
+        digits = len(str(count - 1))  # so that they sort as they count
+        classes = [f"class {number:0{digits}d}" for number in range(count)]
+        return classes, list(classes)
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"classes={path} can't be read: give a text file, one class a line.") from error
+    classes, titles = [], []
+    for line in lines:
+        synset = re.fullmatch(r"(n\d{8})\s+(.+)", line)
+        classes.append(synset[1] if synset else line)
+        titles.append(f"{synset[2].split(',')[0]} ({synset[1]})" if synset else line)
+    if len(lines) != count:
+        raise UserError(
+            f"classes={path} names {len(lines)} classes, and the weights have {count}: one a line."
+        )
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise UserError(f"classes={path} names {twice[0]} twice: give each class one line.")
+    return classes, titles

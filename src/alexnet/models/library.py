@@ -1,0 +1,144 @@
+"""Networks of torchvision and timm, untrained, which can be asked for what AlexNet can be asked for."""
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.models.contract import Outputs
+
+AUXILIARY = {
+    "googlenet": 0.3,
+    "inception_v3": 0.4,
+}  # weights of auxiliary losses (arXiv 1409.4842, 1512.00567)
+LARGEST = 1024  # pixels, up to which a smallest crop is searched for
+
+
+@cache
+def names(library: str) -> tuple[str, ...]:
+    """What the library can build, for classification; raises UserError if it is not installed."""
+    if library == "torchvision":
+        return tuple(torchvision.models.list_models(module=torchvision.models))
+    return tuple(_timm().list_models())
+
+
+def build(
+    library: str, name: str, num_classes: int, crop_size: int, channels: int, **settings: Any
+) -> nn.Module:
+    """An untrained network: (N, channels, crop_size, crop_size) -> (N, num_classes), or Outputs in training.
+
+    settings: further arguments of the library's function.
+    Raises UserError for unknown names and settings, and a crop too small, naming the smallest that works.
+    """
+    check_choice("model.name", name, names(library))
+    check_whole("model.num_classes", num_classes, 1)
+    check_whole("crop_size", crop_size, 1)
+    if library == "torchvision":
+        check_choice("model.channels", channels, (3,))
+
+    def make(side: int) -> nn.Module:
+        if library == "timm":
+            return _timm_network(name, num_classes, side, channels, settings)
+        return _torchvision_network(name, num_classes, side, settings)
+
+    _check_crop(make, f"{library}/{name}", crop_size, channels)
+    network = make(crop_size)
+    if name in AUXILIARY and library == "torchvision" and network.aux_logits:
+        network = WithAuxiliaryHeads(network, AUXILIARY[name])
+    network.num_classes, network.crop_size, network.channels = num_classes, crop_size, channels  # type: ignore[assignment]
+    return network
+
+
+class WithAuxiliaryHeads(nn.Module):
+    """torchvision's GoogLeNet or Inception v3: in training Outputs of the logits and of its auxiliary heads.
+
+    images (N, 3, H, W) -> logits (N, classes) at test. weight: of each auxiliary loss.
+    """
+
+    def __init__(self, network: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.network, self.weight = network, weight
+        self.auxiliary_heads = [
+            f"network.{name}" for name, _ in network.named_children() if name.lower().startswith("aux")
+        ]
+
+    def forward(self, images: Tensor) -> Tensor | Outputs:
+        output = self.network(images)
+        if isinstance(output, Tensor):
+            return output
+        logits, *auxiliary = output
+        return Outputs(logits, [(extra, self.weight) for extra in auxiliary])
+
+
+def torchvision_alexnet(
+    num_classes: int = 1000, crop_size: int = 224, channels: int = 3, rate: float = 0.5
+) -> nn.Module:
+    """torchvision.models.alexnet, untrained: (N, 3, crop_size, crop_size) -> (N, num_classes).
+
+    rate: of its dropout.
+    Raises UserError for impossible settings; the smallest crop is 63, as its last pool needs 3x3 maps.
+    """
+    check_range("model.rate", rate, 0.0, 1.0)
+    check_whole("model.num_classes", num_classes, 1)
+    check_whole("crop_size", crop_size, 63)
+    return build("torchvision", "alexnet", num_classes, crop_size, channels, dropout=rate)
+
+
+def _torchvision_network(name: str, num_classes: int, side: int, settings: dict[str, Any]) -> nn.Module:
+    more: dict[str, Any] = {}
+    if name in AUXILIARY:
+        more = {"init_weights": True}  # torchvision warns unless it is told
+    if name.startswith("vit_"):
+        more = {"image_size": side}
+    if name.startswith("maxvit"):
+        more = {"input_size": (side, side)}
+    try:
+        return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **more | settings)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise UserError(f"model: torchvision/{name} has no such setting: {error}") from error
+
+
+def _timm_network(
+    name: str, num_classes: int, side: int, channels: int, settings: dict[str, Any]
+) -> nn.Module:
+    arguments = {"pretrained": False, "num_classes": num_classes, "in_chans": channels, **settings}
+    try:
+        try:  # networks with a fixed grid of patches have to know
+            return _timm().create_model(name, img_size=side, **arguments)  # type: ignore[no-any-return]
+        except TypeError:
+            return _timm().create_model(name, **arguments)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise UserError(f"model: timm/{name} has no such setting: {error}") from error
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise UserError("model.library=timm needs timm: pip install 'alexnet-claims[timm]'.") from error
+
+
+def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int) -> None:
+    """Raises UserError for a crop at which the network can't be trained, found without memory."""
+
+    def works(side: int) -> str:
+        try:
+            with torch.device("meta"):
+                make(side).train()(torch.zeros(2, channels, side, side))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            return str(error).splitlines()[0]
+        return ""
+
+    problem = works(crop_size)
+    if not problem:
+        return
+    smallest = next((side for side in range(crop_size + 1, LARGEST) if not works(side)), None)
+    raise UserError(
+        f"crop_size={crop_size} is not possible for {name}: {problem}. "
+        + (f"The next larger crop that works is {smallest}." if smallest else "Choose another.")
+    )

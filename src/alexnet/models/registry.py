@@ -1,0 +1,93 @@
+"""Networks by name: create_model, as configs and the API call it."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from alexnet.errors import UserError, check_choice
+from alexnet.models import library
+from alexnet.models.alexnet import AlexNet, Choice
+from alexnet.models.cifar import TABLES
+from alexnet.models.init import INITS
+from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
+from alexnet.registry import Registry
+
+LIBRARIES = ("torchvision", "timm")
+IMAGENET_CLASSES = 1000
+GROUPS = {
+    registry.key.removeprefix("model."): registry
+    for registry in (ACTIVATIONS, NORMS, POOLINGS, DROPOUTS, INITS)
+}
+
+NETWORKS = Registry("model")
+NETWORKS.register("alexnet")(AlexNet)
+for name, table in TABLES.items():
+    NETWORKS.register(name)(partial(AlexNet, table=table))
+NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
+
+
+def create_model(
+    name: str,
+    num_classes: int = IMAGENET_CLASSES,
+    crop_size: int = 224,
+    channels: int = 3,
+    init: Choice = None,
+    **settings: Any,
+) -> nn.Module:
+    """An untrained network: images (N, channels, crop, crop), 0-255 minus the mean -> logits (N, classes).
+
+    In training a network with auxiliary heads gives alexnet.models.Outputs instead.
+
+    name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries.
+    init: by name ("kaiming"), name and settings, or a function of the network; None leaves the network's own.
+    settings: what the network is built with, see alexnet.models.alexnet.AlexNet; parts by name ("lrn"), by
+        name and settings ({"name": "lrn", "n": 5}), or what makes them.
+
+    Raises UserError, naming setting, value and the allowed ones, for impossible settings, and for a crop that
+    is too small; for a library that is not installed.
+    """
+    prefix, _, rest = str(name).partition("/")
+    if rest and prefix in LIBRARIES:
+        network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
+    else:
+        check_choice("model.name", name, [*NETWORKS, *(f"{each}/NAME" for each in LIBRARIES)])
+        shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
+        network = NETWORKS.build({"name": name, **settings}, **shape)
+    initialise = INITS.factory(init)
+    if initialise is not None:
+        (initialise if callable(init) else initialise())(network)
+    return network
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names for create_model that match a pattern ("cifar_*"); timm's only for one that begins with "timm/".
+
+    Raises UserError for timm's if it is not installed.
+    """
+    listed = [*NETWORKS, *(f"torchvision/{each}" for each in library.names("torchvision"))]
+    if pattern.startswith("timm/"):
+        listed = [f"timm/{each}" for each in library.names("timm")]
+    return [each for each in listed if fnmatch(each, pattern)]
+
+
+def from_config(model: Mapping[str, Any]) -> nn.Module:
+    """The network of the model section of a config: name, library, num_classes, crop_size, init, settings.
+
+    num_classes null: ImageNet's 1000. Raises UserError as create_model does, and for a part given as a word.
+    """
+    settings = dict(model)
+    for group, registry in GROUPS.items():
+        if isinstance(settings.get(group), str):
+            raise UserError(
+                f"model.{group}={settings[group]} is not possible: it is a group, write model/{group}=NAME;"
+                f" choose {', '.join(registry)}, or what else lies in conf/model/{group}."
+            )
+    name, prefix = str(settings.pop("name")), settings.pop("library", None)
+    classes = settings.pop("num_classes", None)
+    if prefix is not None:
+        check_choice("model.library", prefix, LIBRARIES)
+        name = f"{prefix}/{name}"
+    return create_model(name, IMAGENET_CLASSES if classes is None else classes, **settings)

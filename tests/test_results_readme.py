@@ -1,0 +1,96 @@
+"""results/README.md says what the recorded files say."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from alexnet import tables
+from alexnet.analysis import dropout_study
+from alexnet.benchmark import report
+from tiny import ROOT
+
+RESULTS = ROOT / "results"
+README = (RESULTS / "README.md").read_text()
+LINES = README.splitlines()
+PROSE = " ".join(README.split())
+SCALES = {67: "67 px, 30 epochs", 224: "224 px, 40 epochs"}
+
+
+def verdicts() -> Iterator[str]:
+    for row in tables.read_csv(RESULTS / "learned/verdicts.csv", numbers=False):
+        images = f"; images {row['image_low']} to {row['image_high']}" if row["image_low"] else ""
+        cells = [
+            f"`{row['claim']}`",
+            row["what"],
+            f"{SCALES[int(row['pixels'])]}, n {row['n']}",
+            f"{row['of']}, {row['minus']}",
+            f"{row['difference']} ({row['low']} to {row['high']}{images})",
+            row["paper"],
+            row["verdict"],
+        ]
+        yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def averages() -> Iterator[str]:
+    for row in tables.read_csv(RESULTS / "learned/averaged.csv"):
+        cells = [row["pixels"], row["networks"], row["subsets"]]
+        for top in (f"top{k}_error" for k in (1, 5)):
+            mean, low, high = (row[f"{top}_{name}"] for name in ("mean", "low", "high"))
+            cells += [f"{mean:.2f}", f"{low:.2f} to {high:.2f}"]
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+def neighbours() -> Iterator[str]:
+    for row in tables.read_csv(RESULTS / "learned/neighbours.csv", numbers=False):
+        yield f"| {' | '.join(row.values())} |"
+
+
+TABLES = {
+    "verdicts": [*verdicts()],
+    "averages": [*averages()],
+    "neighbours": [*neighbours()],
+    "dropout": dropout_study.table(tables.read_csv(RESULTS / "dropout/runs.csv")).splitlines(),
+    **{
+        name: report.markdown(RESULTS / f"benchmark/{name}.json").strip().splitlines()
+        for name in ("cpu", "h100")
+    },
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_row_is_that_of_the_recorded_files(name: str) -> None:
+    assert len(TABLES[name]) > 7
+    assert not [line for line in TABLES[name] if line not in LINES]
+
+
+def test_what_is_said_of_the_kernels_is_that_of_their_files() -> None:
+    kernels = tables.read_csv(RESULTS / "learned/kernels.csv")
+    towers = [row for row in kernels if (row["pixels"], row["network"]) == (224, "published")]
+    by_seed = [[row for row in towers if row["seed"] == seed] for seed in range(5)]
+    least = [100 * min(pair, key=lambda row: float(row["mean_colour"]))["coloured"] for pair in by_seed]
+    assert f"{min(least):.0f} to {max(least):.0f} % of the kernels of the less coloured tower" in PROSE
+    for row in tables.read_csv(RESULTS / "learned/colour_tests.csv"):
+        gap, chance, p = re.findall(r"(?:by|p =) (\d\.\d+)", row["said"])
+        p = f"{float(p):.4f}".rstrip("0")
+        if (row["pixels"], row["network"]) == (224, "published"):
+            assert f"({gap} against {chance}, permutation tests of 5 runs combined: p = {p})" in PROSE
+        elif row["pixels"] == 224 or row["network"] == "published":
+            assert f"({gap} against {chance}; p = {p})" in PROSE
+
+
+def test_runs_are_as_many_as_it_says() -> None:
+    counts = [len(tables.read_csv(RESULTS / f"{name}/runs.csv")) for name in ("learned", "dropout")]
+    assert f"| `learned/` | {counts[0]} networks" in README
+    assert f"| `dropout/` | {counts[1]} short runs" in README
+    assert min(counts) > 20
+
+
+def test_links_and_files_are_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"`((?:learned|dropout)/\w+\.\w+)`", README)
+    assert len(links) > 9
+    assert all((RESULTS / link).is_file() for link in links)
+    anchors = re.findall(r"\]\(#([^)]+)\)", README)
+    headings = [re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in LINES]
+    assert len(anchors) > 3
+    assert set(anchors) <= set(headings)
