@@ -116,7 +116,7 @@ def _wait_for_step(metrics: Path, step: int) -> None:
         (["seed=[1"], ["input '[1'", "quotes around all of it"]),
         (["claim=[lrn,", "relu]"], ["A list takes no spaces between its commas"]),
         (["name=a=b,c"], ["put quotes around quotes"]),
-        (["trainer.precision=7"], ["trainer: Precision 7 is invalid"]),
+        (["trainer.precision=7"], ["trainer: Precision '7' is invalid"]),
         (["optim.learning_rate=1"], ["optim.learning_rate is no setting", "optim has bias_lr", "momentum"]),
         (["seed=0,1"], ["put -m before the settings"]),
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.training.optim import OPTIMIZERS
@@ -22,9 +22,8 @@ CHOICES = [
 ]
 
 
-def _compose(file: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(file, list(overrides))
+def _compose(entry: str, *overrides: str) -> DictConfig:
+    return composed(entry, overrides)
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.data import SOURCES
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.manifest import FORMS, NONE, Manifest, pack_path
@@ -37,8 +36,7 @@ def prepare(cfg: DictConfig) -> Path:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    with app.task():
-        started = time.perf_counter()
-        folder = prepare(cfg)
-        size = sum(Manifest.load(folder).sizes.values()) / 1e9
-        print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")
+    started = time.perf_counter()
+    folder = prepare(cfg)
+    size = sum(Manifest.load(folder).sizes.values()) / 1e9
+    print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")
