@@ -1,5 +1,6 @@
 """Each choice of each config group composes and can be made, without data on disk, or is refused by name."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ CHOICES = [
 ]
 
 
+@cache
 def _compose(entry: str, *overrides: str) -> DictConfig:
     return composed(entry, overrides)
 

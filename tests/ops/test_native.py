@@ -1,7 +1,7 @@
 """The compiled response normalisation against the formula in float64, on CPU and GPU."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from alexnet.models.layers import LocalResponseNorm
 from alexnet.ops import native
+from alexnet.ops.response_norm import formula, response_norm, response_norm_backward
 
 SHAPES = [(2, 96, 9, 9), (1, 5, 3, 67), (3, 256, 4, 5), (1, 1, 1, 1)]
 ORDERS = [torch.contiguous_format, torch.channels_last]
@@ -135,3 +136,38 @@ def test_exports_and_compilers_see_torchs_operations() -> None:
     assert not any("autograd" in name.lower() for name in names)
     wanted = _formula(torch.ones(2, 8, 5, 5).double(), 5, 2.0, 1e-4 / 5)
     assert _relative(functional.relu(exported.module()(torch.ones(2, 8, 5, 5))), wanted) < 1e-5
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # inside opcheck
+def test_the_operators_keep_torchs_rules(order: torch.memory_format, device: str) -> None:
+    """Fake tensors, autograd and compilation, as torch.library checks them."""
+    activations = _drawn((2, 8, 5, 5), order, torch.float32, device)
+    slope = torch.ones_like(activations)
+    torch.library.opcheck(response_norm, (activations, 5, 2.0, 1e-3))
+    torch.library.opcheck(response_norm_backward, (slope, activations, 5, 2.0, 1e-3))
+
+
+def test_the_operators_second_derivative_is_the_formulas() -> None:
+    def second(norm: Callable[..., Tensor]) -> Tensor:
+        activations = _drawn((2, 6, 3, 3), torch.contiguous_format, torch.float32, "cpu")
+        value = norm(activations, 5, 2.0, 1e-3).square().sum()
+        (slope,) = torch.autograd.grad(value, activations, create_graph=True)
+        return torch.autograd.grad(slope.sin().sum(), activations)[0]
+
+    torch.testing.assert_close(second(response_norm), second(formula), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+def test_a_compiled_network_keeps_the_operators() -> None:
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    norm, activations = LocalResponseNorm(), torch.randn(2, 8, 5, 5)
+    compiled = torch.compile(norm, backend=backend, fullgraph=True)
+    assert torch.equal(compiled(activations), norm(activations))
+    assert any("response_norm" in str(node.target) for graph in graphs for node in graph.graph.nodes)

@@ -1,13 +1,11 @@
 """The layers that torch lacks, and by which names configs choose activations, norms, pools and dropout."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
-from alexnet.ops import native
+from alexnet.ops import response_norm
 from alexnet.registry import Registry
 
 ACTIVATIONS = Registry("model.activation")
@@ -167,61 +165,25 @@ class LocalResponseNorm(nn.Module):
         return self._normed(activations)
 
     def _normed(self, activations: Tensor) -> Tensor:
-        if self.across_maps and native.usable(activations, self.beta):
-            made: Tensor = _CompiledNorm.apply(activations, self)
-            return made
-        return self.plain(activations)
+        return response_norm.normalise(activations, self.n, self.k, self.effective_alpha, self.beta)
 
     def plain(self, activations: Tensor) -> Tensor:
         """The formula in torch's operations."""
-        wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
-        scale = (self.k + self.effective_alpha * self._window_sum(wide.square())).pow(-self.beta)
-        return (wide * scale).to(activations.dtype)
+        return response_norm.formula(activations, self.n, self.k, self.effective_alpha, self.beta)
 
     @property
     def effective_alpha(self) -> float:
         """What each square is multiplied by."""
         return self.alpha / self.window if self.divide_alpha_by_n else self.alpha
 
-    across_maps = True  # windows reach over neighbouring maps
-
     @property
     def window(self) -> int:
         """How many squares are summed, away from the ends."""
         return self.n
 
-    def _window_sum(self, squares: Tensor) -> Tensor:
-        channels = squares.shape[1]
-        ends = [0, 0] * (squares.dim() - 2) + [self.n // 2, (self.n - 1) // 2]
-        padded = functional.pad(squares, ends)  # (N, C + n - 1, ...)
-        total = padded[:, :channels]
-        for start in range(1, self.n):
-            total = total + padded[:, start : start + channels]
-        return total
-
     def extra_repr(self) -> str:
         divided = "/n" if self.divide_alpha_by_n else ""
         return f"n={self.n}, k={self.k}, alpha={self.alpha}{divided}, beta={self.beta}"
-
-
-class _CompiledNorm(torch.autograd.Function):
-    """The compiled norm, which keeps nothing for the backward pass but its input."""
-
-    @staticmethod
-    def forward(ctx: Any, activations: Tensor, norm: LocalResponseNorm) -> Tensor:
-        ctx.save_for_backward(activations)
-        ctx.norm = norm
-        return native.lrn(activations.detach(), None, norm.n, norm.k, norm.effective_alpha)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (activations,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted: torch's operations have one
-            value = ctx.norm.plain(activations)
-            (made,) = torch.autograd.grad(value, activations, gradient, create_graph=True)
-            return made, None
-        norm = ctx.norm
-        return native.lrn(activations, gradient, norm.n, norm.k, norm.effective_alpha), None
 
 
 @NORMS.register("spatial")
@@ -233,14 +195,19 @@ class SpatialResponseNorm(LocalResponseNorm):
     Other settings and errors are those of LocalResponseNorm.
     """
 
-    def _window_sum(self, squares: Tensor) -> Tensor:
-        before, after = self.n // 2, (self.n - 1) // 2
-        padded = functional.pad(squares, (before, after, before, after))
-        if torch.compiler.is_exporting():  # torch.onnx passes over divisor_override
-            return functional.avg_pool2d(padded, self.n, stride=1) * self.window
-        return functional.avg_pool2d(padded, self.n, stride=1, divisor_override=1)
+    def _normed(self, activations: Tensor) -> Tensor:
+        return self.plain(activations)
 
-    across_maps = False
+    def plain(self, activations: Tensor) -> Tensor:
+        """The formula in torch's operations."""
+        wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
+        before, after = self.n // 2, (self.n - 1) // 2
+        padded = functional.pad(wide.square(), (before, after, before, after))
+        if torch.compiler.is_exporting():  # torch.onnx passes over divisor_override
+            squares = functional.avg_pool2d(padded, self.n, stride=1) * self.window
+        else:
+            squares = functional.avg_pool2d(padded, self.n, stride=1, divisor_override=1)
+        return (wide * (self.k + self.effective_alpha * squares).pow(-self.beta)).to(activations.dtype)
 
     @property
     def window(self) -> int:

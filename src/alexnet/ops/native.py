@@ -33,25 +33,36 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def usable(activations: Tensor, beta: float) -> bool:
-    """Whether compiled code takes this: (N, C, H, W) on a CPU or an NVIDIA GPU, and not being traced."""
-    there = {"cpu": library, "cuda": gpu}.get(activations.device.type)
-    if there is None or activations.dtype not in DTYPES or activations.dim() != 4 or not activations.numel():
+    """Whether compiled code takes this: (N, C, H, W) on a CPU or an NVIDIA GPU, and not being exported."""
+    if beta != 0.75 or activations.dtype not in DTYPES or activations.dim() != 4 or not activations.numel():
         return False
-    traced = (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch.onnx.is_in_onnx_export()
-    )
-    return beta == 0.75 and not traced and type(activations) in PLAIN and there() is not None
+    exported = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    if exported or torch._C._get_tracing_state() is not None:
+        return False
+    plain = torch.compiler.is_compiling() or type(activations) in PLAIN
+    return plain and available(activations.device.type)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def available(device_type: str) -> bool:
+    """Whether there is compiled code for tensors on such a device."""
+    find = {"cpu": library, "cuda": gpu}.get(device_type)
+    return find is not None and find() is not None
 
 
 PLAIN = (Tensor, torch.nn.Parameter)  # not a tensor that only stands for one
 
 
+def memory_order(activations: Tensor) -> torch.memory_format:
+    """channels_last where (N, C, H, W) lies so, else contiguous."""
+    last = not activations.is_contiguous() and activations.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def lrn(activations: Tensor, gradient: Tensor | None, n: int, k: float, alpha: float) -> Tensor:
     """The norm of activations (N, C, H, W), or the gradient of it for one of its output."""
-    last = not activations.is_contiguous() and activations.is_contiguous(memory_format=torch.channels_last)
-    order = torch.channels_last if last else torch.contiguous_format
+    order = memory_order(activations)
+    last = order == torch.channels_last
     activations = activations.contiguous(memory_format=order)
     made = torch.empty_like(activations)
     if gradient is not None:
