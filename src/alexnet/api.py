@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from alexnet.analysis import kernels
-from alexnet.cli.configs import composed
+from alexnet.cli.app import compose
 from alexnet.cli.settings import Request, run_name
 from alexnet.cli.train import train
 from alexnet.errors import UserError
@@ -36,7 +36,7 @@ def fit(
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     asked = (*typed, *overrides)
-    result = train(composed("train", asked), Request(run_name(model, asked), None, asked))
+    result = train(compose("train", asked), Request(run_name(model, asked), None, asked))
     directory = results.find(Path(output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.training.optim import OPTIMIZERS
@@ -24,9 +25,8 @@ CHOICES = [
 
 
 @cache
-def _compose(file: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(file, list(overrides))
+def _compose(entry: str, *overrides: str) -> DictConfig:
+    return composed(entry, overrides)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -105,39 +105,29 @@ def test_the_small_nets_name_their_crop(model: str, crop: int) -> None:
     assert (cfg.model.crop_size, cfg.data.crop_size, cfg.data.image_size) == (crop, crop, 32)
 
 
-CAFFE = {
-    "optim.bias_lr": 0.02,
-    "optim.bias_weight_decay": 0,
-    "augment.colour_noise": 0,
-    "schedule.milestones": [20, 40, 60, 80],
-    "model.norm.k": 1,
-}
-SMALL_NET = {"optim.lr": 0.001, "optim.bias_lr": 0.002, "optim.weight_decay": 0.004}
-BROUGHT = {  # facts, sections 3 and 4
-    "alexnet_source": {
-        "optim.bias_lr": 0.02,
-        "optim.bias_weight_decay": 0,
-        "optim.bias_lr_fixed": True,
-        "schedule.milestones": [25, 51, 79],
-        "augment.colour_divide": True,
-        "augment.colour_until": 67,
-        "model.spatial_norm.n": 5,
-        "model.spatial_norm.alpha": 0.001,
-    },
-    "alexnet_no_talk": {"model.norm.towers": 2, "model.norm.k": 2, "model.norm.n": 5},
-    "caffe_alexnet": CAFFE,
-    "caffenet": CAFFE,
-    "cifar_18pct": SMALL_NET | {"schedule.milestones": [120, 130], "optim.layers.fc4.weight_decay": 250},
-    "cifar_13pct": SMALL_NET | {"optim.layers.conv1.weight_decay": 0, "optim.layers.conv2.weight_decay": 0},
-    "cifar_11pct": SMALL_NET | {"model.norm.n": 9, "model.norm.k": 1, "model.norm.alpha": 0.001},
-    "alexnet_lrn": {
-        "model.norm.towers": 1,
-        "model.norm.k": 2,
-        "optim.bias_lr": None,
-        "augment.colour_until": None,
-        "augment.colour_noise": 0.1,
-    },
-}
+BROUGHT = yaml.safe_load("""  # facts, sections 3 and 4
+caffe_alexnet: &caffe
+  {optim.bias_lr: 0.02, optim.bias_weight_decay: 0, augment.colour_noise: 0, model.norm.k: 1,
+   schedule.milestones: [20, 40, 60, 80]}
+caffenet: *caffe
+alexnet_source:
+  {optim.bias_lr: 0.02, optim.bias_weight_decay: 0, optim.bias_lr_fixed: true, augment.colour_divide: true,
+   augment.colour_until: 67, schedule.milestones: [25, 51, 79], model.spatial_norm.n: 5,
+   model.spatial_norm.alpha: 0.001}
+alexnet_no_talk: {model.norm.towers: 2, model.norm.k: 2, model.norm.n: 5}
+cifar_18pct:
+  {optim.lr: 0.001, optim.bias_lr: 0.002, optim.weight_decay: 0.004, schedule.milestones: [120, 130],
+   optim.layers.fc4.weight_decay: 250}
+cifar_13pct:
+  {optim.lr: 0.001, optim.bias_lr: 0.002, optim.weight_decay: 0.004, optim.layers.conv1.weight_decay: 0,
+   optim.layers.conv2.weight_decay: 0}
+cifar_11pct:
+  {optim.lr: 0.001, optim.bias_lr: 0.002, optim.weight_decay: 0.004, model.norm.n: 9, model.norm.k: 1,
+   model.norm.alpha: 0.001}
+alexnet_lrn:
+  {model.norm.towers: 1, model.norm.k: 2, optim.bias_lr: null, augment.colour_until: null,
+   augment.colour_noise: 0.1}
+""")
 
 
 @pytest.mark.parametrize("model", BROUGHT)

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from wandb import wandb_agent
 
 import commands
 from alexnet.claims.claim import load_claim
+from alexnet.cli.app import compose
 from tiny import DEMO, ROOT, TINY
 from wandb_log import logs, no_account, settings, started, summary
 
@@ -72,24 +72,21 @@ def test_a_trial_is_one_command_with_its_values(trial: type[Started]) -> None:
 
 
 def test_a_trial_composes_to_its_values(trial: type[Started]) -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", trial.command[3:])
+    cfg = compose("train", trial.command[3:])
     assert (cfg.model.activation.name, cfg.optim.lr, cfg.seed) == tuple(TRIAL.values())
 
 
 def test_all_values_are_possible() -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        fixed = [item for item in SWEEP["command"] if not item.startswith("$")]
-        for key, values in SWEEP["parameters"].items():
-            for value in values.get("values", [values.get("min"), values.get("max")]):
-                compose("train", [*fixed, f"{key}={value}"])
+    fixed = [item for item in SWEEP["command"] if not item.startswith("$")]
+    for key, values in SWEEP["parameters"].items():
+        for value in values.get("values", [values.get("min"), values.get("max")]):
+            compose("train", [*fixed, f"{key}={value}"])
 
 
 def test_trials_are_runs_of_the_claim_but_for_what_is_searched() -> None:
     claim = load_claim("relu")
     assert set(SWEEP["command"]) >= {*claim.common, "data=cifar10_small"}
-    searched = {key.replace("/", ".") for key in SWEEP["parameters"]}  # groups as settings
-    assert sorted(searched) == sorted([*claim.about, "seed"])
+    assert sorted(key.replace("/", ".") for key in SWEEP["parameters"]) == sorted([*claim.about, "seed"])
     activations = {item for items in claim.variants.values() for item in items if "activation" in item}
     assert {
         f"model/activation={value}" for value in SWEEP["parameters"]["model/activation"]["values"]

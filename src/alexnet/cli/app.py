@@ -13,7 +13,6 @@ import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -26,16 +25,8 @@ from alexnet.cli.hydra_private import share_store
 from alexnet.cli.messages import friendly, translated
 from alexnet.paths import CONF
 
-PATHS = (
-    "root",
-    "dir",
-    "checkpoint",
-    "images",
-    "pack",
-    "init_from",
-    "read",
-    "runs",
-)  # how keys end whose values are paths
+# how keys end whose values are paths
+PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from", "read", "runs")
 LISTS = ("checkpoint",)  # and of those that take several in brackets
 FILES = ("weights", "mean", "classes", "out")  # whole keys whose values are
 ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list
@@ -68,7 +59,7 @@ def run(main: Callable[[], object], entry: str) -> None:
         return
     sys.argv[1:] = arranged(sys.argv[1:])
     share_store()
-    with _one_message(entry):
+    with friendly(_full), translated(entry):
         main()
 
 
@@ -91,18 +82,8 @@ def task(entry: str = "train") -> Iterator[None]:
         with progress.of_sweep(f"run {HydraConfig.get().job.num + 1}"):
             yield
         return
-    with _one_message(entry):
+    with friendly(_full), translated(entry):
         yield
-
-
-@contextmanager
-def _one_message(entry: str) -> Iterator[None]:
-    with friendly(_full):
-        if _full:
-            yield
-            return
-        with translated(entry):
-            yield
 
 
 def plain_help(arguments: Sequence[str], entry: str) -> str:
@@ -122,26 +103,22 @@ def plain_help(arguments: Sequence[str], entry: str) -> str:
 
 def arranged(arguments: Sequence[str]) -> list[str]:
     """As Hydra wants them: --multirun first, which a claim implies; paths in quotes; no claim=null."""
-    given = [(argument, _parsed(argument)) for argument in arguments if argument not in LEFT_OUT]
-    otherwise = any(argument.startswith(OTHERWISE) for argument, _ in given)
+    arguments_left = [argument for argument in arguments if argument not in LEFT_OUT]
+    otherwise = any(argument.startswith(OTHERWISE) for argument in arguments_left)
     # a claim's runs are a sweep, and sweeps have plans
-    implied = not otherwise and any(each and _asks_for_sweep(each) for _, each in given)
+    implied = not otherwise and any(map(_asks_for_sweep, arguments_left))
     sweep = implied or not set(MULTIRUN).isdisjoint(arguments)
-    return ["--multirun"] * sweep + [quoted(every_claim(argument), sweep) for argument, _ in given]
+    return ["--multirun"] * sweep + [quoted(every_claim(argument), sweep) for argument in arguments_left]
 
 
-def _asks_for_sweep(override: Override) -> bool:
+def _asks_for_sweep(argument: str) -> bool:
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:  # an option, a path that lacks quotes, or what Hydra will refuse
+        return False
     if override.key_or_group == "claim":
         return not override.is_delete()
     return override.key_or_group == "dry_run" and override.value() is True
-
-
-def _parsed(argument: str) -> Override | None:
-    """None for an option, and for what Hydra will refuse or what lacks quotes."""
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
 
 
 def every_claim(argument: str) -> str:

@@ -7,11 +7,13 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet.cli.hydra_private import share_store
 from alexnet.paths import CONF
 
 
 def composed(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
     """What the overrides make of conf/ENTRY.yaml, untyped; works in an application of Hydra's, too."""
+    share_store()
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.cli import app
 from alexnet.errors import UserError, check_choice
 
 if TYPE_CHECKING:
@@ -63,15 +62,14 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    with app.task():
-        converted = convert(cfg, HydraConfig.get().runtime.choices["model"])
-        titles, parameters = converted.titles, sum(value.numel() for value in converted.weights.values())
-        red, green, blue = converted.mean.mean(dim=(1, 2)).tolist()
-        print(
-            f"{len(titles)} classes ({', '.join(titles[:3])}{', ...' * (len(titles) > 3)}),"
-            f" {parameters:,} parameters, mean red {red:.1f}, green {green:.1f}, blue {blue:.1f}"
-        )
-        if converted.classes != sorted(converted.classes):
-            order = "folders count in the order of their names, and these classes are in another"
-            print(f"note: {order}: name them so.")
-        print(converted.path)
+    converted = convert(cfg, HydraConfig.get().runtime.choices["model"])
+    titles, parameters = converted.titles, sum(value.numel() for value in converted.weights.values())
+    red, green, blue = converted.mean.mean(dim=(1, 2)).tolist()
+    print(
+        f"{len(titles)} classes ({', '.join(titles[:3])}{', ...' * (len(titles) > 3)}),"
+        f" {parameters:,} parameters, mean red {red:.1f}, green {green:.1f}, blue {blue:.1f}"
+    )
+    if converted.classes != sorted(converted.classes):
+        order = "folders count in the order of their names, and these classes are in another"
+        print(f"note: {order}: name them so.")
+    print(converted.path)

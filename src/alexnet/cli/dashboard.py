@@ -7,8 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
-
 UPLOAD = """No account is set up here: this is what would be saved. To upload it:
   wandb login
   wandb sync {output_dir}/*/wandb/offline-run-*    the runs
@@ -32,5 +30,4 @@ def dashboard(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(dashboard(cfg))
+    print(dashboard(cfg))

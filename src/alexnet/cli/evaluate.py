@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.cli import app
 from alexnet.errors import check_choice, check_whole
 
 FORMATS, SPLITS, ACCELERATORS = ("text", "json"), ("val", "minival", "train"), ("auto", "cpu", "gpu")
@@ -49,5 +48,4 @@ def evaluate(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(evaluate(cfg))
+    print(evaluate(cfg))

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.errors import check_choice
 
 if TYPE_CHECKING:
@@ -53,5 +52,4 @@ def place(out: str | None, checkpoint: "Checkpoint", form: str) -> Path:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(export(cfg))
+    print(export(cfg))

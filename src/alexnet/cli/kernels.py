@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.errors import UserError
 
 
@@ -32,5 +31,4 @@ def kernels(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(kernels(cfg))
+    print(kernels(cfg))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.cli import app
 from alexnet.errors import UserError, check_choice
 
 CHOICES = {"split": ("val", "minival"), "format": ("text", "json"), "accelerator": ("auto", "cpu", "gpu")}
@@ -43,5 +42,4 @@ def neighbours(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(neighbours(cfg))
+    print(neighbours(cfg))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.errors import check_choice
 
 FORMATS = ("text", "json")
@@ -51,6 +50,5 @@ def predict(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack blocks
-        print(predict(cfg))
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack blocks
+    print(predict(cfg))

@@ -5,17 +5,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.data import SOURCES
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.manifest import FORMS, NONE, Manifest, pack_path
-from alexnet.errors import UserError, check_choice, check_flag, check_whole
+from alexnet.errors import UserError, check_choice, check_whole
 
 
 def prepare(cfg: DictConfig) -> Path:
     """Makes the pack that cfg describes, if it is not there, and gives its folder."""
     check_choice("form", cfg.form, FORMS)
-    check_flag("data.skip_broken", cfg.data.skip_broken)
     check_whole("data.image_size", cfg.data.image_size, 1)
     check_whole("data.threads", cfg.data.threads, 0)
     if cfg.data.pack == NONE:
@@ -37,8 +35,7 @@ def prepare(cfg: DictConfig) -> Path:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    with app.task():
-        started = time.perf_counter()
-        folder = prepare(cfg)
-        size = sum(Manifest.load(folder).sizes.values()) / 1e9
-        print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")
+    started = time.perf_counter()
+    folder = prepare(cfg)
+    size = sum(Manifest.load(folder).sizes.values()) / 1e9
+    print(f"{size:.3g} GB, {time.perf_counter() - started:.0f} s; to train on it, add data.pack={folder}")

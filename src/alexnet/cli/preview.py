@@ -4,8 +4,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
-
 
 def preview(cfg: DictConfig) -> list[Path]:
     """Writes augmentation.png, mean.png, components.png and gives their paths."""
@@ -24,5 +22,4 @@ def preview(cfg: DictConfig) -> list[Path]:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    with app.task():
-        print("\n".join(str(path) for path in preview(cfg)))
+    print("\n".join(str(path) for path in preview(cfg)))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
-
 
 def record(cfg: DictConfig) -> str:
     """The table; raises UserError if no run was diagnosed."""
@@ -24,5 +22,4 @@ def record(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(record(cfg))
+    print(record(cfg))

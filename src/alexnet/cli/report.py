@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.errors import check_flag
 from alexnet.paths import CONF
 
@@ -30,5 +29,4 @@ def report(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the settings."""
-    with app.task():
-        print(report(cfg))
+    print(report(cfg))

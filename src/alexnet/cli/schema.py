@@ -153,7 +153,7 @@ def _types(entry: str, cfg: DictConfig) -> DictConfig:
         if key not in types and key not in ("defaults", "hydra"):
             OmegaConf.update(types, str(key), value, force_add=True)
     for group in PARTS.keys() & types.keys():
-        if TARGET not in cfg[group]:
+        if isinstance(cfg.get(group), DictConfig) and TARGET not in cfg[group]:
             types[group] = PARTS[group]
     OmegaConf.set_struct(types, True)
     return types
@@ -173,6 +173,6 @@ def _not_possible(error: ValidationError) -> str:
     """OmegaConf's message, in the words of alexnet.errors."""
     kinds = getattr(error.object_type, "__dataclass_fields__", {})
     kind = kinds[error.key].type if error.key in kinds else None
-    possible = next((WORDS[each] for each in get_args(kind) or (kind,) if each in WORDS), "a mapping")
+    possible = next((WORDS[type_] for type_ in get_args(kind) or (kind,) if type_ in WORDS), "a mapping")
     value = "null" if error.value is None else str(error.value)
     return f"{error.full_key}={value} is not possible: choose {possible}."

@@ -12,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
 from alexnet.errors import UserError, check_range, check_whole
-from alexnet.runs import results
-from alexnet.runs.results import Run
+from alexnet.runs.results import Run, contents_digest
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -34,10 +33,11 @@ def parsed(overrides: Iterable[str]) -> list[Override]:
 
 def run_name(model: str, overrides: Iterable[str]) -> str:
     """What a run's directory is called: the model, and what is switched in it."""
-    switched = [each for each in parsed(overrides) if each.key_or_group.startswith("model/")]
-    return "-".join(
-        [model, *(f"{each.key_or_group.removeprefix('model/')}_{each.value()}" for each in switched)]
-    )
+    groups = {override.key_or_group: override.value() for override in parsed(overrides)}
+    switched = [
+        (key.removeprefix("model/"), value) for key, value in groups.items() if key.startswith("model/")
+    ]
+    return "-".join([model, *(f"{group}_{choice}" for group, choice in switched)])
 
 
 def request() -> Request:
@@ -71,7 +71,7 @@ def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
 
 
 def _was_set(key: str, job: Any) -> bool:
-    return any(each.key_or_group == key for each in parsed(job.overrides.hydra))
+    return any(override.key_or_group == key for override in parsed(job.overrides.hydra))
 
 
 def changed(cfg: DictConfig, settings: dict[str, Any]) -> DictConfig:
@@ -105,7 +105,7 @@ def images_are_there(cfg: DictConfig) -> bool:
     return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
 
 
-def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) -> tuple[DictConfig, Run]:
+def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
     """The config as it is to be used, which nothing can write, and its run.
 
     Raises UserError where the model can't have the classes of the images.
@@ -117,9 +117,9 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, asked: Request) ->
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     start_from = ""
     if cfg.init_from is not None:
-        start_from = results.contents_digest(Path(cfg.init_from).expanduser())
+        start_from = contents_digest(Path(cfg.init_from).expanduser())
     plain: Any = OmegaConf.to_container(whole, resolve=True)
-    run = Run.of(plain, digest + start_from, asked.name, asked.directory, list(asked.overrides))
+    run = Run.of(plain, digest + start_from, request.name, request.directory, list(request.overrides))
     used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
     used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
     placed = changed(whole, used)

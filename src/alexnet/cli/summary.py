@@ -4,7 +4,6 @@ import json
 
 from omegaconf import DictConfig
 
-from alexnet.cli import app
 from alexnet.errors import check_choice
 
 FORMATS = ("text", "json")
@@ -21,5 +20,4 @@ def summarise(cfg: DictConfig) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    with app.task():
-        print(summarise(cfg))
+    print(summarise(cfg))

@@ -73,27 +73,28 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
 
     Raises UserError where nothing is left, and for other settings with several values.
     """
-    asked = [each for each in overrides if each.key_or_group == "claim" and not each.is_delete()]
-    if not asked:
+    choices = [
+        override for override in overrides if override.key_or_group == "claim" and not override.is_delete()
+    ]
+    if not choices:
         return []
-    if asked[-1].is_sweep_override():
-        values = ",".join(str(each) for each in asked[-1].sweep_string_iterator())
+    choice = choices[-1]
+    if choice.is_sweep_override():
+        values = ",".join(choice.sweep_string_iterator())
         raise UserError(
             f"claim={values} would train one network for each: type claim=[{values}], without -m."
         )
-    value: Any = asked[-1].value()
+    value: Any = choice.value()
     if not value:
-        choices = ", ".join(list_claims())
-        raise UserError(f"{asked[-1].input_line} names no claim: choose {choices}.")
-    names = select_claims([str(each) for each in value] if isinstance(value, list) else value)
+        raise UserError(f"{choice.input_line} names no claim: choose {', '.join(list_claims())}.")
+    names = select_claims([str(name) for name in value] if isinstance(value, list) else value)
     if scale is None:
         scales = ", ".join(list_scales())
         raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
-    for each in overrides:
-        if each.is_sweep_override() and each.key_or_group not in OF_SWEEP:
-            raise UserError(
-                f"{each.input_line} is not possible with a claim, of which seed alone takes several values."
-            )
+    for override in overrides:
+        if override.is_sweep_override() and override.key_or_group not in OF_SWEEP:
+            only = "with a claim, of which seed alone takes several values"
+            raise UserError(f"{override.input_line} is not possible {only}.")
     claims, refused = [], []
     for claim in map(load_claim, names):
         try:
@@ -110,7 +111,7 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
 
 def seeds(overrides: Sequence[Override]) -> list[int]:
     """Those of seed=...; raises UserError for what is no whole number."""
-    seed = next((each for each in reversed(overrides) if each.key_or_group == "seed"), None)
+    seed = next((override for override in reversed(overrides) if override.key_or_group == "seed"), None)
     if seed is None:
         return []
     values = list(seed.sweep_iterator()) if seed.is_sweep_override() else [seed.value()]
@@ -127,9 +128,9 @@ def determining(overrides: Iterable[Override]) -> list[str]:
     """What was typed that makes other runs than the claim and its scale do."""
     without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
     return [
-        str(each.input_line)
-        for each in overrides
-        if not any(_within(each.key_or_group, setting) for setting in without)
+        str(override.input_line)
+        for override in overrides
+        if not any(_within(override.key_or_group, setting) for setting in without)
     ]
 
 
@@ -139,7 +140,7 @@ def _within(key: str, setting: str) -> bool:
 
 def _once(overrides: Iterable[Override]) -> list[Override]:
     """Each key with its last value: Hydra refuses a group that is given twice."""
-    return list({(each.key_or_group, each.package): each for each in overrides}.values())
+    return list({(override.key_or_group, override.package): override for override in overrides}.values())
 
 
 class Planner:
@@ -155,18 +156,16 @@ class Planner:
 
     def of_claims(self, claims: Iterable[Claim], overrides: Sequence[Override]) -> list[Job]:
         """Each variant with each seed; raises UserError where what a claim compares is set."""
-        typed = [each for each in overrides if each.key_or_group not in OF_SWEEP]
+        typed = [override for override in overrides if override.key_or_group not in OF_SWEEP]
         jobs = []
         for claim in claims:
             changes = parsed(item for items in claim.variants.values() for item in items)
-            compared = {each.key_or_group.replace("/", ".") for each in changes}
-            for each in typed:
-                key = each.key_or_group.replace("/", ".")
-                if key in compared or any(_within(key, setting) for setting in claim.about):
-                    raise UserError(
-                        f"{each.input_line} is not possible: {each.key_or_group} is what claim={claim.name}"
-                        " compares."
-                    )
+            compared = {override.key_or_group.replace("/", ".") for override in changes}
+            for override in typed:
+                item, key = override.input_line, override.key_or_group
+                setting = key.replace("/", ".")
+                if setting in compared or any(_within(setting, subject) for subject in claim.about):
+                    raise UserError(f"{item} is not possible: {key} is what claim={claim.name} compares.")
             for variant in claim.variants:
                 row = f"{claim.name}/{variant}"
                 switched = parsed(claim.overrides(variant, self.cfg.scale.name))
@@ -179,21 +178,24 @@ class Planner:
         """The product of all values after commas."""
         values: list[list[str]] = []
         swept: set[str] = set()
-        for each in _once(each for each in overrides if each.key_or_group != "seed"):
-            if not each.is_sweep_override():
-                values.append([str(each.input_line)])
-            elif each.is_discrete_sweep():
-                values.append([f"{each.get_key_element()}={text}" for text in each.sweep_string_iterator()])
+        for override in _once(override for override in overrides if override.key_or_group != "seed"):
+            if not override.is_sweep_override():
+                values.append([str(override.input_line)])
+            elif override.is_discrete_sweep():
+                key = override.get_key_element()
+                values.append([f"{key}={text}" for text in override.sweep_string_iterator()])
                 swept.update(values[-1])
             else:
-                kind = each.value_type.name if each.value_type else "such values"
-                raise UserError(f"{each.input_line} is not possible: this sweeper does not support {kind}.")
-        wanted = seeds(overrides)
+                kind = override.value_type.name if override.value_type else "such values"
+                raise UserError(
+                    f"{override.input_line} is not possible: this sweeper does not support {kind}."
+                )
+        typed_seeds = seeds(overrides)
         jobs = []
         for items in product(*values):
             row = " ".join(item for item in items if item in swept) or "run"
-            for seed in wanted or [int(self.cfg.seed)]:
-                jobs.append(self.job(row, seed, [*items, *([f"seed={seed}"] if wanted else [])]))
+            for seed in typed_seeds or [int(self.cfg.seed)]:
+                jobs.append(self.job(row, seed, [*items, f"seed={seed}"] if typed_seeds else [*items]))
         return jobs
 
     def job(self, row: str, seed: int, overrides: list[str]) -> Job:
@@ -217,9 +219,10 @@ class Planner:
 
     def _composed(self, overrides: list[str]) -> DictConfig:
         """Without seed and variant, in which the jobs of a sweep differ most: composing takes 0.2 s."""
-        alike = tuple(
-            _texts(each for each in parsed(overrides) if each.key_or_group not in ("seed", "variant"))
+        shared = (
+            override for override in parsed(overrides) if override.key_or_group not in ("seed", "variant")
         )
+        alike = tuple(_texts(shared))
         if alike not in self.configs:
             cfg = self.compose(list(alike))
             placed = settings.in_sweep_dir(cfg, cfg.hydra)
@@ -240,7 +243,7 @@ class Planner:
 
 
 def _texts(overrides: Iterable[Override]) -> list[str]:
-    return [str(each.input_line) for each in overrides]
+    return [str(override.input_line) for override in overrides]
 
 
 def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
@@ -248,7 +251,8 @@ def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
     lacking: dict[str, set[str]] = {}
     for claim in claims:
         # what all runs have together is in none of them
-        wanted = {each for each in claim.metrics if not each.endswith("_averaged")} if claim.needs else set()
+        of_a_run = {metric for metric in claim.metrics if not metric.endswith("_averaged")}
+        wanted = of_a_run if claim.needs else set()
         for job in jobs:
             measured = set(job.result["metrics"]) if job.result else set()
             if job.row.startswith(f"{claim.name}/") and not wanted <= measured:
@@ -282,10 +286,10 @@ def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dic
             (job,) = batch
             print(f"\n{bar} {progress.sweep}: {job.row}, seed {job.seed}; about {left} left", flush=True)
         ended = launcher.launch([job.overrides for job in batch], initial_job_idx=number)
-        for job, each in zip(batch, ended, strict=True):
+        for job, job_return in zip(batch, ended, strict=True):
             job.look()
-            returned[job.key] = each
-            if error := failure(each):
+            returned[job.key] = job_return
+            if error := failure(job_return):
                 message = explain(error)
                 if message is None:
                     traceback.print_exception(error)

@@ -27,8 +27,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     """
     cfg = settings.checked(cfg)
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
-        asked = "claim=NAME" if cfg.claim else "dry_run=true"
-        raise UserError(f"{asked} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
+        setting = "claim=NAME" if cfg.claim else "dry_run=true"
+        raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     cfg, run = settings.settled(cfg, images, digest, request or settings.request())
@@ -61,10 +61,10 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     trainer = instantiate(
         cfg.trainer,
         callbacks=[
-            *(instantiate(each) for each in cfg.callbacks.values()),
+            *(instantiate(callback) for callback in cfg.callbacks.values()),
             *fit.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
         ],
-        logger=[instantiate(each) for each in cfg.logger.values()],
+        logger=[instantiate(logger) for logger in cfg.logger.values()],
         plugins=fit.plugins(),
         _convert_="all",
     )
