@@ -137,8 +137,12 @@ def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, cha
     problem = works(crop_size)
     if not problem:
         return
-    smallest = next((side for side in range(crop_size + 1, LARGEST) if not works(side)), None)
-    raise UserError(
-        f"crop_size={crop_size} is not possible for {name}: {problem}. "
-        + (f"The next larger crop that works is {smallest}." if smallest else "Choose another.")
+    bad, good = (
+        crop_size,
+        next((side for side in range(32, LARGEST, 32) if side > crop_size and not works(side)), 0),
     )
+    while good - bad > 1:
+        side = (bad + good) // 2
+        bad, good = (side, good) if works(side) else (bad, side)
+    advice = f"{good} works" if good else "choose another one"
+    raise UserError(f"crop_size={crop_size} is not possible for {name} ({problem}): {advice}.")
