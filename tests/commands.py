@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -100,15 +101,52 @@ def _show_warning(message: object, kind: type[Warning], path: str, line: int, *_
 
 def fork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own."""
+    with _forked(arguments, environment) as (_, end):
+        return end()
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a new interpreter, which fails if torch or Lightning was imported."""
+    script = (
+        "import sys, runpy",
+        "sys.argv = sys.argv[1:]",
+        "sys.path.insert(0, 'src')",
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')",
+        "finally: assert sys.modules.keys().isdisjoint(('torch', 'lightning'))",
+    )
+    command = [sys.executable, "-c", "\n".join(script), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def stop(how: signal.Signals, ready: Callable[[], bool], *arguments: str) -> int:
+    """The exit status of a forked command that is sent a signal as soon as ready() says so."""
+    deadline = time.monotonic() + TIMEOUT
+    with _forked(arguments, {}) as (process, end):
+        while not ready() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process, how)
+        return end().returncode
+
+
+@contextmanager
+def _forked(
+    arguments: tuple[str, ...], environment: dict[str, str]
+) -> Iterator[tuple[int, Callable[[], subprocess.CompletedProcess[str]]]]:
+    """The number of a process, and what waits for its end."""
     server = _server()
     assert server.stdin
     assert server.stdout
     with tempfile.TemporaryDirectory() as folder:
         job = {"arguments": arguments, "environment": {**os.environ, **environment}, "folder": folder}
         print(json.dumps(job), file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
-        out, error = ((Path(folder) / name).read_text() for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess(list(arguments), code, out, error)
+        process, answers = int(server.stdout.readline()), server.stdout
+
+        def end() -> subprocess.CompletedProcess[str]:
+            code = int(answers.readline())
+            out, error = ((Path(folder) / name).read_text() for name in ("stdout", "stderr"))
+            return subprocess.CompletedProcess(list(arguments), code, out, error)
+
+        yield process, end
 
 
 @cache
@@ -127,13 +165,14 @@ def _server() -> subprocess.Popen[str]:
 
 
 def _serve() -> None:
-    """Answers each job with the exit status of a child; in that child: returns, to be the command."""
+    """Answers each job with a child's number and exit status; in that child: returns, to be the command."""
     for line in iter(sys.stdin.readline, ""):
         job = json.loads(line)
         child = os.fork()
         if not child:
             _become(job["arguments"], job["environment"], Path(job["folder"]))
             return
+        print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     sys.exit()
 
@@ -150,8 +189,8 @@ def _become(arguments: list[str], environment: dict[str, str], folder: Path) -> 
 
 
 if __name__ == "__main__":
-    for each in LIBRARIES:
-        __import__(each)
+    for library in LIBRARIES:
+        __import__(library)
     gc.freeze()  # what is shared with children stays shared
     _serve()
     runpy.run_path(sys.argv[0], run_name="__main__")

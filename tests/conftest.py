@@ -1,5 +1,6 @@
 """A tiny image folder for all tests, and how hypothesis searches."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from alexnet.data.sources import Folders, ImageSet
 
 if TYPE_CHECKING:
     from trained import Trained
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks are slower with more; before torch is imported
 
 # the same examples on every run, and no time limit for one: machines are shared
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=30)

@@ -1,5 +1,7 @@
 """Runs small enough for tests: a few drawn images, a narrow network, two epochs."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +32,16 @@ def overrides(output_dir: Path, *more: str) -> list[str]:
 
 
 def config(output_dir: Path, *more: str) -> DictConfig:
+    cfg = deepcopy(_composed(*overrides(output_dir, *more)[1:]))
+    cfg.output_dir = str(output_dir)
+    return cfg
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    """Once for all tests that ask for the same: it takes 0.1 s."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides(output_dir, *more))
+        return compose("train", list(overrides))
 
 
 def directory(output_dir: Path, result: Any) -> Path:

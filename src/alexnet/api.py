@@ -12,6 +12,7 @@ from alexnet.cli.settings import Request, run_name
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.evaluation.trained import Trained
+from alexnet.models.contract import towers
 from alexnet.runs import results
 from alexnet.runs.metrics import FinishedRun
 
@@ -66,7 +67,7 @@ class TrainedNetwork(Trained):
         if weights is None:
             raise UserError(f"{self.checkpoint.path} has no convolution that sees the image.")
         path = self.checkpoint.kept("kernels.png")
-        kernels.figure(weights, int(self.checkpoint.config["model"].get("towers", 1)), path)
+        kernels.figure(weights, towers(self.network), path)
         return Image.open(path)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from lightning import Trainer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,6 +25,7 @@ from alexnet.analysis.diagnostics import (
     Diagnose,
     read,
 )
+from alexnet.cli.configs import composed
 from alexnet.cli.train import train
 from alexnet.errors import UserError, explain
 from alexnet.models import contract, from_config
@@ -33,7 +33,7 @@ from alexnet.models.alexnet import AlexNet
 from alexnet.training import callbacks
 from alexnet.training.classifier import Classifier
 from alexnet.training.optim import published
-from tiny import ROOT, config
+from tiny import config, directory, state
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
 DIAGNOSE = "callbacks=diagnose"
@@ -59,11 +59,22 @@ def _data(classes: int, size: int, images: int = 16) -> DataLoader[Any]:
     return DataLoader(TensorDataset(pictures, labels), batch_size=8)
 
 
-def _fit(network: nn.Module, callback: Diagnose, data: DataLoader[Any], steps: int, **more: Any) -> None:
-    module = Classifier(network, 3, more.pop("optimizer", OPTIMIZER))
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    silent |= {"enable_model_summary": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
-    Trainer(callbacks=[callback], max_steps=steps, max_epochs=-1, **silent, **more).fit(module, data, data)
+def _fit(
+    network: nn.Module,
+    callback: Diagnose,
+    steps: int,
+    data: Any = None,
+    optimizer: Any = OPTIMIZER,
+    **more: Any,
+) -> list[Any]:
+    """Rows of the first steps."""
+    module, data = Classifier(network, 3, optimizer), data or _data(3, 2)
+    silent = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    settings = {"max_steps": steps, "max_epochs": -1, "accelerator": "cpu", "num_sanity_val_steps": 0}
+    Trainer(callbacks=[callback], **settings, **silent, **more).fit(module, data, data)
+    return callback.rows
 
 
 def _narrow(**more: Any) -> AlexNet:
@@ -89,15 +100,15 @@ def test_the_first_rows_are_those_worked_out_by_hand(norm: Any, tmp_path: Path) 
     for each in (network, twin):
         with torch.no_grad():
             each.conv3.bias[:7] = -1e6  # 7 of 20 channels never fire
-    callback, data = Diagnose(tmp_path), _data(3, 67)
-    _fit(network, callback, data, 1)
+    data = _data(3, 67)
+    rows = _fit(network, Diagnose(tmp_path), 1, data)
     images, labels = next(iter(data))
     passed = _behind(twin, images)
     loss = functional.cross_entropy(passed["fc8"], labels)
     loss.backward()
-    assert [row["layer"] for row in callback.rows] == LAYERS
-    for row in callback.rows:
-        units, layer = passed[str(row["layer"])].detach(), getattr(twin, str(row["layer"]))
+    assert [row["layer"] for row in rows] == LAYERS
+    for row in rows:
+        units, layer = passed[row["layer"]].detach(), getattr(twin, row["layer"])
         step = 0.01 * (layer.weight.grad + 0.0005 * layer.weight.detach())
         silent = [bool((units[:, c] == 0).all()) for c in range(units.shape[1])]
         size = layer.weight.detach().norm()
@@ -106,8 +117,8 @@ def test_the_first_rows_are_those_worked_out_by_hand(norm: Any, tmp_path: Path) 
         expected |= {"gradient": float(layer.weight.grad.norm() / size), "update": float(step.norm() / size)}
         found = {key: value for key, value in row.items() if key != "layer"}
         assert found == pytest.approx(expected, rel=1e-4), row["layer"]
-    assert next(row["dead"] for row in callback.rows if row["layer"] == "conv3") >= 0.349
-    assert [round(float(row["loss"]), 3) for row in read(tmp_path)] == [round(float(loss.detach()), 3)] * 8
+    assert next(row["dead"] for row in rows if row["layer"] == "conv3") >= 0.349
+    assert [round(row["loss"], 3) for row in read(tmp_path)] == [round(float(loss.detach()), 3)] * 8
 
 
 PLACES = {
@@ -123,9 +134,7 @@ PLACES = {
 @pytest.mark.parametrize("model", PLACES)
 def test_layers_are_looked_at_behind_their_activation(model: str) -> None:
     small = [] if model == "torchvision_alexnet" else ["model.width=0.05"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", [f"model={model}", "model.num_classes=3", *small])
-    network = from_config(cfg.model)
+    network = from_config(composed("train", [f"model={model}", "model.num_classes=3", *small]).model)
     names = {module: name for name, module in network.named_modules()}
     assert {layer: names[module] for layer, module in contract.shown(network).items()} == PLACES[model]
 
@@ -137,7 +146,7 @@ def _toy() -> nn.Sequential:
 
 def test_a_healthy_run_is_left_in_peace(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     callback = Diagnose(tmp_path, until=60)
-    _fit(_toy(), callback, _data(3, 2), 60)
+    _fit(_toy(), callback, 60)
     assert sum(callback.losses[-10:]) / 10 < 0.5 * FLAT_SHARE * math.log(3)
     assert not _warnings(caplog)
     (said,) = [r.getMessage() for r in caplog.records if "curvature" in r.getMessage()]
@@ -146,7 +155,7 @@ def test_a_healthy_run_is_left_in_peace(tmp_path: Path, caplog: pytest.LogCaptur
 
 def test_a_first_step_that_overshoots_is_foretold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rate = partial(published, lr=100.0, momentum=0.5, weight_decay=0.0)
-    _fit(_toy(), Diagnose(tmp_path), _data(3, 2), 1, optimizer=rate)
+    _fit(_toy(), Diagnose(tmp_path), 1, optimizer=rate)
     (said,) = _warnings(caplog)
     assert "steps overshoot from 3.0 on: this run may die" in said
     assert "optim.lr" in said
@@ -161,7 +170,7 @@ def test_it_takes_more_than_the_limit_to_be_warned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("alexnet.analysis.sharpness.of_first_step", lambda *args: share * 3.8)
-    _fit(_toy(), Diagnose(tmp_path), _data(3, 2), 1)
+    _fit(_toy(), Diagnose(tmp_path), 1)
     assert bool(_warnings(caplog)) == warned
     assert f"rate x curvature is {share * 3.8:.1f} at the first step" in caplog.text
 
@@ -171,7 +180,7 @@ def test_after_an_overshoot_another_remedy_is_named(tmp_path: Path, caplog: pyte
     with torch.no_grad():
         network[4].weight.mul_(50)
     slow = partial(published, lr=1e-9, momentum=0.9, weight_decay=0.0)
-    _fit(network, Diagnose(tmp_path, until=4), _data(3, 2), 6, optimizer=slow)
+    _fit(network, Diagnose(tmp_path, until=4), 6, optimizer=slow)
     (said,) = _warnings(caplog)
     assert "after 4 steps the loss is" in said
     assert "optim.lr" in said
@@ -181,9 +190,8 @@ def test_after_an_overshoot_another_remedy_is_named(tmp_path: Path, caplog: pyte
 def test_a_layer_without_a_gradient_has_none(tmp_path: Path) -> None:
     network = _narrow()
     network.conv1.requires_grad_(False)
-    callback = Diagnose(tmp_path)
-    _fit(network, callback, _data(3, 67), 2)
-    still = [(row["gradient"], row["update"]) for row in callback.rows if row["layer"] == "conv1"]
+    rows = _fit(network, Diagnose(tmp_path), 2, _data(3, 67))
+    still = [(row["gradient"], row["update"]) for row in rows if row["layer"] == "conv1"]
     assert still == [(0, 0)] * 2
 
 
@@ -199,24 +207,20 @@ class Spare(nn.Sequential):
 
 
 def test_a_layer_that_is_not_used_is_no_obstacle(tmp_path: Path) -> None:
-    callback = Diagnose(tmp_path)
-    _fit(Spare(), callback, _data(3, 2), 2)
-    spare = [row for row in callback.rows if row["layer"] == "spare"]
-    assert [(row["dead"], row["activation"], row["gradient"], row["update"]) for row in spare] == [
-        (1, 0, 0, 0)
-    ] * 2
+    spare = [row for row in _fit(Spare(), Diagnose(tmp_path), 2) if row["layer"] == "spare"]
+    values = [tuple(row[name] for name in ("dead", "activation", "gradient", "update")) for row in spare]
+    assert values == [(1, 0, 0, 0)] * 2
 
 
 def test_gradients_of_several_batches_are_one_step(tmp_path: Path) -> None:
-    callback = Diagnose(tmp_path)
-    _fit(_toy(), callback, _data(3, 2, 32), 4, accumulate_grad_batches=2)
-    assert [row["step"] for row in callback.rows] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert float(callback.rows[0]["loss"]) > 0.8 * math.log(3), "a share of the loss"
+    rows = _fit(_toy(), Diagnose(tmp_path), 4, _data(3, 2, 32), accumulate_grad_batches=2)
+    assert [row["step"] for row in rows] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert rows[0]["loss"] > 0.8 * math.log(3), "a share of the loss"
 
 
 def test_hooks_are_gone_after_training(tmp_path: Path) -> None:
     network = _toy()
-    _fit(network, Diagnose(tmp_path), _data(3, 2), 2)
+    _fit(network, Diagnose(tmp_path), 2)
     assert not any(module._forward_hooks for module in network.modules())
 
 
@@ -232,15 +236,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("outputs")
 
 
-def _directory(folder: Path, result: Any) -> Path:
-    (found,) = folder.glob(f"*-{result['hash']}")
-    return found
-
-
-def _weights(folder: Path, result: Any) -> Any:
-    return torch.load(_directory(folder, result) / "last.ckpt", weights_only=True)["state_dict"]
-
-
 CHANGES = [
     "",
     "model/norm=batch",
@@ -254,17 +249,17 @@ CHANGES = [
 @pytest.mark.parametrize("more", CHANGES)
 def test_looking_changes_no_bit_of_a_run(folder: Path, more: str) -> None:
     without = train(config(folder, *more.split()))
-    expected = _weights(folder, without)
+    expected = state(directory(folder, without) / "last.ckpt")
     found = train(config(folder, *more.split(), DIAGNOSE, "callbacks.diagnose.until=3", "rerun=true"))
     assert found["hash"] == without["hash"]
-    weights = _weights(folder, found)
+    weights = state(directory(folder, found) / "last.ckpt")
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     speed = "train/images_per_second"
     same = {name: found["metrics"][name] for name in without["metrics"]}
     assert {**same, speed: 0} == {**without["metrics"], speed: 0}
     assert found["metrics"].keys() - same.keys() == {STEEPNESS}
-    assert len({row["step"] for row in read(_directory(folder, found))}) == 3
+    assert len({row["step"] for row in read(directory(folder, found))}) == 3
 
 
 @pytest.mark.parametrize(("until", "every", "steps"), [(5, 1, range(5)), (8, 3, (0, 3, 6)), (99, 4, (0, 4))])
@@ -272,7 +267,7 @@ def test_the_file_has_a_row_for_each_step_and_layer(
     folder: Path, until: int, every: int, steps: Any, tmp_path: Path
 ) -> None:
     more = (f"callbacks.diagnose.until={until}", f"callbacks.diagnose.every={every}", "rerun=true")
-    path = _directory(folder, train(config(folder, DIAGNOSE, *more))) / "diagnose.csv"
+    path = directory(folder, train(config(folder, DIAGNOSE, *more))) / "diagnose.csv"
     rows = tables.read_csv(path, numbers=False)
     assert tuple(rows[0]) == COLUMNS
     assert [(row["step"], row["layer"]) for row in rows] == [(str(s), name) for s in steps for name in LAYERS]
@@ -281,7 +276,7 @@ def test_the_file_has_a_row_for_each_step_and_layer(
 
 def test_the_picture_is_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    run_dir = _directory(folder, train(config(folder, DIAGNOSE, "rerun=true")))
+    run_dir = directory(folder, train(config(folder, DIAGNOSE, "rerun=true")))
     assert (run_dir / "diagnose.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -290,7 +285,7 @@ def whole(folder: Path) -> Any:
     """diagnose.csv of an uninterrupted run with these settings, and its text."""
 
     def run(*settings: str) -> tuple[Path, str]:
-        path = _directory(folder, train(config(folder, *settings, "rerun=true"))) / "diagnose.csv"
+        path = directory(folder, train(config(folder, *settings, "rerun=true"))) / "diagnose.csv"
         return path, path.read_text()
 
     return cache(run)
@@ -342,7 +337,7 @@ def test_a_layer_that_has_died_is_named_with_what_to_do(
     folder: Path, until: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     more = ("model.init.bias.fc7=-100", "data.epochs=6", f"callbacks.diagnose.until={until}", "rerun=true")
-    run_dir = _directory(folder, train(config(folder, DIAGNOSE, *more)))
+    run_dir = directory(folder, train(config(folder, DIAGNOSE, *more)))
     (said,) = _warnings(caplog)
     assert "this run is dying: over 90% of the units in fc7 are 0 for every image" in said
     for remedy in ("model/dropout=published", "model/init=source_small_bias", "optim.lr"):

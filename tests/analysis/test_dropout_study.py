@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from alexnet import tables
 from alexnet.analysis import diagnostics, dropout_study
 from alexnet.analysis.diagnostics import COLUMNS, STEEPNESS
+from alexnet.cli.configs import composed
 from alexnet.cli.record import record
 from alexnet.errors import UserError
 from alexnet.runs.results import FORMAT
-from tiny import ROOT
 
 LAYERS, LAST = ("conv1", "fc7", "fc8"), 45
 SHOWN = (dropout_study.DEFAULTS, "model/dropout=inverted", "model/dropout=none")
@@ -71,9 +70,7 @@ def test_each_run_has_its_row(runs: Any, collected: Any) -> None:
         _, result, rows = runs[key]
         assert tuple(row) == RUN_COLUMNS
         assert (row["top1_error"], row["rate_x_curvature"]) == tuple(result["metrics"].values())
-        assert row["peak_loss"] == np.max(
-            [each["loss"] for each in rows if each["step"] < dropout_study.PEAK]
-        )
+        assert row["peak_loss"] == max(r["loss"] for r in rows if r["step"] < dropout_study.PEAK)
         assert [row["dead"]] == [r["dead"] for r in rows if (r["step"], r["layer"]) == (LAST, "fc7")]
 
 
@@ -144,8 +141,7 @@ def test_the_table_has_means_and_spreads_from_flat_to_steep() -> None:
 
 def test_the_program_writes_files_and_a_picture(runs: Any, collected: Any, tmp_path: Path) -> None:
     pattern, out = Path(runs[SHOWN[0], 0][0]).parent / "*", tmp_path / "out"
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        said = record(compose("record", [f"runs='{pattern}'", f"out='{out}'"]))
+    said = record(composed("record", [f"runs='{pattern}'", f"out='{out}'"]))
     assert said.startswith(dropout_study.table(collected[0]))
     assert str(out) in said
     assert sorted(path.name for path in out.iterdir()) == ["figure.png", "runs.csv", "steps.csv"]

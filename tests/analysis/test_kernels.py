@@ -1,37 +1,28 @@
 """Kernels of the first layer: their colour, the towers' difference, and the pictures."""
 
-import csv
 import re
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 from torch import Tensor, nn
 
 from alexnet.analysis import kernels
-from alexnet.analysis.kernels import (
-    colour_gap,
-    colour_scores,
-    combined,
-    difference,
-    first_kernels,
-    table,
-    verdict,
-)
+from alexnet.analysis.kernels import GAP, LEFT, LINE, colour_gap, colour_scores, difference, first_kernels
 from alexnet.cli import kernels as entry
+from alexnet.cli.configs import composed
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.library import torchvision_alexnet
 from alexnet.runs.checkpoint import load
-from tiny import ROOT, config
+from alexnet.tables import read_csv
+from tiny import config
 
 
 def _noise(maps: int, seed: int = 0, size: int = 11) -> Tensor:
@@ -112,8 +103,8 @@ def test_the_half_with_less_colour_comes_first() -> None:
 def test_runs_are_combined_by_fishers_method() -> None:
     found = [difference(_noise(96, seed), seed) for seed in range(4)]
     expected = stats.chi2.sf(-2 * sum(np.log(each.p) for each in found), 2 * len(found))
-    assert combined(found) == pytest.approx(expected)
-    assert combined(found[:1]) == found[0].p
+    assert kernels.combined(found) == pytest.approx(expected)
+    assert kernels.combined(found[:1]) == found[0].p
 
 
 def test_p_is_rarely_small_where_nothing_differs() -> None:
@@ -135,11 +126,11 @@ VERDICTS = [
 @pytest.mark.parametrize(("runs", "towers", "sentence"), VERDICTS)
 def test_the_verdict_says_what_was_seen(runs: list[Tensor], towers: int, sentence: str) -> None:
     found = [difference(each, seed) for seed, each in enumerate(runs)]
-    assert re.search(sentence, verdict(found, towers)), verdict(found, towers)
+    assert re.search(sentence, kernels.verdict(found, towers)), kernels.verdict(found, towers)
 
 
 def test_the_table_has_a_row_for_each_tower() -> None:
-    rows = table({5: HALF_COLOURED[0]}, 2)
+    rows = kernels.table({5: HALF_COLOURED[0]}, 2)
     assert [(row["seed"], row["tower"], row["kernels"]) for row in rows] == [(5, 1, 48), (5, 2, 48)]
     for row, half in zip(rows, HALF_COLOURED[0].split(48), strict=True):
         scores = colour_scores(half)
@@ -164,13 +155,13 @@ def test_the_picture_shows_all_kernels_tower_by_tower(
     shown = _pixels(tmp_path / "kernels.png")
     times = -(-kernels.SIDE // size)
     rows = -(-maps // towers // kernels.COLUMNS)
-    pitch = size * times + kernels.GAP
+    pitch = size * times + GAP
     for number, kernel in enumerate(kernels.scaled(weights)):
         tower, place = divmod(number, maps // towers)
         row, column = divmod(place, min(kernels.COLUMNS, maps // towers))
-        block = kernels.LINE + rows * pitch + kernels.GAP
-        top = tower * block + kernels.LINE + kernels.GAP + row * pitch
-        left = kernels.GAP + column * pitch
+        block = LINE + rows * pitch + GAP
+        top = tower * block + LINE + GAP + row * pitch
+        left = GAP + column * pitch
         part = shown[top : top + size * times : times, left : left + size * times : times]
         assert np.abs(part / 255 - kernel.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 
@@ -189,11 +180,11 @@ def test_the_second_tower_stands_beside_the_first_in_the_row_of_its_seed(tmp_pat
     weights = {seed: _noise(96, seed) for seed in (4, 7)}
     kernels.figure_of_runs(weights, 2, tmp_path / "a.png")
     shown = _pixels(tmp_path / "a.png")
-    middle = kernels.LEFT + (shown.shape[1] - kernels.LEFT) // 2
+    middle = LEFT + (shown.shape[1] - LEFT) // 2
     for row, each in enumerate(weights.values()):
-        top = row * shown.shape[0] // 2 + kernels.LINE + kernels.GAP
-        for left, kernel in ((kernels.LEFT, each[0]), (middle, each[48])):
-            left += kernels.GAP
+        top = row * shown.shape[0] // 2 + LINE + GAP
+        for left, kernel in ((LEFT, each[0]), (middle, each[48])):
+            left += GAP
             part = shown[top : top + 33 : 3, left : left + 33 : 3] / 255
             expected = kernels.scaled(kernel[None])[0].permute(1, 2, 0).numpy()
             assert np.abs(part - expected).max() < 0.51 / 255
@@ -206,15 +197,11 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
 
 def test_first_kernels_are_those_that_see_the_image() -> None:
     network, other = AlexNet(crop_size=67, width=0.05), torchvision_alexnet(num_classes=3)
-    assert torch.equal(_first(network), network.conv1.weight)
-    assert torch.equal(_first(other), other.features[0].weight)
+    for module, weights in ((network, network.conv1.weight), (other, other.features[0].weight)):
+        found = first_kernels(module.state_dict())
+        assert found is not None
+        assert torch.equal(found, weights)
     assert first_kernels(nn.Conv2d(4, 3, 3).state_dict()) is None
-
-
-def _first(network: nn.Module) -> Tensor:
-    found = first_kernels(network.state_dict())
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -224,11 +211,6 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for more in (("name=two", "seed=0"), ("name=two", "seed=1"), ("name=one", "model.towers=1")):
         train(config(folder, "data.epochs=1", *more))
     return folder
-
-
-def _settings(*overrides: str) -> Any:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("kernels", list(overrides))
 
 
 def test_training_ends_with_the_picture(outputs: Path, tmp_path: Path) -> None:
@@ -242,7 +224,7 @@ def test_training_ends_with_the_picture(outputs: Path, tmp_path: Path) -> None:
 def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, added = next(outputs.glob("one-*")), []
     monkeypatch.setattr(kernels.tracking, "add", lambda *args: added.append(args))
-    told = entry.kernels(_settings(f"checkpoint='{directory}/last.ckpt'"))
+    told = entry.kernels(composed("kernels", [f"checkpoint='{directory}/last.ckpt'"]))
     assert "One tower, whose halves mean nothing" in told
     written = [Path(line) for line in told.splitlines()[-3:]]
     assert [path.name.split("-")[-1] for path in written] == ["kernels.png", "colours.png", "kernels.csv"]
@@ -255,14 +237,13 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
 
 
 def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
-    told = entry.kernels(_settings(f"runs='{outputs}/two-*'", f"out='{tmp_path}'"))
+    told = entry.kernels(composed("kernels", [f"runs='{outputs}/two-*'", f"out='{tmp_path}'"]))
     assert "n 2" in told
     weights = [load(each / "last.ckpt").weights["conv1.weight"] for each in sorted(outputs.glob("two-*"))]
     for each in weights:
         assert f": {colour_gap(each):.3f} (p = " in told
-    with (tmp_path / "kernels.csv").open(newline="") as file:
-        rows = [(row["seed"], row["tower"]) for row in csv.DictReader(file)]
-    assert rows == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
+    rows = read_csv(tmp_path / "kernels.csv")
+    assert [(row["seed"], row["tower"]) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert (tmp_path / "kernels.png").is_file()
     assert (tmp_path / "colours.png").is_file()
 
@@ -270,10 +251,7 @@ def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
 REFUSED = [
     ((), r"^there is no network .*: give checkpoint=PATH"),
     (("checkpoint=a", "runs=b"), r"^checkpoint and runs are not for the same command: give"),
-    (
-        ("checkpoint=[a,b]",),
-        r"^checkpoint=\['a', 'b'\] is more than one network: give",
-    ),
+    (("checkpoint=[a,b]",), r"^checkpoint=\['a', 'b'\] is more than one network: give"),
     (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),
     (("runs='OUT/*-*'",), r"^runs has 2 kinds of networks"),
     (("checkpoint=/nowhere/last.ckpt",), r"^checkpoint=/nowhere/last\.ckpt is no file"),
@@ -283,7 +261,7 @@ REFUSED = [
 @pytest.mark.parametrize(("overrides", "message"), REFUSED)
 def test_what_can_not_be_shown_is_refused(overrides: tuple[str, ...], message: str, outputs: Path) -> None:
     with pytest.raises(UserError, match=message):
-        entry.kernels(_settings(*(each.replace("OUT", str(outputs)) for each in overrides)))
+        entry.kernels(composed("kernels", [item.replace("OUT", str(outputs)) for item in overrides]))
 
 
 def test_networks_without_a_first_convolution_are_refused(outputs: Path) -> None:

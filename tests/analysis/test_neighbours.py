@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from scipy import stats
 from scipy.spatial.distance import cdist
@@ -15,8 +14,8 @@ from scipy.spatial.distance import cdist
 from alexnet.analysis import neighbours as analysis
 from alexnet.analysis.neighbours import chance, neighbours, precision, search, spaces
 from alexnet.cli import neighbours as entry
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
-from tiny import ROOT
 from trained import Trained
 
 
@@ -108,9 +107,8 @@ def test_chance_is_what_random_training_images_give() -> None:
     assert [(each.at, each.share) for each in chance(data)] == [(1, expected), (5, expected)]
 
 
-def _settings(*overrides: str) -> Any:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("neighbours", [*overrides, "accelerator=cpu"])
+def _run(*overrides: str) -> str:
+    return entry.neighbours(composed("neighbours", [*overrides, "accelerator=cpu"]))
 
 
 def test_the_entry_prints_a_table_and_writes_figures(
@@ -118,7 +116,7 @@ def test_the_entry_prints_a_table_and_writes_figures(
 ) -> None:
     added: list[Any] = []
     monkeypatch.setattr("alexnet.runs.tracking.add", lambda *args: added.append(args))
-    told = entry.neighbours(_settings(f"checkpoint='{trained.checkpoint.path}'", "queries=3"))
+    told = _run(f"checkpoint='{trained.checkpoint.path}'", "queries=3")
     lines = [
         line.split(" | ")[0] for line in told.splitlines() if line.startswith("| the") or "| pix" in line
     ]
@@ -139,7 +137,7 @@ def test_json_is_all_on_standard_output(
 ) -> None:
     name = trained.data.images.val.files[5]
     asked = (f"checkpoint='{trained.checkpoint.path}'", f"queries=['{name}']", f"out='{tmp_path}'")
-    told = json.loads(entry.neighbours(_settings(*asked, "format=json")))
+    told = json.loads(_run(*asked, "format=json"))
     assert capsys.readouterr().out == ""
     assert (told["split"], told["images"]) == ("val", 20)
     assert [row["query"] for row in told["queries"]["fc7"]] == [name]
@@ -157,9 +155,9 @@ def test_json_is_all_on_standard_output(
 
 def test_the_entry_wants_a_checkpoint_and_a_split() -> None:
     with pytest.raises(UserError, match=r"^there is no network: type checkpoint=PATH"):
-        entry.neighbours(_settings())
+        _run()
     with pytest.raises(UserError, match=r"^split=train is not possible: choose val, minival"):
-        entry.neighbours(_settings("checkpoint=a", "split=train"))
+        _run("checkpoint=a", "split=train")
 
 
 def test_random_queries_are_spread_over_classes(trained: Trained) -> None:

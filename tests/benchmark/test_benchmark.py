@@ -45,8 +45,20 @@ def _checked(suite: str, rows: list[Row]) -> None:
 
 
 @pytest.mark.parametrize("suite", ["data", "eval", "loop", "start", "step"])
-def test_each_suite_gives_its_rows_with_finite_positive_numbers(suite: str) -> None:
+def test_each_suite_gives_its_rows_with_finite_positive_numbers(
+    suite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "QUICK", replace(QUICK, workers=0))
     _checked(suite, report.run(suite, 1, True, "cpu", None)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["data", "eval"])
+def test_the_usual_way_has_workers(suite: str) -> None:
+    """Each of which takes seconds to start."""
+    rows = report.run(suite, 1, True, "cpu", None)[1]
+    _checked(suite, rows)
+    assert any(f"{QUICK.workers} workers" in row.baseline for row in rows)
 
 
 def test_standard_output_holds_json_and_nothing_else() -> None:

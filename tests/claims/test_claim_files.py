@@ -128,6 +128,7 @@ WRONGLY_COMPARED: list[tuple[dict[str, object], str]] = [
     ({"of": "x", "kind": "value", "paper": 1, "minus_metric": "val/loss"}, ": minus_metric=val/loss is "),
     ({"of": "x", "minus": "x"}, ": of and minus are both x"),
     ({"of": "x", "minus": "x", "minus_metric": "val/top1_error"}, ": of and minus are both x"),
+    ({**COMPARED, "kind": "ratio", "at_least": 0}, ": at_least=0 is not possible with kind=ratio"),
     ({**COMPARED, "margin": 1}, ": kind=higher has no margin; same and value have"),
     ({**COMPARED, "kind": "same", "at_least": 1}, ": kind=same has no at_least; higher and ratio have"),
 ]  # fmt: skip

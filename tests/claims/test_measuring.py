@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,19 @@ ASKED = (NAMES, "scale=demo", "seed=0,1")
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("measured")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Four runs, two towers and one, two seeds each, and what their sweep said."""
+    outputs = tmp_path_factory.mktemp("measured")
+    done = train(outputs, *ASKED)
+    assert done.returncode == 0, done.stderr
+    assert trained(done) == 4
+    assert "Traceback" not in done.stderr
+    return outputs, done.stdout
 
 
 @pytest.fixture(scope="module")
-def first(outputs: Path) -> subprocess.CompletedProcess[str]:
-    """Four runs: two towers and one, two seeds each."""
-    done = train(outputs, *ASKED)
-    assert done.returncode == 0, done.stderr
-    return done
+def outputs(swept: tuple[Path, str]) -> Path:
+    return swept[0]
 
 
 def _indexes(outputs: Path) -> dict[str, ClaimIndex]:
@@ -55,19 +57,18 @@ def _labels(run: FinishedRun) -> np.ndarray[Any, Any]:
         return stored["labels"]
 
 
-def test_the_claims_are_measured(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
-    assert trained(first) == 4
-    assert "then measured for averaging, neighbours, ten_crops, towers_specialise: 4 runs" in first.stdout
-    assert "val top-1 error 10 crops" in first.stdout  # both sides are of one variant
-    assert "not measured" not in first.stdout
-    assert "Traceback" not in first.stderr
+def test_the_claims_are_measured(swept: tuple[Path, str]) -> None:
+    outputs, said = swept
+    assert "then measured for averaging, neighbours, ten_crops, towers_specialise: 4 runs" in said
+    assert "val top-1 error 10 crops" in said  # both sides are of one variant
+    assert "not measured" not in said
     rows = _results(outputs)
     assert all(row.verdict.n == 2 for row in rows)
     by_image = {row.claim.name for row in rows if row.verdict.images == 20}
     assert by_image == {"averaging", "neighbours", "ten_crops"}
 
 
-def test_ten_crops_are_measured_of_each_run(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
+def test_ten_crops_are_measured_of_each_run(outputs: Path) -> None:
     for run in _indexes(outputs)["ten_crops"].finished("published").values():
         scores, labels = _scores(run), _labels(run)
         wrong = scores.argmax(axis=1) != labels
@@ -80,9 +81,7 @@ def test_ten_crops_are_measured_of_each_run(first: subprocess.CompletedProcess[s
         assert found.wrong.tolist() == wrong.tolist()
 
 
-def test_the_average_is_that_of_the_softmax_of_all_seeds(
-    first: subprocess.CompletedProcess[str], outputs: Path
-) -> None:
+def test_the_average_is_that_of_the_softmax_of_all_seeds(outputs: Path) -> None:
     runs = _indexes(outputs)["averaging"].finished("published")
     mean = np.mean([_scores(run) for run in runs.values()], axis=0)
     wrong = mean.argmax(axis=1) != _labels(runs[0])
@@ -95,9 +94,7 @@ def test_the_average_is_that_of_the_softmax_of_all_seeds(
         assert found.wrong.tolist() == wrong.tolist()
 
 
-def test_kernels_are_measured_of_the_checkpoint(
-    first: subprocess.CompletedProcess[str], outputs: Path
-) -> None:
+def test_kernels_are_measured_of_the_checkpoint(outputs: Path) -> None:
     sweep = _indexes(outputs)["towers_specialise"]
     for _, _, found in sweep.all_runs():
         assert found.directory is not None
@@ -105,9 +102,7 @@ def test_kernels_are_measured_of_the_checkpoint(
         assert found.result["metrics"]["kernels/colour_gap"] == colour_gap(weights)
 
 
-def test_neighbours_are_measured_by_pixels_and_by_fc7(
-    first: subprocess.CompletedProcess[str], outputs: Path
-) -> None:
+def test_neighbours_are_measured_by_pixels_and_by_fc7(outputs: Path) -> None:
     for run in _indexes(outputs)["neighbours"].finished("published").values():
         for by in ("pixels", "fc7"):
             found = errors_by_image(run, f"val/neighbour_error_{by}")
@@ -123,7 +118,7 @@ TITLES = {
 }
 
 
-def test_each_claim_shows_what_it_measured(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
+def test_each_claim_shows_what_it_measured(outputs: Path) -> None:
     page = (outputs / "report" / "index.html").read_text()
     for name, sweep in _indexes(outputs).items():
         shown = load_exhibits(sweep.folder)
@@ -136,7 +131,7 @@ def test_each_claim_shows_what_it_measured(first: subprocess.CompletedProcess[st
     assert page.count("data:image/png;base64,") == 2 + 2 + 4  # confusion twice, neighbours, kernels
 
 
-def test_again_nothing_is_computed(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
+def test_again_nothing_is_computed(outputs: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in outputs.glob("claims/*/*")}
     done = train(outputs, *ASKED)
     assert done.returncode == 0, done.stderr
@@ -146,9 +141,7 @@ def test_again_nothing_is_computed(first: subprocess.CompletedProcess[str], outp
     assert {path: path.stat().st_mtime_ns for path in outputs.glob("claims/*/*")} == before
 
 
-def test_a_third_seed_joins_the_average(
-    first: subprocess.CompletedProcess[str], outputs: Path, tmp_path: Path
-) -> None:
+def test_a_third_seed_joins_the_average(outputs: Path, tmp_path: Path) -> None:
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
     done = train(here, "claim=averaging", "scale=demo", "seed=2", f"data.root='{outputs / 'demo'}'")
     assert done.returncode == 0, done.stderr
@@ -167,7 +160,7 @@ def test_a_third_seed_joins_the_average(
 
 
 def test_a_run_that_can_not_be_measured_is_told_of_and_the_rest_goes_on(
-    first: subprocess.CompletedProcess[str], outputs: Path, tmp_path: Path
+    outputs: Path, tmp_path: Path
 ) -> None:
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
     victim = _indexes(here)["ten_crops"].finished("published")[1].directory
@@ -187,9 +180,7 @@ def test_a_run_that_can_not_be_measured_is_told_of_and_the_rest_goes_on(
     assert {row.verdict.n for row in rows} == {1}
 
 
-def test_training_anew_forgets_what_was_measured(
-    first: subprocess.CompletedProcess[str], outputs: Path, tmp_path: Path
-) -> None:
+def test_training_anew_forgets_what_was_measured(outputs: Path, tmp_path: Path) -> None:
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
     run = _indexes(here)["ten_crops"].finished("published")[0]
     assert (run.directory / "evaluation").is_dir()

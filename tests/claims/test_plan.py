@@ -2,6 +2,8 @@
 
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,16 @@ def test_the_state_follows_from_the_directory(
     job = made(tmp_path, status=status, last=last)
     assert job.state == state
     assert plan.to_train([job]) == ([] if state == FINISHED else [job])
+
+
+def test_a_plan_and_the_package_do_without_torch_and_scipy() -> None:
+    code = (
+        "import sys, alexnet.claims, alexnet.claims.plan, alexnet.claims.index;"
+        "assert not {'torch', 'scipy', 'matplotlib'} & {*sys.modules};"
+        "from alexnet.claims import judge; print(judge.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "alexnet.claims.verdict\n"
 
 
 def test_a_run_that_ends_meanwhile_is_seen_by_looking_again(tmp_path: Path) -> None:

@@ -4,14 +4,12 @@ import re
 import signal
 import statistics
 import subprocess
-import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from commands import TIMEOUT, fork, run
+from commands import fork, run, stop, without_torch
 from sweep_commands import LRN, index, refused, results, train, trained
 from tiny import ROOT, overrides
 
@@ -70,24 +68,7 @@ def test_a_finished_claim_is_told_without_torch(
     first: subprocess.CompletedProcess[str], outputs: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in outputs.glob("*-*/*")}
-    script = (
-        "import sys, runpy",
-        "class Refusing:",
-        "    def find_spec(self, name, path=None, target=None):",
-        "        if name in ('torch', 'lightning'): raise ImportError(name)",
-        "sys.meta_path.insert(0, Refusing())",
-        "sys.argv = sys.argv[1:]",
-        "sys.path.insert(0, 'src')",
-        "runpy.run_path(sys.argv[0], run_name='__main__')",
-    )
-    command = [sys.executable, "-c", "\n".join(script), "src/train.py"]
-    done = subprocess.run(
-        [*command, *overrides(outputs, *LRN, "seed=0,1")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    done = without_torch("src/train.py", *overrides(outputs, *LRN, "seed=0,1"))
     assert done.returncode == 0, done.stderr
     assert "4 runs: 4 finished\n" in done.stdout
     ends = [text[text.index("| section | claim |") :] for text in (first.stdout, done.stdout)]
@@ -220,21 +201,8 @@ def test_an_interrupted_sweep_goes_on(outputs: Path) -> None:
 
 def _stopped(arguments: list[str], outputs: Path, how: signal.Signals) -> int:
     """The exit status of a command that is sent a signal once it has written a checkpoint."""
-    known = _checkpoints(outputs)
-    command = [sys.executable, "src/train.py", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _wait_for_checkpoint(outputs, known, process)
-        process.send_signal(how)
-    return process.returncode
-
-
-def _wait_for_checkpoint(outputs: Path, known: dict[Path, int], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline and process.poll() is None:
-        if _checkpoints(outputs) != known:
-            return
-        time.sleep(0.01)
-    pytest.fail("the run did not start, or ended")
+    before = _checkpoints(outputs)
+    return stop(how, lambda: _checkpoints(outputs) != before, "src/train.py", *arguments)
 
 
 def _checkpoints(outputs: Path) -> dict[Path, int]:

@@ -1,10 +1,9 @@
-"""The commands as people type them, each in a process of its own."""
+"""The commands as people type them."""
 
 import errno
 import json
+import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 
 from alexnet.cli.messages import explain, friendly
 from alexnet.errors import UserError
-from commands import TIMEOUT, run
-from tiny import ROOT, overrides
+from commands import run, stop, without_torch
+from tiny import overrides
 
 
 def train(output_dir: Path, *more: str, **environment: Any) -> subprocess.CompletedProcess[str]:
@@ -76,10 +75,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     long = ("data.epochs=6", "checkpoint.every_n_steps=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train(tmp_path, *long, f"hydra.run.dir='{whole}'").returncode == 0
-    command = [sys.executable, "src/train.py", *overrides(tmp_path, *long, f"hydra.run.dir='{killed}'")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _wait_for_step(killed / "metrics.csv", 6)
-        process.kill()
+    metrics = killed / "metrics.csv"
+    settings = overrides(tmp_path, *long, f"hydra.run.dir='{killed}'")
+    stop(
+        signal.SIGKILL,
+        lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 6,
+        "src/train.py",
+        *settings,
+    )
     assert json.loads((killed / "result.json").read_text())["status"] == "interrupted"
     step = torch.load(killed / "last.ckpt", weights_only=True)["global_step"]
     assert 0 < step < 24
@@ -89,15 +92,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         torch.load(each / "last.ckpt", weights_only=True)["state_dict"] for each in (whole, killed)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def _wait_for_step(metrics: Path, step: int) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        if metrics.exists() and len(metrics.read_text().splitlines()) > step:
-            return
-        time.sleep(0.01)
-    pytest.fail("the run did not start")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +110,7 @@ def _wait_for_step(metrics: Path, step: int) -> None:
         (["seed=[1"], ["input '[1'", "quotes around all of it"]),
         (["claim=[lrn,", "relu]"], ["A list takes no spaces between its commas"]),
         (["name=a=b,c"], ["put quotes around quotes"]),
-        (["trainer.precision=7"], ["trainer: Precision 7 is invalid"]),
+        (["trainer.precision=7"], ["trainer: Precision '7' is invalid"]),
         (["optim.learning_rate=1"], ["optim.learning_rate is no setting", "optim has bias_lr", "momentum"]),
         (["seed=0,1"], ["put -m before the settings"]),
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
@@ -149,15 +143,7 @@ def test_summary_prints_only_json_when_asked() -> None:
 
 @pytest.mark.parametrize("argument", ["--help", "--cfg job"])
 def test_help_and_config_come_without_torch(argument: str) -> None:
-    script = (
-        "import sys, runpy",
-        "sys.argv = sys.argv[1:]",
-        "sys.path.insert(0, 'src')",
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')",
-        "finally: assert 'torch' not in sys.modules",
-    )
-    command = [sys.executable, "-c", "\n".join(script), "src/train.py", *argument.split()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    done = without_torch("src/train.py", *argument.split())
     assert done.returncode == 0, done.stderr
     assert "alexnet" in done.stdout.lower()
 

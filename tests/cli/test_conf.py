@@ -1,5 +1,6 @@
 """Each choice of each config group composes and can be made, without data on disk, or is refused by name."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ CHOICES = [
 ]
 
 
+@cache
 def _compose(file: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(file, list(overrides))

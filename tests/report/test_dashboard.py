@@ -12,11 +12,10 @@ import pytest
 from wandb.errors import CommError
 
 from alexnet.claims.claim import list_claims, load_claim
-from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.report import dashboard
 from commands import run
-from tiny import config
+from trained import Trained
 from wandb_log import no_account
 
 RULE = "Rectified units train faster than saturating ones."
@@ -95,8 +94,8 @@ def test_the_report_shows_the_table_that_sweeps_log(written: Any) -> None:
     assert '"claims"' in json.dumps(next(b for b in written[1]["blocks"] if b["type"] == "panel-grid"))
 
 
-def test_every_metric_is_in_a_runs_result(written: Any, tmp_path: Path) -> None:
-    result = train(config(tmp_path, "data.epochs=1"))
+def test_every_metric_is_in_a_runs_result(written: Any, trained: Trained) -> None:
+    result = json.loads((trained.checkpoint.path.parent / "result.json").read_text())
     named = {each.removeprefix("summary_metrics.") for found in values(written, "metrics") for each in found}
     assert named == {"train/top1_error", "minival/top1_error", "val/top1_error", "val/top5_error"}
     assert named <= result["metrics"].keys()

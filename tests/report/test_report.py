@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 
 import made_up
-from alexnet.claims.claim import Comparison, section_key
+from alexnet.claims.claim import Comparison, load_claim, section_key
 from alexnet.claims.index import open_indexes
 from alexnet.claims.verdict import judge_index
 from alexnet.cli.report import report
@@ -217,6 +217,11 @@ def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"claims has no index .*python src/train.py claim=lrn scale=demo"):
         open_indexes(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_recorded_is_listed_as_not_run(tmp_path: Path) -> None:
+    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], tmp_path / "none.csv")
+    assert [line.split("|")[-2] for line in lines.splitlines()[2:]] == [" not run "] * 2
 
 
 def _program(*overrides: str) -> str:

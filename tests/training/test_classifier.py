@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassRecall
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
+from alexnet.models.contract import Outputs
 from alexnet.models.layers import PublishedDropout
 from alexnet.training import classifier as classifier_module
 from alexnet.training.classifier import Classifier, TopKError
@@ -58,17 +59,13 @@ def test_top5_of_fewer_classes_is_never_wrong() -> None:
 class Auxiliary(nn.Module):
     """A network with a second head, as the contract of models has it."""
 
-    class Outputs(NamedTuple):
-        logits: Tensor
-        auxiliary: list[tuple[Tensor, float]]
-
     def __init__(self) -> None:
         super().__init__()
         self.head, self.second = nn.Linear(12, 10), nn.Linear(12, 10)
 
     def forward(self, images: Tensor) -> Any:
         logits, second = self.head(images.flatten(1)), self.second(images.flatten(1))
-        return self.Outputs(logits, [(second, 0.3), (-second, 0.5)]) if self.training else logits
+        return Outputs(logits, [(second, 0.3), (-second, 0.5)]) if self.training else logits
 
 
 def test_the_loss_is_of_all_outputs_and_what_is_logged_of_the_first() -> None:

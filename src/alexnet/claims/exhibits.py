@@ -23,7 +23,7 @@ class Exhibit:
 
 
 def save_exhibits(folder: Path, runs: Sequence[str], exhibits: Sequence[Exhibit]) -> None:
-    """In an index's folder, in place of earlier ones. runs: measurements.identity() of those shown."""
+    """In an index's folder, in place of earlier ones. runs: run_identity() of those shown."""
     stored = {"runs": sorted(runs), "exhibits": [asdict(exhibit) for exhibit in exhibits]}
     write_atomically(folder / EXHIBITS, (json.dumps(stored, indent=1) + "\n").encode())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.claims.claim import Claim, load_claim, section_key
+from alexnet.claims.exhibits import exhibits_are_of
 from alexnet.claims.plan import Job
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
@@ -76,6 +77,24 @@ class ClaimIndex:
             for seed, run in runs.items()
             if run.directory
         }
+
+    @property
+    def identities(self) -> list[str]:
+        """Of all finished runs."""
+        return [run_identity(run.result) for _, _, run in self.all_runs() if run.state == COMPLETED]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether all that the claim needs is measured of its finished runs, and shown."""
+        runs = [run for variant in self.runs for run in self.finished(variant).values()]
+        return self.claim.needs is None or (
+            all(
+                metric in run.result["metrics"] or run.is_pooled(metric)
+                for run in runs
+                for metric in self.claim.metrics
+            )
+            and exhibits_are_of(self.folder, self.identities)
+        )
 
     def states(self, *variants: str | None) -> Counter[str]:
         """How many runs of these variants (none given: of all) are in which state."""

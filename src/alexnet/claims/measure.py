@@ -79,15 +79,12 @@ def _measure_variants(index: ClaimIndex, evaluators: list[Evaluator]) -> list[st
 
 def _show(index: ClaimIndex, evaluators: list[Evaluator]) -> None:
     """Unless what is there shows these very runs."""
-    runs = {variant: dict(sorted(index.finished(variant).items())) for variant in index.runs}
-    identities = [
-        measurements.run_identity(run.result) for by_seed in runs.values() for run in by_seed.values()
-    ]
-    if not identities or exhibits_are_of(index.folder, identities):
+    if not index.identities or exhibits_are_of(index.folder, index.identities):
         return
     exhibits = []
-    for variant, by_seed in runs.items():
-        checkpoints = {seed: run.directory / LAST for seed, run in by_seed.items()}
+    for variant in index.runs:
+        runs = sorted(index.finished(variant).items())
+        checkpoints = {seed: run.directory / LAST for seed, run in runs}
         for evaluator in evaluators if checkpoints else ():
             exhibits += evaluator.show(index.folder, variant, checkpoints)
-    save_exhibits(index.folder, identities, exhibits)
+    save_exhibits(index.folder, index.identities, exhibits)

@@ -115,11 +115,16 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
     if not seeds:
         return Verdict(NOT_MEASURED, _what_is_missing(comparison, sides, by_seed))
     figures = [[of_side[seed] for seed in seeds] for of_side in by_seed]
-    if comparison.kind == "ratio" and (reason := _why_no_ratio(comparison, seeds, figures)):
-        return Verdict(NOT_MEASURED if _nobody_arrived(figures) else INCONCLUSIVE, reason, seeds)
+    bound = False
+    if comparison.kind == "ratio":
+        of_bounds, minus_bounds = ({figure.bound for figure in side} for side in figures)
+        if reason := _why_no_ratio(comparison, seeds, figures):
+            nobody_arrived = of_bounds | minus_bounds == {AT_LEAST}
+            return Verdict(NOT_MEASURED if nobody_arrived else INCONCLUSIVE, reason, seeds)
+        bound = AT_LEAST in of_bounds or AT_MOST in minus_bounds  # "of" took longer, or "minus" less
 
-    values = [np.array([each.value for each in side]) for side in figures]
-    case = Evidence(comparison, values, _by_image(comparison, seeds, sides), _is_bound(comparison, figures))
+    values = [np.array([figure.value for figure in side]) for side in figures]
+    case = Evidence(comparison, values, _by_image(comparison, seeds, sides), bound)
     means = [float(side.mean()) for side in values]
     # a figure that all runs have together is one figure: no spread is known of it
     stds = [
@@ -169,7 +174,7 @@ def _figures(comparison: Comparison, side: Side) -> dict[int, Figure]:
         seed: figure(run, side.metric, comparison.epoch, comparison.level) for seed, run in side.runs.items()
     }
     bounds = comparison.kind == "ratio"
-    return {seed: each for seed, each in figures.items() if each and (bounds or each.bound != AT_LEAST)}
+    return {seed: found for seed, found in figures.items() if found and (bounds or found.bound != AT_LEAST)}
 
 
 def _what_is_missing(
@@ -185,34 +190,23 @@ def _what_is_missing(
     return f"{metric}{at} is not in these runs{'' if without else ' for any seed that both sides have'}."
 
 
-def _nobody_arrived(figures: Sequence[Sequence[Figure]]) -> bool:
-    return all(each.bound == AT_LEAST for side in figures for each in side)
-
-
 def _why_no_ratio(comparison: Comparison, seeds: Sequence[int], figures: Sequence[Sequence[Figure]]) -> str:
     """Why there is not even a lower bound of the ratio; "" if there is one."""
     of, minus = figures
     level = f"{comparison.level:g} % training error" if comparison.level is not None else ""
-    if _nobody_arrived(figures):
+    late = [str(seed) for seed, figure in zip(seeds, minus, strict=True) if figure.bound == AT_LEAST]
+    early = [str(seed) for seed, figure in zip(seeds, of, strict=True) if figure.bound == AT_MOST]
+    if all(figure.bound == AT_LEAST for figure in (*of, *minus)):
         return f"No run came down to {level}."
-    if late := [str(seed) for seed, each in zip(seeds, minus, strict=True) if each.bound == AT_LEAST]:
+    if late:
         return (
             f"There is no ratio: {comparison.minus} never came down to {level} with seed {', '.join(late)}."
         )
-    if early := [str(seed) for seed, each in zip(seeds, of, strict=True) if each.bound == AT_MOST]:
+    if early:
         within = f"came down to {level} within its first epoch, no one knows when"
         return f"There is no ratio: {comparison.of} {within}, with seed {', '.join(early)}."
-    positive = all(each.value > 0 for side in figures for each in side)
+    positive = all(figure.value > 0 for figure in (*of, *minus))
     return "" if positive else "There is no ratio of figures that are not above 0."
-
-
-def _is_bound(comparison: Comparison, figures: Sequence[Sequence[Figure]]) -> bool:
-    """Whether the ratio is at least this: a run of "of" took longer, or one of "minus" less."""
-    late, early = (
-        (each.bound == AT_LEAST for each in figures[0]),
-        (each.bound == AT_MOST for each in figures[-1]),
-    )
-    return comparison.kind == "ratio" and (any(late) or any(early))
 
 
 def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side]) -> Floats | None:
@@ -221,12 +215,12 @@ def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side
         return None
     fingerprints = {side.runs[seed].result["data"].get("fingerprint") for side in sides for seed in seeds}
     mistakes = [[errors_by_image(side.runs[seed], side.metric) for seed in seeds] for side in sides]
-    present = [each for side in mistakes for each in side if each]
+    present = [of_run for side in mistakes for of_run in side if of_run]
     if len(fingerprints) > 1 or None in fingerprints or len(present) < len(seeds) * len(sides):
         return None
-    if not all(np.array_equal(each.index, present[0].index) for each in present):
+    if not all(np.array_equal(of_run.index, present[0].index) for of_run in present):
         return None
-    means = [100 * np.mean([each.wrong for each in side if each], axis=0) for side in mistakes]
+    means = [100 * np.mean([of_run.wrong for of_run in side if of_run], axis=0) for side in mistakes]
     return np.asarray(means[0] - means[1] if len(means) == 2 else means[0])
 
 
@@ -283,7 +277,7 @@ class Evidence:
         """One of OUTCOMES but the last."""
         if not self.over_seeds or self.all_the_same:
             return INCONCLUSIVE
-        intervals = [each for each in (self.over_seeds, self.over_images) if each]
+        intervals = [of_mean for of_mean in (self.over_seeds, self.over_images) if of_mean]
         if self.region.holds(intervals):
             return REPRODUCED
         return CONTRADICTED if self.region.is_beside(intervals) else INCONCLUSIVE
@@ -303,7 +297,13 @@ def explain(case: Evidence) -> tuple[int | None, str]:
     if case.all_the_same:
         same = f"All runs have the same figure, {case.values[0][0]:.2f}"
         return None, f"{same}, so the interval is a point; they may have learned nothing."
-    aim, intervals = _aim(case.comparison), _intervals(case, case.over_seeds)
+    low, high = np.exp(case.over_seeds) if case.comparison.kind == "ratio" else case.over_seeds
+    span = f"at least {low:.2f}" if case.bound else f"{low:.2f} to {high:.2f}"
+    intervals = f"{span} over {len(case.effects)} seeds"
+    if case.by_image is not None and case.over_images:
+        low, high = case.over_images
+        intervals += f", {low:.2f} to {high:.2f} over {len(case.by_image):,} images"
+    intervals, aim = f"{intervals} (95 %)", _aim(case.comparison)
     if case.outcome == INCONCLUSIVE:
         more_seeds, advice = _what_would_settle_it(case)
         return more_seeds, f"Whether {aim} is open: {intervals}. {advice}"
@@ -318,16 +318,6 @@ def _aim(comparison: Comparison) -> str:
     if comparison.kind == "same":
         return f"the difference is within {comparison.margin:g} of 0"
     return f"the {'ratio' if comparison.kind == 'ratio' else 'difference'} is above {comparison.threshold:g}"
-
-
-def _intervals(case: Evidence, over_seeds: Interval) -> str:
-    low, high = np.exp(over_seeds) if case.comparison.kind == "ratio" else over_seeds
-    span = f"at least {low:.2f}" if case.bound else f"{low:.2f} to {high:.2f}"
-    text = f"{span} over {len(case.effects)} seeds"
-    if case.by_image is not None and case.over_images:
-        low, high = case.over_images
-        text += f", {low:.2f} to {high:.2f} over {len(case.by_image):,} images"
-    return f"{text} (95 %)"
 
 
 def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:

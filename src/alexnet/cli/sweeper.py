@@ -299,13 +299,16 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
 
     paths: of the claims' indexes.
     """
-    from alexnet import report  # with torch, scipy and matplotlib, which the plan does without
+    from alexnet import report  # with scipy and matplotlib, which the plan does without
     from alexnet.claims.index import open_indexes
-    from alexnet.claims.measure import measure
     from alexnet.report.wandb_claims import log_claim
 
     indexes = open_indexes(output_dir)
-    failures = [failure for index in indexes.of(paths.values()) for failure in measure(index)]
+    failures = []
+    if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
+        from alexnet.claims.measure import measure  # with torch
+
+        failures = [failure for index in unmeasured for failure in measure(index)]
     written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
     if "wandb" in cfg.logger:

@@ -44,7 +44,10 @@ class Dashboard:
 
 def build(claims: Sequence[Claim], project: str, entity: str = "") -> Dashboard:
     """The dashboard of these claims; no account or network is needed for it."""
-    by_section = _by_section(claims)
+    ordered = sorted(claims, key=lambda claim: (claim.section, claim.name))
+    by_section = {
+        section: list(group) for section, group in groupby(ordered, key=lambda claim: claim.section)
+    }
     return Dashboard(_workspace(by_section, project, entity), _report(by_section, project, entity))
 
 
@@ -65,27 +68,23 @@ def upload(dashboard: Dashboard, folder: Path) -> list[str]:
     Raises UserError with what Weights & Biases says against it.
     """
     path = folder / URLS
-    all_known: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
-    project = f"{dashboard.workspace.entity}/{dashboard.workspace.project}"
+    saved: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    workspace: Any = dashboard.workspace
+    report: Any = dashboard.report
+    project = f"{workspace.entity}/{workspace.project}"
     try:
-        urls = [each.save().url for each in _replacing(dashboard, all_known.get(project, {}))]
+        if known := saved.get(project):  # those saved before, with the new content
+            workspace, report = ws.Workspace.from_url(known[PARTS[0]]), wr.Report.from_url(known[PARTS[1]])
+            workspace.sections = dashboard.workspace.sections
+            workspace.settings = dashboard.workspace.settings
+            workspace.runset_settings = dashboard.workspace.runset_settings
+            report.blocks = dashboard.report.blocks
+        urls = [part.save().url for part in (workspace, report)]
     except wandb.Error as error:
         raise UserError(f"Weights & Biases does not save the dashboard of {project}: {error}") from error
-    all_known[project] = dict(zip(PARTS, urls, strict=True))
-    write_atomically(path, json.dumps(all_known, indent=2).encode())
+    saved[project] = dict(zip(PARTS, urls, strict=True))
+    write_atomically(path, json.dumps(saved, indent=2).encode())
     return urls
-
-
-def _replacing(dashboard: Dashboard, known: Mapping[str, str]) -> tuple[Any, Any]:
-    """Workspace and report, those saved before with the new content."""
-    workspace, report = dashboard.workspace, dashboard.report
-    if known:
-        workspace, report = ws.Workspace.from_url(known[PARTS[0]]), wr.Report.from_url(known[PARTS[1]])
-        workspace.sections = dashboard.workspace.sections
-        workspace.settings = dashboard.workspace.settings
-        workspace.runset_settings = dashboard.workspace.runset_settings
-        report.blocks = dashboard.report.blocks
-    return workspace, report
 
 
 def own_entity() -> str:
@@ -93,23 +92,20 @@ def own_entity() -> str:
     return str(wandb.Api().default_entity)
 
 
-def _by_section(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
-    ordered = sorted(claims, key=lambda each: (each.section, each.name))
-    return {section: list(own) for section, own in groupby(ordered, key=lambda each: each.section)}
-
-
 def _workspace(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str) -> ws.Workspace:
     """Its one run set is folded by claim and variant; the sections say which claims they are about."""
-    names = [claim.name for own in by_section.values() for claim in own]
+    names, sections = list[str](), list[Any]()
+    for section, claims in by_section.items():
+        names += [claim.name for claim in claims]
+        lines = [f"**{claim.name}** (group `{claim.name}`): {claim.sentence}" for claim in claims]
+        panels = [wr.MarkdownPanel(markdown="\n\n".join(lines)), *_panels()]
+        sections.append(ws.Section(name=section, panels=panels, is_open=not sections))
     filters = expr.And(expr.Metric("Group").isin(names), expr.Metric("JobType") != JOB_TYPE)
     return ws.Workspace(
         entity=entity,
         project=project,
         name=NAME,
-        sections=[
-            ws.Section(name=section, panels=[_words(own), *_panels()], is_open=number == 0)
-            for number, (section, own) in enumerate(by_section.items())
-        ],
+        sections=sections,
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=ws.RunsetSettings(
             filters=filters,
@@ -117,11 +113,6 @@ def _workspace(by_section: Mapping[str, Sequence[Claim]], project: str, entity: 
             pinned_columns=list(PINNED),
         ),
     )
-
-
-def _words(claims: Sequence[Claim]) -> wr.MarkdownPanel:
-    lines = [f"**{claim.name}** (group `{claim.name}`): {claim.sentence}" for claim in claims]
-    return wr.MarkdownPanel(markdown="\n\n".join(lines))
 
 
 def _panels() -> list[Any]:
@@ -137,20 +128,14 @@ def _report(by_section: Mapping[str, Sequence[Claim]], project: str, entity: str
     claims = wr.Runset(name="claims", filters=expr.And(expr.Metric("JobType") == JOB_TYPE))
     all_claims = wr.PanelGrid(runsets=[claims], panels=[table])
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("All claims"), all_claims]
-    for section, own in by_section.items():
-        blocks += [wr.H1(section), *(block for claim in own for block in _claim(claim))]
+    for section, of_section in by_section.items():
+        blocks.append(wr.H1(section))
+        for claim in of_section:
+            runs = wr.Runset(
+                name=claim.name,
+                filters=expr.And(expr.Metric("Group") == claim.name, expr.Metric("JobType") != JOB_TYPE),
+                groupby=["JobType", f"config.{SCALE}"],
+            )
+            blocks += [wr.H2(claim.name), wr.P(claim.sentence), wr.P([wr.InlineCode(claim.command)])]
+            blocks.append(wr.PanelGrid(runsets=[runs], panels=_panels()))
     return wr.Report(project=project, entity=entity, title=NAME, width="fluid", blocks=blocks)
-
-
-def _claim(claim: Claim) -> list[Any]:
-    runs = wr.Runset(
-        name=claim.name,
-        filters=expr.And(expr.Metric("Group") == claim.name, expr.Metric("JobType") != JOB_TYPE),
-        groupby=["JobType", f"config.{SCALE}"],
-    )
-    return [
-        wr.H2(claim.name),
-        wr.P(claim.sentence),
-        wr.P([wr.InlineCode(claim.command)]),
-        wr.PanelGrid(runsets=[runs], panels=_panels()),
-    ]

@@ -7,11 +7,8 @@ from typing import Any
 from alexnet.claims.exhibits import load_exhibits
 from alexnet.runs.tracking import wandb_mode
 
-COLUMNS = (
-    *("claim", "section", "scale", "comparison"),
-    *("paper", "source", "mean", "low", "high", "n", "verdict"),
-)
 NUMBERS = ("paper", "source", "mean", "low", "high", "n")
+COLUMNS = ("claim", "section", "scale", "comparison", *NUMBERS, "verdict")
 TABLE = "claims"  # the name under which the table is logged
 JOB_TYPE = "claim"
 

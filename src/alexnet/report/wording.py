@@ -28,8 +28,8 @@ def _sides(comparison: Comparison) -> str:
     if comparison.minus is None:
         return comparison.of
     sign = "/" if comparison.kind == "ratio" else MINUS
-    other = f" ({metric(comparison.minus_metric)})" if comparison.minus_metric else ""
-    return f"{comparison.of} {sign} {comparison.minus}{other}"
+    minus_metric = f" ({metric(comparison.minus_metric)})" if comparison.minus_metric else ""
+    return f"{comparison.of} {sign} {comparison.minus}{minus_metric}"
 
 
 def rule(comparison: Comparison) -> str:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from alexnet.errors import UserError
+from alexnet.models.contract import Outputs, logits_and_auxiliary
 from alexnet.models.ranking import top_classes
 from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
@@ -83,9 +84,10 @@ class Classifier(lightning.LightningModule):
         self.metrics_of("train").persistent(True)
         self.register_buffer("bad_step", torch.tensor(-1), persistent=False)
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> Tensor | Outputs:
         """What the network gives."""
-        return self.network(images)
+        outputs: Tensor | Outputs = self.network(images)
+        return outputs
 
     # ---- an epoch of training
 
@@ -108,10 +110,11 @@ class Classifier(lightning.LightningModule):
             torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        outputs, labels = self(batch[0]), batch[1]
-        loss = self._measure("train", getattr(outputs, "logits", outputs), labels)
-        for logits, weight in getattr(outputs, "auxiliary", ()):
-            loss = loss + weight * cross_entropy(logits.float(), labels)
+        images, labels = batch
+        logits, auxiliary = logits_and_auxiliary(self(images))
+        loss = self._measure("train", logits, labels)
+        for auxiliary_logits, weight in auxiliary:
+            loss = loss + weight * cross_entropy(auxiliary_logits.float(), labels)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
             self.log("train/loss_step", loss.detach(), prog_bar=True)
@@ -128,7 +131,7 @@ class Classifier(lightning.LightningModule):
         self.metrics_of("minival").reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure("minival", self(batch[0]), batch[1])
+        self._measure("minival", self.network(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         self._log("minival")
@@ -144,7 +147,7 @@ class Classifier(lightning.LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Gives the leading classes (N, 5), of which the errors are, too: both agree on ties."""
-        logits = self(batch[0]).float()
+        logits = self.network(batch[0]).float()
         self._measure("val", logits, batch[1])
         return top_classes(logits)
 

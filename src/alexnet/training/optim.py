@@ -48,12 +48,12 @@ def weight_and_bias_groups(
         check_range(f"optim.{name}", value, 0)
     check_flag("optim.bias_lr_fixed", bias_lr_fixed)
     named = dict(network.named_parameters())
-    layer_names = list(dict.fromkeys(name.rpartition(".")[0] for name in named))
+    present = list(dict.fromkeys(name.rpartition(".")[0] for name in named))
     layers = {} if layers is None else layers
-    _check_layers(network, layer_names, layers)
+    _check_layers(network, present, layers)
     groups: dict[str, dict[str, Any]] = {}
     # what names a layer that the network could have and has not is left out
-    for layer in ("", *(name for name in layers if name in layer_names)):
+    for layer in ("", *(name for name in layers if name in present)):
         settings = layers[layer] if layer else {}
         for kind, prefix in (("weights", ""), ("biases", "bias_")):
             name = f"{layer} {kind}" if layer else kind
