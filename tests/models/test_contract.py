@@ -82,7 +82,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_every_parameter_of_torchvisions_networks_gets_a_gradient(name: str) -> None:
-    _learns(_network(name, "meta"), "meta")
+    _learns(_network(name).to("meta"), "meta")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

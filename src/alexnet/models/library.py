@@ -126,10 +126,16 @@ def _timm() -> Any:
 def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int) -> None:
     """Raises UserError for a crop at which the network can't be trained, found without memory."""
 
-    def works(side: int) -> str:
+    def without_memory(side: int) -> nn.Module:
         try:
             with torch.device("meta"):
-                make(side).train()(torch.zeros(2, channels, side, side))
+                return make(side)
+        except RuntimeError:  # some compute their widths with tensors
+            return make(side).to("meta")
+
+    def works(side: int) -> str:
+        try:
+            without_memory(side).train()(torch.zeros(2, channels, side, side, device="meta"))
         except (RuntimeError, ValueError, AssertionError) as error:
             return str(error).splitlines()[0]
         return ""
@@ -137,10 +143,8 @@ def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, cha
     problem = works(crop_size)
     if not problem:
         return
-    bad, good = (
-        crop_size,
-        next((side for side in range(32, LARGEST, 32) if side > crop_size and not works(side)), 0),
-    )
+    larger = range(crop_size // 32 * 32 + 32, LARGEST, 32)  # what networks with a grid of patches need
+    bad, good = crop_size, next((side for side in larger if not works(side)), 0)
     while good - bad > 1:
         side = (bad + good) // 2
         bad, good = (side, good) if works(side) else (bad, side)
