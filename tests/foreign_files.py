@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from alexnet.cli.configs import composed
 from alexnet.cli.convert import convert
 from alexnet.runs import checkpoint
-from tiny import ROOT
 
 
 def converted(model: str, weights: Path, out: Path, *more: str) -> checkpoint.Checkpoint:
@@ -25,8 +24,7 @@ def converted(model: str, weights: Path, out: Path, *more: str) -> checkpoint.Ch
 
 @cache
 def _settings(model: str, *more: str) -> DictConfig:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("convert", [f"model={model}", *more])
+    return composed("convert", [f"model={model}", *more])
 
 
 def torchvision_state(classes: int = 3) -> dict[str, Tensor]:

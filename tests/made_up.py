@@ -1,6 +1,5 @@
 """Made-up sweeps for tests of the report: nothing here was trained, and no figure means anything."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -55,8 +54,8 @@ def run(
     **model: Any,
 ) -> Path:
     """A run's directory: training error falls to half of error, val top-1 error is near to error."""
-    where = outputs / f"made_up-{hashed}"
-    where.mkdir(parents=True, exist_ok=True)
+    where, end = outputs / f"made_up-{hashed}", error / 2
+    logged_run(where, [round(end + (90 - end) * 0.5 ** (epoch + 1), 3) for epoch in range(epochs)])
     rng = np.random.default_rng(seed)
     wrong = rng.permutation(images) < round(error / 100 * images)
     metrics = {
@@ -70,8 +69,10 @@ def run(
     result |= {"data": {"name": "made up", "drawn": drawn, "fingerprint": f"of {drawn}"}}
     result |= {"steps": 10 * epochs, "epochs": epochs, "seconds": 1.5}
     (where / "result.json").write_text(json.dumps(result))
-    _curve(where / "metrics.csv", error / 2, epochs)
-    _predictions(where / "predictions.npz", wrong, rng)
+    labels = rng.integers(0, CLASSES, images).astype(np.uint16)
+    top5 = ((labels[:, None] + np.arange(5) + wrong[:, None]) % CLASSES).astype(np.uint16)
+    index = np.arange(images, dtype=np.int32)
+    np.savez_compressed(where / "predictions.npz", index=index, labels=labels, top5=top5)
     return where
 
 
@@ -86,23 +87,6 @@ def logged_run(
         rows += [f"{epoch},,{end - 5},2.5,", f"{epoch},50.5,{end},,", f"{epoch},,{end},2.5,{error}"]
     (where / "metrics.csv").write_text("\n".join(rows) + "\n")
     return FinishedRun(where, {"metrics": metrics or {}, "data": {}})
-
-
-def _curve(path: Path, end: float, epochs: int) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", "step", "train/loss_step", "train/top1_error"])
-        for epoch in range(epochs):
-            writer.writerow([epoch, 10 * epoch + 4, 2.0, ""])
-            writer.writerow([epoch, 10 * epoch + 9, "", round(end + (90 - end) * 0.5 ** (epoch + 1), 3)])
-
-
-def _predictions(path: Path, wrong: Any, rng: np.random.Generator) -> None:
-    labels = rng.integers(0, CLASSES, len(wrong)).astype(np.uint16)
-    top5 = (labels[:, None] + np.arange(5) + wrong[:, None]) % CLASSES
-    np.savez_compressed(
-        path, index=np.arange(len(wrong), dtype=np.int32), labels=labels, top5=top5.astype(np.uint16)
-    )
 
 
 def sweep(

@@ -13,7 +13,7 @@ class UserError(ValueError):
 def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     """Raises UserError, naming key, value and the allowed values, unless value is one of them."""
     allowed = list(allowed)
-    if any(value == each and type(value) is type(each) for each in allowed):
+    if any(value == choice and type(value) is type(choice) for choice in allowed):
         return
     names = [str(name).lower() if isinstance(name, bool) else str(name) for name in allowed]
     near = get_close_matches(str(value), names, n=1)

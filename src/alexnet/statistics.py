@@ -29,16 +29,13 @@ class Region(NamedTuple):
 
     def holds(self, intervals: Sequence[Interval]) -> bool:
         """All of them; there must be one."""
-        below_high = all(each.high < self.high or self.high == math.inf for each in intervals)
-        return bool(intervals) and below_high and all(each.low > self.low for each in intervals)
+        inside = (low > self.low and (high < self.high or self.high == math.inf) for low, high in intervals)
+        return bool(intervals) and all(inside)
 
     def is_beside(self, intervals: Sequence[Interval]) -> bool:
         """All of them, on one side."""
-        below, above = (
-            (each.high < self.low for each in intervals),
-            (each.low > self.high for each in intervals),
-        )
-        return bool(intervals) and (all(below) or all(above))
+        below = all(high < self.low for _, high in intervals)
+        return bool(intervals) and (below or all(low > self.high for low, _ in intervals))
 
 
 def interval(values: Floats) -> Interval | None:
@@ -79,13 +76,13 @@ def values_needed(region: Region, effect: float, std: float) -> int | None:
 
 def share_interval(hits: int, count: int) -> Interval:
     """Of a share, hits of count (Wilson's)."""
-    found = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    ends = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(ends.low), float(ends.high))
 
 
 def bootstrap_interval(values: Floats, resamples: int = 2000, batch: int = 50) -> Interval:
     """Of the mean of (n,) values of any distribution, by its percentiles in always the same resamples."""
-    found = stats.bootstrap(
+    ends = stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=resamples,
@@ -94,4 +91,4 @@ def bootstrap_interval(values: Floats, resamples: int = 2000, batch: int = 50) -
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    return Interval(float(ends.low), float(ends.high))

@@ -21,8 +21,8 @@ def markdown(rows: Iterable[Sequence[object]], head: Sequence[str], escape: bool
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     if escape:
         lines = [[escaped(cell) for cell in line] for line in lines]
-    first, *others = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([first, "|---" * len(head) + "|", *others])
+    texts = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([texts[0], "|---" * len(head) + "|", *texts[1:]])
 
 
 def escaped(text: str) -> str:
@@ -79,9 +79,9 @@ def shorten(text: str, width: int, cut: Literal["end", "middle", "front"] = "end
         return text
     if cut == "front":
         return ELLIPSIS + text[1 - width :]
-    kept = width // 2 if cut == "middle" else width - 1
-    back = text[kept + 1 - width :] if cut == "middle" else ""
-    return text[:kept].rstrip(" ,(") + ELLIPSIS + back
+    front = width // 2 if cut == "middle" else width - 1
+    back = text[front + 1 - width :] if cut == "middle" else ""
+    return text[:front].rstrip(" ,(") + ELLIPSIS + back
 
 
 def short_titles(

@@ -84,14 +84,14 @@ def _narrow(**more: Any) -> AlexNet:
 
 def _behind(network: AlexNet, images: Tensor) -> dict[str, Tensor]:
     """By hand: what each layer passes on, behind its ReLU where it has one."""
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     units, name = images, ""
     for child, module in network.named_children():
         units = module(units)
         name = child if child in LAYERS else name
         if child in LAYERS or child.startswith("relu"):
-            found[name] = units
-    return found
+            result[name] = units
+    return result
 
 
 @pytest.mark.parametrize("norm", [None, nn.BatchNorm2d])
@@ -115,8 +115,8 @@ def test_the_first_rows_are_those_worked_out_by_hand(norm: Any, tmp_path: Path) 
         expected = {"step": 0, "loss": float(loss.detach())}
         expected |= {"activation": float((units**2).mean() ** 0.5), "dead": sum(silent) / len(silent)}
         expected |= {"gradient": float(layer.weight.grad.norm() / size), "update": float(step.norm() / size)}
-        found = {key: value for key, value in row.items() if key != "layer"}
-        assert found == pytest.approx(expected, rel=1e-4), row["layer"]
+        result = {key: value for key, value in row.items() if key != "layer"}
+        assert result == pytest.approx(expected, rel=1e-4), row["layer"]
     assert next(row["dead"] for row in rows if row["layer"] == "conv3") >= 0.349
     assert [round(row["loss"], 3) for row in read(tmp_path)] == [round(float(loss.detach()), 3)] * 8
 
@@ -250,16 +250,16 @@ CHANGES = [
 def test_looking_changes_no_bit_of_a_run(folder: Path, more: str) -> None:
     without = train(config(folder, *more.split()))
     expected = state(directory(folder, without) / "last.ckpt")
-    found = train(config(folder, *more.split(), DIAGNOSE, "callbacks.diagnose.until=3", "rerun=true"))
-    assert found["hash"] == without["hash"]
-    weights = state(directory(folder, found) / "last.ckpt")
+    result = train(config(folder, *more.split(), DIAGNOSE, "callbacks.diagnose.until=3", "rerun=true"))
+    assert result["hash"] == without["hash"]
+    weights = state(directory(folder, result) / "last.ckpt")
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     speed = "train/images_per_second"
-    same = {name: found["metrics"][name] for name in without["metrics"]}
+    same = {name: result["metrics"][name] for name in without["metrics"]}
     assert {**same, speed: 0} == {**without["metrics"], speed: 0}
-    assert found["metrics"].keys() - same.keys() == {STEEPNESS}
-    assert len({row["step"] for row in read(directory(folder, found))}) == 3
+    assert result["metrics"].keys() - same.keys() == {STEEPNESS}
+    assert len({row["step"] for row in read(directory(folder, result))}) == 3
 
 
 @pytest.mark.parametrize(("until", "every", "steps"), [(5, 1, range(5)), (8, 3, (0, 3, 6)), (99, 4, (0, 4))])

@@ -63,10 +63,10 @@ def collected(runs: dict[tuple[str, int], Any]) -> Any:
 
 
 def test_each_run_has_its_row(runs: Any, collected: Any) -> None:
-    found = {(row["switched"], row["seed"]): row for row in collected[0]}
-    assert found.keys() == runs.keys()
+    row_of = {(row["switched"], row["seed"]): row for row in collected[0]}
+    assert row_of.keys() == runs.keys()
     assert [row["seed"] for row in collected[0]] == list(SEEDS) * len(SHOWN)
-    for key, row in found.items():
+    for key, row in row_of.items():
         _, result, rows = runs[key]
         assert tuple(row) == RUN_COLUMNS
         assert (row["top1_error"], row["rate_x_curvature"]) == tuple(result["metrics"].values())

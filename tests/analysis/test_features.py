@@ -16,13 +16,13 @@ from trained import Trained
 
 @pytest.mark.parametrize("split", ["val", "minival", "train"])
 def test_features_are_what_the_last_layer_is_given(fresh: Trained, split: str) -> None:
-    found = spaces(fresh.network)["fc7"](split)
+    result = spaces(fresh.network)["fc7"](split)
     before = nn.Sequential(*list(fresh.network.network.children())[:-1]).eval()
     with torch.no_grad():
         expected = before(fresh.crops(split).float() - fresh.checkpoint.mean).numpy()
-    assert isinstance(found, np.memmap)
-    assert found.dtype == np.float32
-    assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert isinstance(result, np.memmap)
+    assert result.dtype == np.float32
+    assert result == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_published_dropout_halves_the_units_and_no_order_of_distances(fresh: Trained) -> None:
@@ -30,10 +30,10 @@ def test_published_dropout_halves_the_units_and_no_order_of_distances(fresh: Tra
     seen: list[Tensor] = []
     handle = network.relu7.register_forward_hook(lambda _, inputs, output: seen.append(output))
     try:
-        found = features.hidden(fresh.forward, fresh.data, "val", fresh.checkpoint.kept("x.npy"))
+        result = features.hidden(fresh.forward, fresh.data, "val", fresh.checkpoint.kept("x.npy"))
     finally:
         handle.remove()
-    assert found == pytest.approx(0.5 * torch.cat(seen).numpy())
+    assert result == pytest.approx(0.5 * torch.cat(seen).numpy())
 
 
 def test_torchvisions_features_are_those_before_its_last_layer(fresh: Trained) -> None:
@@ -46,9 +46,9 @@ def test_torchvisions_features_are_those_before_its_last_layer(fresh: Trained) -
         whole = network.avgpool(network.features(crops - mean)).flatten(1)
         expected = network.classifier[:6](whole)
     assert (contract.feature(network), contract.head(network)) == ("classifier.4", "classifier.6")
-    found = features.inputs_of(network.classifier[6], predictor, crops)
-    assert found.shape == (3, 4096)
-    assert found.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-4)
+    result = features.inputs_of(network.classifier[6], predictor, crops)
+    assert result.shape == (3, 4096)
+    assert result.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-4)
 
 
 def test_pixels_are_averaged_over_areas() -> None:

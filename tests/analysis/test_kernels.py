@@ -85,26 +85,26 @@ def test_p_is_the_share_of_random_halves_with_as_large_a_gap() -> None:
     for chosen in combinations(range(10), 5):  # all of them
         first = np.isin(np.arange(10), chosen)
         gaps.append(abs(scores[first].mean() - scores[~first].mean()))
-    found = difference(weights)
-    assert found.p == pytest.approx(np.mean(np.array(gaps) >= colour_gap(weights) - 1e-12))
-    assert found.chance == pytest.approx(np.mean(gaps))
-    assert found.gap == colour_gap(weights)
+    result = difference(weights)
+    assert result.p == pytest.approx(np.mean(np.array(gaps) >= colour_gap(weights) - 1e-12))
+    assert result.chance == pytest.approx(np.mean(gaps))
+    assert result.gap == colour_gap(weights)
 
 
 def test_the_half_with_less_colour_comes_first() -> None:
     weights = torch.cat([_opponent(3), _grey(1), _grey(3), _opponent(1)])
     for each in (weights, weights.flip(0)):
-        found = difference(each)
-        assert (found.agnostic, found.specific) == (0.25, 0.75)
+        result = difference(each)
+        assert (result.agnostic, result.specific) == (0.25, 0.75)
     with pytest.raises(UserError, match="3 kernels are too few"):
         difference(_grey(3))
 
 
 def test_runs_are_combined_by_fishers_method() -> None:
-    found = [difference(_noise(96, seed), seed) for seed in range(4)]
-    expected = stats.chi2.sf(-2 * sum(np.log(each.p) for each in found), 2 * len(found))
-    assert kernels.combined(found) == pytest.approx(expected)
-    assert kernels.combined(found[:1]) == found[0].p
+    result = [difference(_noise(96, seed), seed) for seed in range(4)]
+    expected = stats.chi2.sf(-2 * sum(np.log(each.p) for each in result), 2 * len(result))
+    assert kernels.combined(result) == pytest.approx(expected)
+    assert kernels.combined(result[:1]) == result[0].p
 
 
 def test_p_is_rarely_small_where_nothing_differs() -> None:
@@ -125,8 +125,8 @@ VERDICTS = [
 
 @pytest.mark.parametrize(("runs", "towers", "sentence"), VERDICTS)
 def test_the_verdict_says_what_was_seen(runs: list[Tensor], towers: int, sentence: str) -> None:
-    found = [difference(each, seed) for seed, each in enumerate(runs)]
-    assert re.search(sentence, kernels.verdict(found, towers)), kernels.verdict(found, towers)
+    result = [difference(each, seed) for seed, each in enumerate(runs)]
+    assert re.search(sentence, kernels.verdict(result, towers)), kernels.verdict(result, towers)
 
 
 def test_the_table_has_a_row_for_each_tower() -> None:
@@ -140,10 +140,10 @@ def test_the_table_has_a_row_for_each_tower() -> None:
 
 def test_each_kernel_is_scaled_alone_over_its_channels() -> None:
     weights = _noise(4) * torch.tensor([1e-6, 1.0, 50.0, 0.0])[:, None, None, None]
-    found = kernels.scaled(weights).numpy()
-    for kernel, shown in zip(weights[:3].numpy(), found, strict=False):
+    result = kernels.scaled(weights).numpy()
+    for kernel, shown in zip(weights[:3].numpy(), result, strict=False):
         assert shown == pytest.approx((kernel - kernel.min()) / (kernel.max() - kernel.min()), abs=1e-6)
-    assert np.all(found[3] == 0.5)
+    assert np.all(result[3] == 0.5)
 
 
 @pytest.mark.parametrize(("towers", "maps", "size"), [(2, 96, 11), (1, 64, 5), (2, 6, 3)])
@@ -198,9 +198,9 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
 def test_first_kernels_are_those_that_see_the_image() -> None:
     network, other = AlexNet(crop_size=67, width=0.05), torchvision_alexnet(num_classes=3)
     for module, weights in ((network, network.conv1.weight), (other, other.features[0].weight)):
-        found = first_kernels(module.state_dict())
-        assert found is not None
-        assert torch.equal(found, weights)
+        result = first_kernels(module.state_dict())
+        assert result is not None
+        assert torch.equal(result, weights)
     assert first_kernels(nn.Conv2d(4, 3, 3).state_dict()) is None
 
 
@@ -224,9 +224,9 @@ def test_training_ends_with_the_picture(outputs: Path, tmp_path: Path) -> None:
 def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, added = next(outputs.glob("one-*")), []
     monkeypatch.setattr(kernels.tracking, "add", lambda *args: added.append(args))
-    told = entry.kernels(composed("kernels", [f"checkpoint='{directory}/last.ckpt'"]))
-    assert "One tower, whose halves mean nothing" in told
-    written = [Path(line) for line in told.splitlines()[-3:]]
+    answer = entry.kernels(composed("kernels", [f"checkpoint='{directory}/last.ckpt'"]))
+    assert "One tower, whose halves mean nothing" in answer
+    written = [Path(line) for line in answer.splitlines()[-3:]]
     assert [path.name.split("-")[-1] for path in written] == ["kernels.png", "colours.png", "kernels.csv"]
     assert all(path.is_file() for path in written)
     ((where, metrics, pictures, tables),) = added
@@ -237,11 +237,11 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
 
 
 def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
-    told = entry.kernels(composed("kernels", [f"runs='{outputs}/two-*'", f"out='{tmp_path}'"]))
-    assert "n 2" in told
+    answer = entry.kernels(composed("kernels", [f"runs='{outputs}/two-*'", f"out='{tmp_path}'"]))
+    assert "n 2" in answer
     weights = [load(each / "last.ckpt").weights["conv1.weight"] for each in sorted(outputs.glob("two-*"))]
     for each in weights:
-        assert f": {colour_gap(each):.3f} (p = " in told
+        assert f": {colour_gap(each):.3f} (p = " in answer
     rows = read_csv(tmp_path / "kernels.csv")
     assert [(row["seed"], row["tower"]) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert (tmp_path / "kernels.png").is_file()

@@ -93,8 +93,8 @@ def test_what_is_said_of_the_towers_has_the_gaps_of_their_runs() -> None:
         gaps = values(row["pixels"], row["network"], "kernels/colour_gap")
         spread = f"differ by {gaps.mean():.3f} (standard deviation {gaps.std(ddof=1):.3f}, n {len(gaps)})"
         assert spread in row["said"]
-    told = [row["said"] for row in rows("colour_tests.csv") if _is_published(row, "224")]
-    assert "differ by 0.127 (standard deviation 0.072, n 5), random halves by 0.051 (p = 0.00011)" in told[0]
+    said = [row["said"] for row in rows("colour_tests.csv") if _is_published(row, "224")]
+    assert "differ by 0.127 (standard deviation 0.072, n 5), random halves by 0.051 (p = 0.00011)" in said[0]
 
 
 def _is_published(row: dict[str, str], pixels: str) -> bool:

@@ -28,9 +28,9 @@ def _rows(count: int, kind: Any = np.float32, seed: int = 0, wide: int = 7) -> A
 def test_the_search_finds_what_all_distances_say(kind: Any, chunk: int) -> None:
     queries, among = _rows(13, kind, 1), _rows(40, kind, 2)
     far = cdist(queries.astype(np.float64), among.astype(np.float64))
-    found = search(queries, among, 10, chunk=chunk)
-    assert np.array_equal(np.take_along_axis(far, found, 1), np.sort(far, axis=1)[:, :10])
-    assert all(len(set(row)) == 10 for row in found)
+    result = search(queries, among, 10, chunk=chunk)
+    assert np.array_equal(np.take_along_axis(far, result, 1), np.sort(far, axis=1)[:, :10])
+    assert all(len(set(row)) == 10 for row in result)
 
 
 def test_a_search_in_parts_equals_one_at_once() -> None:
@@ -70,10 +70,10 @@ def test_neighbours_are_kept(fresh: Trained, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_minival_has_neighbours_in_the_rest_of_train(fresh: Trained) -> None:
-    found = neighbours(fresh.network, "minival")
-    assert found.nearest["pixels"].shape == (len(fresh.data.members("minival")), 10)
+    result = neighbours(fresh.network, "minival")
+    assert result.nearest["pixels"].shape == (len(fresh.data.members("minival")), 10)
     metric = "minival/neighbour_error_pixels"
-    assert np.array_equal(found.errors()[metric], _expected_errors(fresh, "minival")[metric])
+    assert np.array_equal(result.errors()[metric], _expected_errors(fresh, "minival")[metric])
 
 
 def test_training_images_are_no_queries(fresh: Trained) -> None:
@@ -83,15 +83,15 @@ def test_training_images_are_no_queries(fresh: Trained) -> None:
 
 def test_precision_is_the_share_of_the_nearest_that_are_right() -> None:
     same = np.random.default_rng(0).random((400, 10)) < 0.3
-    found = {each.at: each for each in precision("fc7", same)}
-    assert [each.share for each in found.values()] == [same[:, :at].mean() for at in (1, 5, 10)]
-    z, share, n = stats.norm.ppf(0.975), found[1].share, 400
+    result = {each.at: each for each in precision("fc7", same)}
+    assert [each.share for each in result.values()] == [same[:, :at].mean() for at in (1, 5, 10)]
+    z, share, n = stats.norm.ppf(0.975), result[1].share, 400
     middle, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    assert found[1].interval == pytest.approx([(middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1)])
+    assert result[1].interval == pytest.approx([(middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1)])
     for at in (5, 10):  # the bootstrap's is nearly the normal one
         half = z * stats.sem(same[:, :at].mean(axis=1))
-        assert found[at].interval == pytest.approx(
-            (found[at].share - half, found[at].share + half), abs=0.004
+        assert result[at].interval == pytest.approx(
+            (result[at].share - half, result[at].share + half), abs=0.004
         )
 
 
@@ -116,13 +116,13 @@ def test_the_entry_prints_a_table_and_writes_figures(
 ) -> None:
     added: list[Any] = []
     monkeypatch.setattr("alexnet.runs.tracking.add", lambda *args: added.append(args))
-    told = _run(f"checkpoint='{trained.checkpoint.path}'", "queries=3")
+    answer = _run(f"checkpoint='{trained.checkpoint.path}'", "queries=3")
     lines = [
-        line.split(" | ")[0] for line in told.splitlines() if line.startswith("| the") or "| pix" in line
+        line.split(" | ")[0] for line in answer.splitlines() if line.startswith("| the") or "| pix" in line
     ]
     assert lines == ["| the last hidden layer", "| the last hidden layer, untrained", "| pixels"]
-    assert "demo images are drawn" in told
-    files = [Path(line) for line in told.splitlines()[-3:]]
+    assert "demo images are drawn" in answer
+    files = [Path(line) for line in answer.splitlines()[-3:]]
     assert all(path.is_file() for path in files)
     ((where, metrics, pictures, tables),) = added
     assert where == trained.checkpoint.path.parent
@@ -137,19 +137,19 @@ def test_json_is_all_on_standard_output(
 ) -> None:
     name = trained.data.images.val.files[5]
     asked = (f"checkpoint='{trained.checkpoint.path}'", f"queries=['{name}']", f"out='{tmp_path}'")
-    told = json.loads(_run(*asked, "format=json"))
+    answer = json.loads(_run(*asked, "format=json"))
     assert capsys.readouterr().out == ""
-    assert (told["split"], told["images"]) == ("val", 20)
-    assert [row["query"] for row in told["queries"]["fc7"]] == [name]
-    near = told["queries"]["pixels"][0]["nearest"]
-    found = neighbours(trained.network)
-    places = trained.data.members("train")[found.nearest["pixels"][5]]
+    assert (answer["split"], answer["images"]) == ("val", 20)
+    assert [row["query"] for row in answer["queries"]["fc7"]] == [name]
+    near = answer["queries"]["pixels"][0]["nearest"]
+    result = neighbours(trained.network)
+    places = trained.data.members("train")[result.nearest["pixels"][5]]
     assert near == [trained.data.images.train.files[at] for at in places]
-    share = found.same_class("pixels").mean()
-    (own,) = [row for row in told["precision"] if row["by"] == "pixels" and row["at"] == 10]
+    share = result.same_class("pixels").mean()
+    (own,) = [row for row in answer["precision"] if row["by"] == "pixels" and row["at"] == 10]
     assert own["precision"] == pytest.approx(share)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        Path(path).name for path in told["files"].values()
+        Path(path).name for path in answer["files"].values()
     )
 
 
@@ -161,10 +161,10 @@ def test_the_entry_wants_a_checkpoint_and_a_split() -> None:
 
 
 def test_random_queries_are_spread_over_classes(trained: Trained) -> None:
-    found = [analysis.choose(trained.data, "val", 10, seed) for seed in (0, 0, 1)]
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
-    assert sorted(trained.labels("val")[found[0]]) == list(range(10))
+    result = [analysis.choose(trained.data, "val", 10, seed) for seed in (0, 0, 1)]
+    assert np.array_equal(result[0], result[1])
+    assert not np.array_equal(result[0], result[2])
+    assert sorted(trained.labels("val")[result[0]]) == list(range(10))
     everything = analysis.choose(trained.data, "val", 20)
     assert sorted(everything) == list(range(20))
 
@@ -209,8 +209,8 @@ def test_the_figure_shows_queries_and_what_is_nearest(
     monkeypatch.setattr(analysis, "_show", lambda *args: (shown.append(args[1:]), show(*args)))
     data, rng = trained.data, np.random.default_rng(0)
     places = rng.integers(0, len(data.members("train")), (20, 10))
-    found = analysis.Neighbours(data, "val", {"pixels": places})
-    analysis.draw(found, "pixels", np.array([3, 1]), tmp_path / "a.png")
+    result = analysis.Neighbours(data, "val", {"pixels": places})
+    analysis.draw(result, "pixels", np.array([3, 1]), tmp_path / "a.png")
     for row, query in zip((shown[:7], shown[7:]), (3, 1), strict=True):
         label = trained.labels("val")[query]
         assert row[0][1:] == (data.images.titles[label], "black")

@@ -59,8 +59,8 @@ def _largest(network: nn.Module, batch: tuple[Tensor, Tensor], scales: list[floa
 def test_the_largest_eigenvalue_is_that_of_the_explicit_hessian(scales: list[float], seed: int) -> None:
     network, batch = _line(), _batch()
     torch.manual_seed(seed)
-    found = largest(lambda: _loss(network, batch), list(network.parameters()), scales)
-    assert found == pytest.approx(_largest(network, batch, scales), rel=NEAR)
+    result = largest(lambda: _loss(network, batch), list(network.parameters()), scales)
+    assert result == pytest.approx(_largest(network, batch, scales), rel=NEAR)
 
 
 def test_of_a_parabola_it_is_exact() -> None:
@@ -80,8 +80,8 @@ def test_the_largest_is_not_the_largest_in_size(signs: tuple[int, ...]) -> None:
     """A direction that curves down, however much, is none that steps overshoot in."""
     curvatures = torch.tensor([9.0, 2.0, 0.5], dtype=torch.float64) * torch.tensor(signs)
     w = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    found = largest(lambda: 0.5 * (curvatures * w.square()).sum(), [w], [1.0])
-    assert found == pytest.approx(float(curvatures.max()), rel=1e-6, abs=1e-9)
+    result = largest(lambda: 0.5 * (curvatures * w.square()).sum(), [w], [1.0])
+    assert result == pytest.approx(float(curvatures.max()), rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -196,14 +196,14 @@ def test_inverted_dropout_is_steeper_and_its_correction_is_not(seed: int) -> Non
     images, labels = _batch(torch.float32, 67)
     batch = 40 * images, labels
 
-    def found(network: AlexNet, factor: float = 1.0) -> float:
+    def result(network: AlexNet, factor: float = 1.0) -> float:
         layers = {name: {"lr": factor} for name in ("fc7", "fc8")}
         return of_first_step(network, batch, published(network, 0.01, 0.9, 0.0, layers=layers))
 
-    ours = found(_alexnet(PublishedDropout, seed))
+    ours = result(_alexnet(PublishedDropout, seed))
     assert ours > 0
-    assert found(_alexnet(inverted_dropout, seed)) > 2 * ours
-    assert found(_alexnet(inverted_dropout, seed, 0.5), 0.25) == pytest.approx(ours, rel=1e-4)
+    assert result(_alexnet(inverted_dropout, seed)) > 2 * ours
+    assert result(_alexnet(inverted_dropout, seed, 0.5), 0.25) == pytest.approx(ours, rel=1e-4)
 
 
 def test_a_larger_rate_is_nearer_to_overshooting() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from pyarrow import parquet
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from alexnet.cli import evaluate as entry
+from alexnet.cli.configs import composed
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.evaluation import evaluate, scores
@@ -46,9 +46,9 @@ def nets(outputs: Path, train_images: int = 60) -> list[Path]:
 
 
 def evaluated(*overrides: str) -> Found:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("evaluate", ["accelerator=cpu", "format=json", *overrides])
-    found: Found = json.loads(entry.evaluate(cfg))
+    found: Found = json.loads(
+        entry.evaluate(composed("evaluate", ["accelerator=cpu", "format=json", *overrides]))
+    )
     return found
 
 
@@ -178,8 +178,7 @@ def test_more_outputs_than_classes(outputs: Path, tmp_path: Path) -> None:
 
 def test_text_says_what_people_want_to_know(outputs: Path, tmp_path: Path) -> None:
     paths = nets(outputs)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("evaluate", ["accelerator=cpu", listed(paths), f"out='{tmp_path}'", "split=train"])
+    cfg = composed("evaluate", ["accelerator=cpu", listed(paths), f"out='{tmp_path}'", "split=train"])
     text, own = entry.evaluate(cfg), json.loads((tmp_path / "train-1_crop.json").read_text())
     for net in own["nets"]:
         assert re.search(rf"{Path(net['checkpoint']).parent.name}, seed \d +{net['top1_error']:.2f} \[", text)
@@ -294,3 +293,38 @@ def test_splits_with_other_images_are_told_of(outputs: Path, tmp_path: Path) -> 
 def test_a_gpu_that_is_not_there_is_told_of(outputs: Path) -> None:
     with pytest.raises(UserError, match=r"^accelerator=gpu is not possible: torch finds none here"):
         evaluated(f"checkpoint='{nets(outputs)[0]}'", "accelerator=gpu")
+
+
+ASK = r"give checkpoint=PATH, checkpoint=\[PATH,PATH\] or runs="
+WRONG = [
+    (["split=test"], r"^split=test is not possible: choose val, minival, train"),
+    (["crops=5"], r"^crops=5 is not possible: choose 1, 9, 10"),
+    (["crops=all"], r"^crops=all is not possible"),
+    (["format=yaml"], r"^format=yaml is not possible: choose text, json"),
+    (["worst=0"], r"^worst=0 is not possible"),
+    (["accelerator=tpu"], r"^accelerator=tpu is not possible: choose auto, cpu, gpu"),
+    ([], ASK),
+    (["checkpoint=[]"], ASK),
+    (["checkpoint=a", "runs=b"], ASK),
+    (["runs=/nowhere/*"], r"^runs=/nowhere/\* finds no finished run: .*for example runs="),
+    (["checkpoint=/nowhere/last.ckpt"], r"^checkpoint=/nowhere/last\.ckpt is no file: give last\.ckpt"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), WRONG)
+def test_what_cannot_be_is_told_of(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluated(*overrides)
+
+
+def test_help_is_quick_and_names_the_settings() -> None:
+    done = run("src/evaluate.py", "--help")
+    assert done.returncode == 0, done.stderr
+    assert all(f"{key}:" in done.stdout for key in ("checkpoint", "runs", "split", "crops", "out"))
+
+
+def test_a_checkpoint_in_the_place_of_runs_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.touch()
+    with pytest.raises(UserError, match=rf"^runs={path} is of checkpoints, .*: type checkpoint={path}"):
+        evaluated(f"runs='{path}'")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 from torchvision.transforms.v2 import functional
 
+from alexnet.cli.configs import composed
 from alexnet.cli.predict import predict
 from alexnet.errors import UserError
 from alexnet.evaluation import prediction_figure
@@ -24,7 +24,7 @@ from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
 from alexnet.tables import short_titles, shorten
 from commands import fork, run
-from tiny import ROOT, config
+from tiny import config
 
 CLASSES = ["ant", "bee", "cat", "n4", "n5", "n6"]
 TITLES = ["ant", "bee", "cat", "crane (n4)", "crane (n5)", "a long, long title of a class (n6)"]
@@ -66,8 +66,7 @@ def trained(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 
 def _settings(trained: Checkpoint, *more: str) -> Any:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("predict", ["accelerator=cpu", *more])
+    cfg = composed("predict", ["accelerator=cpu", *more])
     cfg.checkpoint = str(trained.path)
     return cfg
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torchvision.models import AlexNet_Weights
 
 import caffe_files
 import commands
 from alexnet.cli import app
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.scores import scores
@@ -21,7 +21,6 @@ from alexnet.models import from_config
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import load_layers
 from foreign_files import converted, torchvision_state
-from tiny import ROOT
 
 NARROW = 1 / 16
 CPU = "cpu"
@@ -74,8 +73,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
 
 def test_the_settings_are_those_of_a_run(narrow: checkpoint.Checkpoint) -> None:
     """All that a run keeps of model, data, trainer and the like, so that nothing has to be asked again."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        run = compose("train", ["model=caffenet", "data=image_folder"])
+    run = composed("train", ["model=caffenet", "data=image_folder"])
     for key in ("model", "data", "trainer", "augment", "optim", "schedule"):
         assert set(narrow.config[key]) == set(run[key]), key
     assert {"seed", "memory_format", "cache_dir", "output_dir"} <= set(narrow.config) <= set(run)

@@ -10,12 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from alexnet.cli import export as entry
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.interop import export as exporting
 from alexnet.models import from_config
@@ -47,8 +47,7 @@ def _settings(model: str) -> list[str]:
 
 def _made(path: Path, *settings: str) -> tuple[Checkpoint, nn.Module]:
     """With a mean that is not the same everywhere, and activations that matter to the norms."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", list(settings))
+    cfg = composed("train", list(settings))
     torch.manual_seed(0)
     config: Any = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "data")}
     config["model"]["init"] = None  # torch's own weights, which pass more on than P's in a narrow network
@@ -199,7 +198,6 @@ def test_the_command_writes_both_forms_and_says_how_well_they_agree(tmp_path: Pa
     ],
 )
 def test_what_cannot_be_exported_is_said(settings: list[str], message: str) -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("export", settings)
+    cfg = composed("export", settings)
     with pytest.raises(UserError, match=message):
         entry.export(cfg)

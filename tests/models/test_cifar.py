@@ -6,18 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import conv2d, pad
 
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import create_model, from_config, summary
 from alexnet.models.alexnet import averaging
 from alexnet.models.layers import LocallyConnected2d, SpatialResponseNorm, TowerLinear
 from alexnet.models.layers import max_pool as overlapping
-from tiny import ROOT
 
 Array = NDArray[np.float64]
 
@@ -255,8 +254,7 @@ CONVS["13pct"] = CONVS["11pct"] = [
 
 
 def _network(net: str, *overrides: str, **settings: Any) -> nn.Sequential:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        model = compose("summary", [f"model=cifar_{net}", *overrides]).model
+    model = composed("summary", [f"model=cifar_{net}", *overrides]).model
     torch.manual_seed(0)
     return from_config({**model, "num_classes": 10, **settings})
 

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import create_model, from_config, weighted_layers
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import INITS, Gaussian, Kaiming
 from alexnet.models.layers import LocallyConnected2d, TowerLinear
-from tiny import ROOT
 
-CONF = str(ROOT / "conf")
 CONVS, FCS = [f"conv{i}" for i in range(1, 6)], ["fc6", "fc7", "fc8"]
 ONES = {"conv2", "conv4", "conv5", "fc6", "fc7"}  # the biases that P sets to 1
 STD = {  # what differs from 0.01
@@ -28,8 +26,7 @@ BIAS = {"published": 1.0, "source": 1.0, "caffe": 0.1, "caffenet": 1.0}
 
 def _initialised(*overrides: str, crop_size: int = 67) -> nn.Sequential:
     """The network at its full width, with memory only where the init needs it."""
-    with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose("summary", list(overrides))
+    cfg = composed("summary", overrides)
     with torch.device("meta"):
         network = AlexNet(1000, crop_size)
     network.to_empty(device="cpu")
@@ -57,8 +54,7 @@ def test_weights_and_biases_are_those_of_the_table(name: str) -> None:
 
 
 def _settings(name: str) -> Gaussian:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return INITS.build(compose("summary", [f"model/init={name}"]).model.init)
+    return INITS.build(composed("summary", [f"model/init={name}"]).model.init)
 
 
 def test_variations_of_the_sources_differ_where_they_say() -> None:
@@ -80,8 +76,7 @@ SMALL_NETS = {  # facts, section 4
 
 @pytest.mark.parametrize("net", SMALL_NETS)
 def test_the_small_nets_start_as_the_sources(net: str) -> None:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        model = compose("summary", [f"model=cifar_{net}", "model.num_classes=10"]).model
+    model = composed("summary", [f"model=cifar_{net}", "model.num_classes=10"]).model
     torch.manual_seed(0)
     layers = weighted_layers(from_config(model))
     assert list(layers) == list(SMALL_NETS[net])

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
+from alexnet.cli.configs import composed
 from alexnet.models import from_config, summary
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout
-from tiny import ROOT
 
 KEYS = {"name", "kind", "kernel", "output", "parameters", "multiply_adds", "activation_bytes"}
 
@@ -215,8 +214,7 @@ KINDS |= {
 
 
 def _composed(name: str, *overrides: str, **settings: Any) -> nn.Sequential:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        model = compose("summary", [f"model={name}", *overrides]).model
+    model = composed("summary", [f"model={name}", *overrides]).model
     torch.manual_seed(0)
     return from_config({**model, "num_classes": model.num_classes or 1000, **settings})
 

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.training.optim import published
-from tiny import ROOT
 
 # small, and with an alpha large enough that the norm shows
 SMALL = ("model.num_classes=10", "model.crop_size=83", "model.width=0.05")  # 19, 9, 4 and 2 pixels
@@ -20,10 +19,8 @@ Seen = tuple[dict[str, tuple[int, ...]], dict[str, Tensor], Tensor, Tensor]
 
 
 def _network(*overrides: str) -> nn.Sequential:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        model = compose("summary", [*SMALL, *overrides]).model
     torch.manual_seed(0)
-    return from_config(model)
+    return from_config(composed("summary", [*SMALL, *overrides]).model)
 
 
 def _look(network: nn.Sequential, crop_size: int = 83) -> Seen:
@@ -65,12 +62,26 @@ def test_two_looks_at_the_same_network_are_equal(base: Seen) -> None:
     assert _differences(base, _look(_network(*SEEN))) == set()
 
 
+LAYERS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 OUT = {"test", "train"}
 SHAPES, START = {"shapes", *OUT}, {"start", *OUT}
 SIZES = {"parameters", *OUT}
 ALL = {"shapes", *SIZES}
 CHANGE = "+model.changes"
 SWITCHES: list[tuple[str, set[str]]] = [
+    ("model.norm.n=3", OUT),
+    ("model.norm.k=1", OUT),
+    ("model.norm.alpha=0.02", OUT),
+    ("model.norm.beta=0.5", OUT),
+    ("model.norm.divide_alpha_by_n=false", OUT),
+    ("model/pooling=non_overlapping", OUT),  # the same map sizes, as P 3.4 says
+    ("model.pooling.stride=1", ALL),
+    ("model/dropout=inverted", OUT),
+    ("model/dropout=none", SHAPES),
+    ("model.dropout.rate=0.25", OUT),
+    *((f"model/layers=no_{name}", ALL) for name in LAYERS),
+    ("model.remove=[conv3]", ALL),
+    ("model.remove=[conv2,conv4,fc7]", ALL),
     ("model.norm_place=before_activation", OUT),
     ("model.norm_place=after_pool", SHAPES),
     ("model.norm_place=after_activation", set()),  # where P has it
@@ -131,6 +142,8 @@ PAIRS = [  # two settings beside others, where one alone shows nothing
     (("model.crop_size=85",), ("model.ceil_mode=false",), SHAPES),
     (("model.crop_size=83",), ("model.ceil_mode=false",), set()),  # the windows fit
     (("model/dropout=inverted",), ("+model.dropout_rates.fc6=0.2",), {"train"}),
+    (("model/dropout=inverted",), ("model.dropout.rate=0.25",), {"train"}),
+    (("model.crop_size=67",), ("model.crop_size=99",), ALL),
     (("model=alexnet_source", "model/init=modern"), ("model.spatial_norm=null",), SHAPES),
     (("model=alexnet_source", "model/init=modern"), ("model.spatial_norm.n=3",), OUT),
     (("model=alexnet_source", "model/init=modern"), ("model.spatial_norm.alpha=0.1",), OUT),
@@ -165,7 +178,6 @@ def _maybe(key: str, *values: str) -> st.SearchStrategy[str]:
 
 
 SLOPES = ("leaky_relu;model.activation.slope=0.2", "tanh;+model.activation.slope=0.2")
-LAYERS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 COMBINED = st.tuples(  # each part one override or more, with ; between
     st.sets(st.sampled_from(LAYERS), max_size=3).map(sorted).map(",".join).map("model.remove=[{}]".format),
     _maybe("model.add", "[conv6]"),

@@ -5,19 +5,17 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.models.layers import LocalResponseNorm
-from tiny import ROOT
 
 
 def _network(name: str, *overrides: str, **settings: Any) -> nn.Sequential:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        model = compose("summary", [f"model={name}", *overrides]).model
+    model = composed("summary", [f"model={name}", *overrides]).model
     torch.manual_seed(0)
     return from_config({**model, "num_classes": model.num_classes or 1000, **settings})
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from scipy import stats
 
 import made_up
 from alexnet.claims.claim import Comparison, load_claim, section_key
 from alexnet.claims.index import open_indexes
 from alexnet.claims.verdict import judge_index
+from alexnet.cli.configs import composed
 from alexnet.cli.report import report
 from alexnet.errors import UserError
 from alexnet.report import Report, tables, wording, write
@@ -224,14 +224,9 @@ def test_what_is_not_recorded_is_listed_as_not_run(tmp_path: Path) -> None:
     assert [line.split("|")[-2] for line in lines.splitlines()[2:]] == [" not run "] * 2
 
 
-def _program(*overrides: str) -> str:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return report(compose("report", list(overrides)))
-
-
 def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
     made_up.sweep(tmp_path, "lrn", "demo", {"with": WITH, "without": WITHOUT})
-    said = _program(f"output_dir='{tmp_path}'")
+    said = report(composed("report", [f"output_dir='{tmp_path}'"]))
     assert f"| lrn | val top-1 error: without {MINUS} with | demo" in said
     assert said.splitlines()[-1] == f"{tmp_path}/report/index.html, report.md, results.csv"
 

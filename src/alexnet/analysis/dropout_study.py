@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet import tables
@@ -21,6 +20,7 @@ STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 80, 199)  # that are kept of diagnose.csv
 PEAK = 30  # steps among which the highest loss is sought
 DEFAULTS = "defaults"
 NOT_SWITCHES = ("data", "trainer", "callbacks", "seed", "name", "output_dir", "cache_dir", "rerun", "logger")
+SHOWN = {DEFAULTS: "tab:blue", "model/dropout=inverted": "tab:red", "model/dropout=none": "tab:orange"}
 HIDDEN = "fc7"  # of the study's networks: the last hidden layer, whose units die
 
 
@@ -101,39 +101,26 @@ def figure(runs: Sequence[Row], steps: Sequence[Row], path: Path) -> None:
     """Left: error against how steep the first step is. Right: loss and dead units in the first steps."""
     drawing = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    _draw_errors(left, runs)
-    _draw_first_steps(right, steps)
-    for axes, columns in ((left, 2), (right, 3)):
-        axes.legend(fontsize=7, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    save_figure(drawing, path, dpi=110)
-
-
-def _draw_errors(axes: Axes, runs: Sequence[Row]) -> None:
     for size, marker in zip(sorted({run["crop_size"] for run in runs}), "o^sv", strict=False):
         ended = [run for run in runs if run["crop_size"] == size and run["top1_error"] is not None]
         for low, high, colour in ((0.0, 0.2, "tab:blue"), (0.2, 0.8, "tab:olive"), (0.8, 1.01, "tab:red")):
             part = [run for run in ended if low <= run["dead"] < high]
             points = [[run[column] for run in part] for column in ("rate_x_curvature", "top1_error")]
             label = f"{size} px, fc7 dead {low:.0%} to {min(high, 1):.0%}"
-            axes.scatter(*points, marker=marker, color=colour, alpha=0.6, label=label)
-    axes.axvline(limit(0.9), color="black", linestyle=":", label="2 (1 + momentum)")
-    axes.set(xscale="log", xlabel="learning rate x curvature, first step", ylabel="val top-1 error, %")
+            left.scatter(*points, marker=marker, color=colour, alpha=0.6, label=label)
+    left.axvline(limit(0.9), color="black", linestyle=":", label="2 (1 + momentum)")
+    left.set(xscale="log", xlabel="learning rate x curvature, first step", ylabel="val top-1 error, %")
 
-
-def _draw_first_steps(axes: Axes, steps: Sequence[Row]) -> None:
-    size = min(row["crop_size"] for row in steps)
-    dead = axes.twinx()
-    colours = {
-        DEFAULTS: "tab:blue",
-        "model/dropout=inverted": "tab:red",
-        "model/dropout=none": "tab:orange",
-    }
-    for switched, colour in colours.items():
+    size, dead = min(row["crop_size"] for row in steps), right.twinx()
+    for switched, colour in SHOWN.items():
         curve = (size, HIDDEN, switched)
         rows = [row for row in steps if (row["crop_size"], row["layer"], row["switched"]) == curve]
         if rows:
             at = [row["step"] + 1 for row in rows]
-            axes.plot(at, [row["loss"] for row in rows], color=colour, label=switched)
+            right.plot(at, [row["loss"] for row in rows], color=colour, label=switched)
             dead.plot(at, [100 * row["dead"] for row in rows], color=colour, linestyle="--")
-    axes.set(xscale="log", xlabel=f"step, {size} px", ylabel="training loss (solid)")
+    right.set(xscale="log", xlabel=f"step, {size} px", ylabel="training loss (solid)")
     dead.set(ylabel=f"dead units in {HIDDEN}, % (dashed)", ylim=(0, 102))
+    for axes, columns in ((left, 2), (right, 3)):
+        axes.legend(fontsize=7, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    save_figure(drawing, path, dpi=110)

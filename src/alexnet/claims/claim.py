@@ -4,6 +4,7 @@ Nothing is computed here. Variants are lists of overrides as people type them. T
 structured configs of the files.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,8 +88,8 @@ class Claim:
     @property
     def metrics(self) -> set[str]:
         """All that are compared."""
-        named = {metric for each in self.compare for metric in (each.metric, each.minus_metric)}
-        return {metric for metric in named if metric}
+        metrics = (metric for compared in self.compare for metric in (compared.metric, compared.minus_metric))
+        return set(filter(None, metrics))
 
     def overrides(self, variant: str, scale: str | None) -> list[str]:
         """Of a variant at a scale; raises ImpossibleScale where the claim makes no sense."""
@@ -101,8 +102,7 @@ class Claim:
 def section_key(section: str) -> tuple[str, tuple[float, ...]]:
     """ "P 3.3" -> ("P", (3, 3)), which sorts as people do."""
     letters, _, numbers = section.partition(" ")
-    digits = "".join(each if each.isdigit() else " " for each in numbers).split()
-    return letters, tuple(float(each) for each in digits)
+    return letters, tuple(map(float, re.findall(r"\d+", numbers)))
 
 
 def list_claims(folder: Path = CLAIMS) -> list[str]:
@@ -144,7 +144,7 @@ def parse_claim(name: str, settings: Any) -> Claim:
     where = f"conf/claim/{name}.yaml"
     check_mapping(where, settings)
     check_list(f"{where}: compare", settings.get("compare", []))
-    compared = [_structured(f"{where}: compare", Comparison, each) for each in settings.get("compare", [])]
+    compared = [_structured(f"{where}: compare", Comparison, item) for item in settings.get("compare", [])]
     claim = replace(_structured(where, Claim, settings), name=name, compare=compared)
     check_choice(f"{where}: base", claim.base, claim.variants)
     check_choice(f"{where}: needs", claim.needs, NEEDS)

@@ -40,7 +40,7 @@ def load_exhibits(folder: Path) -> list[Exhibit]:
     """Those of an index whose pictures are there; none where nothing was shown, or the file is damaged."""
     try:
         stored = json.loads((folder / EXHIBITS).read_text("utf-8"))["exhibits"]
-        exhibits = [Exhibit(**each) for each in stored]
-        return [each for each in exhibits if not each.picture or (folder / each.picture).is_file()]
+        exhibits = [Exhibit(**settings) for settings in stored]
+        return [shown for shown in exhibits if not shown.picture or (folder / shown.picture).is_file()]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -34,11 +34,11 @@ def _measure_runs(index: ClaimIndex, evaluators: list[Evaluator]) -> list[str]:
     for variant, seed, run in index.all_runs():
         if run.state != COMPLETED or run.directory is None:
             continue
-        todo = [each for each in evaluators if not run.result["metrics"].keys() >= set(each.metrics)]
+        todo = [kind for kind in evaluators if not run.result["metrics"].keys() >= set(kind.metrics)]
         if not todo:
             continue
         name = f"{index.claim.name}/{variant}, seed {seed}"
-        print(f"measuring {name}: {', '.join(each.name for each in todo)}", flush=True)
+        print(f"measuring {name}: {', '.join(kind.name for kind in todo)}", flush=True)
         try:
             trained = last = Trained(run.directory / LAST, like=last)
             for evaluator in todo:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alexnet.errors import UserError
 from alexnet.runs.results import LAST, Result, Run, find, read
+from alexnet.tables import aligned, mean_std
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
 
@@ -107,17 +108,11 @@ def duration(seconds: float | None) -> str:
 
 def text(jobs: Sequence[Job], minutes: float | None) -> str:
     """A table of rows and seeds, and the sum of it."""
-    rows = list(dict.fromkeys(job.row for job in jobs))
     seeds = sorted({job.seed for job in jobs})
     states = {(job.row, job.seed): job.state for job in jobs}
-    table = [
-        ["seed", *map(str, seeds)],
-        *([row, *(states.get((row, seed), "") for seed in seeds)] for row in rows),
-    ]
-    wide = max(len(row[0]) for row in table)
-    lines = [
-        f"  {name:<{wide}}  " + "  ".join(f"{cell:<13}" for cell in cells).rstrip() for name, *cells in table
-    ]
+    table: list[list[object]] = [["seed", *seeds]]
+    for row in dict.fromkeys(job.row for job in jobs):
+        table.append([row, *(states.get((row, seed), "") for seed in seeds)])
     errors = dict.fromkeys(f"  {job.row}: {job.error}" for job in jobs if job.error)
 
     runs = [job.state for job in _distinct(jobs)]
@@ -126,19 +121,15 @@ def text(jobs: Sequence[Job], minutes: float | None) -> str:
     todo = to_train(jobs)
     time = f"; about {duration(seconds_left(jobs, todo, minutes))}" if todo else ""
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"
-    return "\n".join([*lines, *errors, "", total])
+    return "\n".join([aligned(table, indent="  "), *errors, "", total])
 
 
 def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:
     """A table for the end of a sweep by hand: mean and spread of each row over its seeds."""
-    rows = list(dict.fromkeys(job.row for job in jobs))
-    wide = max(len(row) for row in [*rows, "run"])
-    lines = [f"  {'run':<{wide}}  {metric + ', %':>18}   n"]
-    for row in rows:
+    table: list[list[object]] = [["run", f"{metric}, %", "n"]]
+    for row in dict.fromkeys(job.row for job in jobs):
         completed = _distinct(job for job in jobs if job.row == row and job.status == "completed")
         figures = [job.result.get("metrics", {}).get(metric) for job in completed if job.result]
         values = [float(figure) for figure in figures if figure is not None]
-        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        shown = f"{statistics.fmean(values):.1f}{spread}" if values else "none"
-        lines.append(f"  {row:<{wide}}  {shown:>18}   {len(values)}")
-    return "\n".join(lines)
+        table.append([row, mean_std(values), len(values)])
+    return aligned(table, right=(1, 2), indent="  ")

@@ -51,8 +51,8 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     elif cfg.mean is None:
         mean = torchvision.mean(crop_size)
     else:
-        own = f"model={model} has torchvision's own, leave it out."
-        raise UserError(f"mean={cfg.mean} is not possible: {own}")
+        advice = f"model={model} has torchvision's own, leave it out."
+        raise UserError(f"mean={cfg.mean} is not possible: {advice}")
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     config = {key: value for key, value in plain.items() if key not in OWN}
     converted = checkpoint.Checkpoint(out, config, state, mean, classes, titles, fingerprint="")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import check_choice
 
 if TYPE_CHECKING:
     from alexnet.runs.checkpoint import Checkpoint
@@ -27,9 +27,7 @@ def export(cfg: DictConfig) -> str:
     forms = FORMS if cfg.form == ALL else (cfg.form,)
     for form in forms:
         export.require(form)
-    if cfg.checkpoint is None:
-        raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
-    trained, lines = Trained(Path(cfg.checkpoint).expanduser()), []
+    trained, lines = Trained(cfg.checkpoint), []
     for form in forms:
         path, agreement = place(cfg.out, trained.checkpoint, form), ""
         if form == "onnx":

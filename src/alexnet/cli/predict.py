@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import check_choice
 
 FORMATS = ("text", "json")
 SHOWN = 24  # images in the table where there is no figure
@@ -25,14 +25,12 @@ def predict(cfg: DictConfig) -> str:
 
     check_choice("format", cfg.format, FORMATS)
     prediction_figure.check(cfg.shown, cfg.columns)
-    if cfg.checkpoint is None:
-        raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        trained = Trained(Path(cfg.checkpoint).expanduser(), cfg.accelerator)
+        trained = Trained(cfg.checkpoint, cfg.accelerator)
         checkpoint, paths = trained.checkpoint, find(cfg.images)
         predictions = trained.predict(cfg.images, cfg.crops, cfg.top)
-        own = checkpoint.kept(f"predict-{digest(paths, cfg.crops, cfg.top)}")
-        folder = Path(cfg.out).expanduser() if cfg.out else own
+        beside = checkpoint.kept(f"predict-{digest(paths, cfg.crops, cfg.top)}")
+        folder = Path(cfg.out).expanduser() if cfg.out else beside
         files = {"predictions": folder / "predictions.csv"}
         predictions.save(files["predictions"])
         if cfg.shown:

@@ -62,7 +62,9 @@ def averaged(scores: Sequence[Scores], labels: NDArray[np.int64]) -> list[BySize
                 counts += [np.count_nonzero(before >= k, axis=1) for k in (1, 5)]
             bar.update(part.stop - part.start)
     return [
-        BySize(size, len(chosen), comb(networks, size), *(Spread.of(100 * each / images) for each in counts))
+        BySize(
+            size, len(chosen), comb(networks, size), *(Spread.of(100 * errors / images) for errors in counts)
+        )
         for size, (chosen, counts) in enumerate(zip(members, wrong, strict=True), 1)
     ]
 

@@ -45,14 +45,14 @@ def confusion(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Counts:
 
 def worst(counts: Counts, titles: Sequence[str], count: int) -> list[Worst]:
     """The classes with the highest error, of equal ones the first; those without images are left out."""
-    found = []
+    classes = []
     for place in order(counts)[:count]:
         mistakes, images = counts[place].copy(), int(counts[place].sum())
         mistakes[place] = 0
         rival, taken = int(mistakes.argmax()), int(mistakes.max())
         error = float(100 * (images - counts[place, place]) / images)
-        found.append(Worst(titles[place], images, error, titles[rival] if taken else "", taken))
-    return found
+        classes.append(Worst(titles[place], images, error, titles[rival] if taken else "", taken))
+    return classes
 
 
 def order(counts: Counts) -> NDArray[np.int64]:

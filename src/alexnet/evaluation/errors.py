@@ -22,6 +22,18 @@ class Errors:
     top1_interval: Interval
     top5_interval: Interval
 
+    def __str__(self) -> str:
+        first, five = self.cells()
+        return f"error, % [95 % interval]: top-1 {first}, top-5 {five}, of {self.images:,} images"
+
+    def cells(self) -> tuple[str, str]:
+        """ "41.23 [39.10, 43.40]" of each."""
+        top1, top5 = self.top1_interval, self.top5_interval
+        return (
+            f"{self.top1_error:.2f} [{top1.low:.2f}, {top1.high:.2f}]",
+            f"{self.top5_error:.2f} [{top5.low:.2f}, {top5.high:.2f}]",
+        )
+
 
 def errors(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Errors:
     """scores (N, classes), in a file perhaps; labels (N,).
@@ -42,11 +54,11 @@ def ranks(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.
 def classes_before(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """(..., N) how many of (..., N, classes) come before the image's own (N,); of equal ones the lower does,
     as ranking.top_classes() has it. Raises UserError for scores that are not finite."""
-    own = np.take_along_axis(scores, np.broadcast_to(labels[:, None], (*scores.shape[:-1], 1)), axis=-1)
-    if not np.isfinite(own).all():  # softmax spreads one such logit over the whole row
+    right = np.take_along_axis(scores, np.broadcast_to(labels[:, None], (*scores.shape[:-1], 1)), axis=-1)
+    if not np.isfinite(right).all():  # softmax spreads one such logit over the whole row
         raise UserError("the network gives no finite numbers (its training went astray): give another one.")
     lower = np.arange(scores.shape[-1]) < labels[:, None]
-    before: NDArray[np.int64] = np.count_nonzero((scores > own) | ((scores == own) & lower), axis=-1)
+    before: NDArray[np.int64] = np.count_nonzero((scores > right) | ((scores == right) & lower), axis=-1)
     return before
 
 

@@ -66,14 +66,17 @@ class Evaluation:
         """All but what is in the other files."""
         images, networks = self.data.images, []
         for network in self.networks:
-            own = {"checkpoint": str(network.checkpoint.path), "seed": network.checkpoint.config.get("seed")}
-            networks.append(own | asdict(network.errors) | {"softmax": str(network.scores)})
-        facts: dict[str, Any] = {"split": self.split, "crops": self.crops, **asdict(self.errors)}
-        facts |= {"data": images.name, "note": images.note, "drawn": images.drawn}
-        facts |= {"fingerprint": self.data.fingerprint, "nets": networks}
-        facts |= {"by_size": [asdict(size) | {"sampled": size.drawn} for size in self.by_size]}
-        facts |= {"worst_classes": [asdict(worst) for worst in self.worst]}
-        return json.dumps(facts | {"files": {name: str(path) for name, path in self.files.items()}}, indent=1)
+            facts = {
+                "checkpoint": str(network.checkpoint.path),
+                "seed": network.checkpoint.config.get("seed"),
+            }
+            networks.append(facts | asdict(network.errors) | {"softmax": str(network.scores)})
+        whole: dict[str, Any] = {"split": self.split, "crops": self.crops, **asdict(self.errors)}
+        whole |= {"data": images.name, "note": images.note, "drawn": images.drawn}
+        whole |= {"fingerprint": self.data.fingerprint, "nets": networks}
+        whole |= {"by_size": [asdict(size) | {"sampled": size.drawn} for size in self.by_size]}
+        whole |= {"worst_classes": [asdict(worst) for worst in self.worst]}
+        return json.dumps(whole | {"files": {name: str(path) for name, path in self.files.items()}}, indent=1)
 
     def text(self) -> str:
         """For people: errors with their intervals, by number of networks, the worst classes, the files."""
@@ -82,13 +85,13 @@ class Evaluation:
         for network in self.networks:
             seed = network.checkpoint.config.get("seed")
             name = network.name if seed is None else f"{network.name}, seed {seed}"
-            rows.append((name, *_with_intervals(network.errors)))
+            rows.append((name, *network.errors.cells()))
         if many:
-            rows.append((f"averaged over all {len(self.networks)}", *_with_intervals(self.errors)))
+            rows.append((f"averaged over all {len(self.networks)}", *self.errors.cells()))
         worst = [("worst classes", "images", "top-1 error, %", "most often taken for")]
-        for each in self.worst:
-            rival = f"{each.taken_for} ({each.taken:,})" if each.taken else "nothing else"
-            worst.append((each.title, f"{each.images:,}", f"{each.top1_error:.1f}", rival))
+        for row in self.worst:
+            rival = f"{row.taken_for} ({row.taken:,})" if row.taken else "nothing else"
+            worst.append((row.title, f"{row.images:,}", f"{row.top1_error:.1f}", rival))
         # the softmax of several networks is not listed: it lies beside each of them
         files = self.files if many else self.files | {"softmax": self.networks[0].scores}
         parts = [f"note: {note}" if note else "", self.head, aligned(rows)]
@@ -105,8 +108,8 @@ class Evaluation:
         tables = {f"{self.split}/{crops}{end}_worst_classes": tracking.Table(WORST_COLUMNS, rows)}
         for network in self.networks:
             metrics = {
-                f"{self.split}/{name}_{crops}{suffix}": getattr(found, name)
-                for found, suffix in ((network.errors, ""), (self.errors, end))
+                f"{self.split}/{name}_{crops}{suffix}": getattr(errors, name)
+                for errors, suffix in ((network.errors, ""), (self.errors, end))
                 for name in ("top1_error", "top5_error")
             }
             if network.checkpoint.path.name == LAST:
@@ -145,7 +148,13 @@ def evaluate(
     labels, own_titles = data.labels(split), data.images.titles
     # of all outputs of the network, of which there may be more than classes
     titles = [*own_titles, *(f"output {place}" for place in range(len(own_titles), scores[0].shape[1]))]
-    single = [_measured(*each, split, crops, labels) for each in zip(checkpoints, scores, strict=True)]
+    single = []
+    for checkpoint, softmax in zip(checkpoints, scores, strict=True):
+        try:
+            alone = errors(softmax, labels)
+        except UserError as error:
+            raise UserError(f"{checkpoint.path}: {error}") from error
+        single.append(Network(checkpoint, score_path(checkpoint, split, crops), alone))
     by_size = averaged(scores, labels)
     shown = save_mean(scores, files[MEAN]) if many else scores[0]
     counts = confusion.confusion(shown, labels)
@@ -158,19 +167,6 @@ def evaluate(
     confusion.draw(counts, titles, head, files["confusion_png"])
     write_atomically(files["json"], (evaluation.as_json() + "\n").encode())
     return evaluation
-
-
-def _measured(checkpoint: Checkpoint, scores: Scores, split: str, crops: int, labels: Any) -> Network:
-    try:
-        return Network(checkpoint, score_path(checkpoint, split, crops), errors(scores, labels))
-    except UserError as error:
-        raise UserError(f"{checkpoint.path}: {error}") from error
-
-
-def _with_intervals(found: Errors) -> tuple[str, str]:
-    pairs = ((found.top1_error, found.top1_interval), (found.top5_error, found.top5_interval))
-    first, five = (f"{error:.2f} [{low:.2f}, {high:.2f}]" for error, (low, high) in pairs)
-    return first, five
 
 
 def _by_size(by_size: Sequence[BySize]) -> str:

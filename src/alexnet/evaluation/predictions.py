@@ -132,8 +132,8 @@ class Predictions:
             self.paths, self.right, self.top, self.probabilities, strict=True
         ):
             top = [
-                {"class": self.classes[each], "title": self.titles[each], "probability": float(share)}
-                for each, share in zip(labels, shares, strict=True)
+                {"class": self.classes[place], "title": self.titles[place], "probability": float(share)}
+                for place, share in zip(labels, shares, strict=True)
             ]
             right = None if label == UNKNOWN else self.classes[label]
             yield {"image": str(path), "right_class": right, "top": top}

@@ -39,14 +39,18 @@ class Trained:
 
     def __init__(
         self,
-        source: Path | Checkpoint,
+        source: str | Path | Checkpoint | None,
         accelerator: str | None = None,
         like: "Trained | None" = None,
         root: str | None = None,
         pack: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        self.checkpoint = source if isinstance(source, Checkpoint) else checkpoints.load(source)
+        if source is None:
+            raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
+        if not isinstance(source, Checkpoint):
+            source = checkpoints.load(Path(source).expanduser())
+        self.checkpoint = source
         self.accelerator = accelerator
         if accelerator == GPU:
             refuse_no_gpu()
@@ -120,9 +124,9 @@ class Trained:
                     " data.root=PATH of the folder that holds their train/ and val/ now, or data.pack=PATH."
                 )
             cache = Path(config["cache_dir"]).expanduser()
-            found, fingerprint = find_images(source, settings["pack"], settings["image_size"], cache)
-            self.checkpoint.check_images(found.classes, fingerprint)
-            data = ImageData.of(config, found, fingerprint, Augment())
+            image_set, fingerprint = find_images(source, settings["pack"], settings["image_size"], cache)
+            self.checkpoint.check_images(image_set.classes, fingerprint)
+            data = ImageData.of(config, image_set, fingerprint, Augment())
             data.prepare()
             self._prepared[key] = data
         data = self._prepared[key]
@@ -149,9 +153,9 @@ class Trained:
 
         Raises UserError where there is no image, or none that can be used.
         """
-        paths, own = find(str(images)), self.checkpoint
-        photographs = Photographs(paths, right_labels(paths, own.classes), own.image_size)
-        return predict(self.predictor, photographs, crops, top, own.classes, own.titles)
+        paths, classes = find(str(images)), self.checkpoint.classes
+        photographs = Photographs(paths, right_labels(paths, classes), self.checkpoint.image_size)
+        return predict(self.predictor, photographs, crops, top, classes, self.checkpoint.titles)
 
 
 def refuse_no_gpu() -> None:

@@ -47,8 +47,8 @@ class CaffeWeights:
         names = [name for name, _ in network.named_children() if name.startswith(("norm", "pool"))]
         norm_first = names[:1] == ["norm1"]
         if "LRN" in kinds and norm_first != (kinds[0] == "LRN"):
-            order, other = ORDERS[kinds[0]]
-            raise UserError(f"weights={self.path} is of a net with {order}: choose model={other}.")
+            order, right_model = ORDERS[kinds[0]]
+            raise UserError(f"weights={self.path} is of a net with {order}: choose model={right_model}.")
         return {**state, FIRST: state[FIRST].flip(1)}
 
 

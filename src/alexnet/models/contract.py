@@ -128,7 +128,7 @@ def leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
     return [
         (name, module)
         for name, module in network.named_modules()
-        if not any(module.children()) or any(module.parameters(recurse=False))
+        if not list(module.children()) or list(module.parameters(recurse=False))
         if not name.startswith(attentions)
     ]
 

@@ -77,10 +77,12 @@ class LocallyConnected2d(nn.Module):
         self.bias = nn.Parameter(_uniform(size**2, 1, maps, fan_in=self.fan_in))
 
     def forward(self, maps: Tensor) -> Tensor:
-        made = torch.baddbmm(self.bias, self._seen(maps), self.weight)  # (positions, N, maps)
-        return made.permute(1, 2, 0).reshape(-1, made.shape[2], self.size, self.size)  # (N, maps, size, size)
+        values = torch.baddbmm(self.bias, self._windows(maps), self.weight)  # (positions, N, maps)
+        return values.permute(1, 2, 0).reshape(
+            -1, values.shape[2], self.size, self.size
+        )  # (N, maps, size, size)
 
-    def _seen(self, maps: Tensor) -> Tensor:
+    def _windows(self, maps: Tensor) -> Tensor:
         """What each position sees: (size * size, N, C * kernel * kernel).
 
         Slices with the places outermost are copied in long runs: functional.unfold, whose places are
@@ -109,8 +111,8 @@ class TowerLinear(nn.Module):
         self.bias = nn.Parameter(_uniform(units, fan_in=self.fan_in))
 
     def forward(self, units: Tensor) -> Tensor:
-        seen = units.reshape(-1, self.towers, self.fan_in)  # (N, towers, inputs / towers)
-        return torch.einsum("nti,tiu->ntu", seen, self.weight).flatten(1) + self.bias
+        inputs = units.reshape(-1, self.towers, self.fan_in)  # (N, towers, inputs / towers)
+        return torch.einsum("nti,tiu->ntu", inputs, self.weight).flatten(1) + self.bias
 
     def extra_repr(self) -> str:
         return f"{self.towers} x ({self.fan_in} -> {self.weight.shape[-1]})"

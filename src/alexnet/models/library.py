@@ -126,10 +126,16 @@ def _timm() -> Any:
 def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int) -> None:
     """Raises UserError for a crop at which the network can't be trained, found without memory."""
 
-    def works(side: int) -> str:
+    def without_memory(side: int) -> nn.Module:
         try:
             with torch.device("meta"):
-                make(side).train()(torch.zeros(2, channels, side, side))
+                return make(side)
+        except RuntimeError:  # some compute their widths with tensors
+            return make(side).to("meta")
+
+    def works(side: int) -> str:
+        try:
+            without_memory(side).train()(torch.zeros(2, channels, side, side, device="meta"))
         except (RuntimeError, ValueError, AssertionError) as error:
             return str(error).splitlines()[0]
         return ""
@@ -137,8 +143,10 @@ def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, cha
     problem = works(crop_size)
     if not problem:
         return
-    smallest = next((side for side in range(crop_size + 1, LARGEST) if not works(side)), None)
-    raise UserError(
-        f"crop_size={crop_size} is not possible for {name}: {problem}. "
-        + (f"The next larger crop that works is {smallest}." if smallest else "Choose another.")
-    )
+    larger = range(crop_size // 32 * 32 + 32, LARGEST, 32)  # what networks with a grid of patches need
+    bad, good = crop_size, next((side for side in larger if not works(side)), 0)
+    while good - bad > 1:
+        side = (bad + good) // 2
+        bad, good = (side, good) if works(side) else (bad, side)
+    advice = f"{good} works" if good else "choose another one"
+    raise UserError(f"crop_size={crop_size} is not possible for {name} ({problem}): {advice}.")

@@ -27,7 +27,7 @@ def _sum_of_squares(start, where, channel, channels, step, before: tl.constexpr,
 @triton.jit
 def _forward(
     start,
-    made,
+    out,
     count,
     channels,
     step,
@@ -43,14 +43,14 @@ def _forward(
     base = k + alpha * _sum_of_squares(start, where, channel, channels, step, before, after, inside)
     root = tl.rsqrt(base)
     value = tl.load(start + where, mask=inside, other=0.0).to(tl.float32)
-    tl.store(made + where, value * root * tl.sqrt(root), mask=inside)
+    tl.store(out + where, value * root * tl.sqrt(root), mask=inside)
 
 
 @triton.jit
 def _backward(
     start,
     gradient,
-    made,
+    out,
     count,
     channels,
     step,
@@ -77,19 +77,19 @@ def _backward(
         if j == 0:
             own = slope * scale
     value = tl.load(start + where, mask=inside, other=0.0).to(tl.float32)
-    tl.store(made + where, own - 1.5 * alpha * value * carried, mask=inside)
+    tl.store(out + where, own - 1.5 * alpha * value * carried, mask=inside)
 
 
 def lrn(
-    activations: Tensor, gradient: Tensor | None, made: Tensor, n: int, k: float, alpha: float, last: bool
+    activations: Tensor, gradient: Tensor | None, out: Tensor, n: int, k: float, alpha: float, last: bool
 ) -> None:
-    """Fills made, (N, C, H, W) in the memory order of the others; last: that order is channels_last."""
+    """Fills out, (N, C, H, W) in the memory order of the others; last: that order is channels_last."""
     channels, positions = activations.shape[1], activations.shape[2] * activations.shape[3]
     step, count = 1 if last else positions, activations.numel()
     grid: Any = (triton.cdiv(count, BLOCK),)
     sizes = (count, channels, step, k, alpha, n // 2, (n - 1) // 2, BLOCK)
     with torch.cuda.device(activations.device):
         if gradient is None:
-            _forward[grid](activations, made, *sizes)
+            _forward[grid](activations, out, *sizes)
         else:
-            _backward[grid](activations, gradient, made, *sizes)
+            _backward[grid](activations, gradient, out, *sizes)

@@ -76,17 +76,17 @@ def training_curves(index: ClaimIndex) -> Figure | None:
         epochs = sorted(set.intersection(*map(set, curves)))
         errors = [[points[epoch] for points in curves] for epoch in epochs]
         colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-        low, high = [min(each) for each in errors], [max(each) for each in errors]
+        low, high = list(map(min, errors)), list(map(max, errors))
         axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(
             epochs,
-            [statistics.fmean(each) for each in errors],
+            list(map(statistics.fmean, errors)),
             style,
             color=colour,
             label=f"{variant} ({len(curves)})",
             marker="o" if len(epochs) == 1 else None,
         )
-    for level in sorted({each.level for each in index.claim.compare if each.level is not None}):
+    for level in sorted({compared.level for compared in index.claim.compare if compared.level is not None}):
         axes.axhline(level, color="black", linewidth=0.8, linestyle=":")
         axes.annotate(
             f"{level:g} %", (1, level), (0, 3), ("axes fraction", "data"), "offset points", ha="right"
@@ -164,7 +164,9 @@ def by_dropout_rate(indexes: Sequence[ClaimIndex]) -> Figure | None:
     lines = []
     for index, errors in _groups(indexes, "dropout", _dropout):
         for kind in sorted({kind for kind, _ in errors if kind}):
-            by_rate = {rate: runs for (each, rate), runs in sorted(errors.items()) if each in ("", kind)}
+            by_rate = {
+                rate: runs for (of_kind, rate), runs in sorted(errors.items()) if of_kind in ("", kind)
+            }
             if len(by_rate) > 1:
                 lines.append((f"{kind}, {_where(index)}", dict(sorted(by_rate.items()))))
     if not lines:

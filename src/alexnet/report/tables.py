@@ -35,7 +35,7 @@ def _cells(result: ComparisonResult) -> list[str]:
     more = verdict.more_seeds
     seeds_needed = f", about {more} more seed{'s' * (more > 1)}" if more else ""
     reason = verdict.reason.rstrip(".") if verdict.outcome == NOT_MEASURED else ""
-    warnings = "; ".join(each for each in (reason, drawn(result.index), unfinished(result)) if each)
+    warnings = "; ".join(filter(None, (reason, drawn(result.index), unfinished(result))))
     return [
         result.claim.section,
         result.claim.name,
@@ -63,8 +63,8 @@ def listing(claims: Sequence[Claim], records: Path) -> str:
     largest = max((row["pixels"] for row in recorded), default=0)
     rows = []
     for claim in sorted(claims, key=lambda claim: section_key(claim.section)):
-        of_paper = dict.fromkeys(_figure(each.paper) for each in claim.compare)
-        of_source = dict.fromkeys(_figure(each.source) for each in claim.compare)
+        of_paper = dict.fromkeys(_figure(compared.paper) for compared in claim.compare)
+        of_source = dict.fromkeys(_figure(compared.source) for compared in claim.compare)
         given = [", ".join(filter(None, figures)) for figures in (of_paper, of_source)]
         ours = [row for row in recorded if row["claim"] == claim.name and row["pixels"] == largest]
         shown = [f"{number(row['difference'])} ({interval(row['low'], row['high'])})" for row in ours]

@@ -114,7 +114,9 @@ def summary(results: Sequence[ComparisonResult]) -> list[str]:
         outcomes.setdefault(key, []).append(result.verdict.outcome)
     lines = []
     for (name, about, is_drawn), of_scale in outcomes.items():
-        counts = ", ".join(f"{of_scale.count(each)} {each}" for each in OUTCOMES if each in of_scale)
+        counts = ", ".join(
+            f"{of_scale.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in of_scale
+        )
         where = f"{about}{'; drawn images say nothing about the paper' * is_drawn}"
         total = f"{len(of_scale)} comparison{'s' * (len(of_scale) > 1)}"
         lines.append(f"{name} ({where}): {total}, {counts}")

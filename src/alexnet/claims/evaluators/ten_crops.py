@@ -71,15 +71,15 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
     if len(networks) > 1:
         averaged: list[list[Cell]] = [
             [
-                *(str(each.size), each.subsets),
-                *(each.top1_error.mean, _between(each.top1_error.low, each.top1_error.high)),
-                *(each.top5_error.mean, _between(each.top5_error.low, each.top5_error.high)),
+                *(str(average.size), average.subsets),
+                *(average.top1_error.mean, _between(average.top1_error.low, average.top1_error.high)),
+                *(average.top5_error.mean, _between(average.top5_error.low, average.top5_error.high)),
             ]
-            for each in result.by_size
+            for average in result.by_size
         ]
         exhibits.append(Exhibit(f"{variant}: averaged networks", SIZES, columns=AVERAGED_HEAD, rows=averaged))
     worst: list[list[Cell]] = [
-        [each.title, each.images, each.top1_error, each.taken_for, each.taken] for each in result.worst
+        [row.title, row.images, row.top1_error, row.taken_for, row.taken] for row in result.worst
     ]
     picture = result.files["confusion_png"].name
     return [*exhibits, Exhibit(f"{variant}: what is taken for what", CONFUSION, picture, WORST_HEAD, worst)]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from alexnet.models.layers import LocalResponseNorm
 from alexnet.ops import native
-from alexnet.ops.response_norm import formula, response_norm, response_norm_backward
+from alexnet.ops.response_norm import formula, response_norm, response_norm_backward, usable
 
 SHAPES = [(2, 96, 9, 9), (1, 5, 3, 67), (3, 256, 4, 5), (1, 1, 1, 1)]
 ORDERS = [torch.contiguous_format, torch.channels_last]
@@ -65,7 +65,7 @@ def test_values_and_gradients_are_the_formulas(
 def test_the_compiled_code_is_what_runs_and_keeps_its_input_alone(device: str) -> None:
     kept: list[Tensor] = []
     activations = _drawn((2, 8, 5, 5), torch.contiguous_format, torch.float32, device)
-    assert native.usable(activations, 0.75)
+    assert usable(activations, 0.75)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda x: x):
         LocalResponseNorm()(activations)
     assert [each.data_ptr() for each in kept] == [activations.data_ptr()]
@@ -97,7 +97,7 @@ def switched_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_it_can_be_switched_off(switched_off: None) -> None:
     activations = _drawn((2, 8, 5, 5), torch.contiguous_format, torch.float32, "cpu")
-    assert not native.usable(activations, 0.75)
+    assert not usable(activations, 0.75)
     wanted = _formula(activations.detach().double(), 5, 2.0, 1e-4 / 5)
     assert _relative(LocalResponseNorm()(activations).detach(), wanted) < 1e-5
 
@@ -114,8 +114,8 @@ def test_without_a_compiler_torch_does_it(
 
 def test_what_it_does_not_take_goes_to_torch() -> None:
     four = torch.ones(1, 4, 2, 2)
-    takes = [native.usable(each, 0.75) for each in (four.double(), four[0], four[:0], four.to("meta"))]
-    assert not any([*takes, native.usable(four, 0.5)])
+    takes = [usable(each, 0.75) for each in (four.double(), four[0], four[:0], four.to("meta"))]
+    assert not any([*takes, usable(four, 0.5)])
 
 
 @pytest.mark.skipif(native.library() is None, reason="no C++ compiler")

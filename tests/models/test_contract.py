@@ -1,0 +1,193 @@
+"""Each network that create_model knows learns in all its parameters, and can be asked for the same."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from alexnet import models
+from alexnet.cli.configs import composed
+from alexnet.errors import UserError
+from alexnet.models import summary
+from alexnet.models.contract import Outputs
+
+NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {  # crop size, settings
+    "alexnet": (67, {"width": 0.05, "norm": {"name": "lrn", "n": 3}, "dropout": "published"}),
+    "cifar_80sec": (32, {"towers": 1}),
+    "cifar_18pct": (32, {"towers": 1, "norm": "spatial"}),
+    "cifar_13pct": (24, {"towers": 1}),
+    "torchvision_alexnet": (63, {}),
+    "torchvision/resnet18": (33, {}),
+    "torchvision/googlenet": (64, {}),
+    "torchvision/inception_v3": (299, {}),
+    "torchvision/squeezenet1_1": (33, {}),
+    "torchvision/mobilenet_v3_small": (33, {}),
+    "torchvision/vit_b_32": (64, {}),
+    "timm/resnet10t": (64, {}),
+    "timm/vit_tiny_patch16_224": (64, {}),
+}
+ON_META = ("torchvision/inception_v3",)  # too large for a quick test
+SLOW = [name for name in models.list_models("torchvision/*") if name not in NETWORKS]
+BIG = {"inception_v3": 299, "googlenet": 96, "maxvit_t": 224}
+HEADS = {
+    "alexnet": "fc8",
+    "cifar_80sec": "fc5",
+    "torchvision/resnet18": "fc",
+    "torchvision/googlenet": "network.fc",
+}
+FEATURES = {
+    "alexnet": "fc7",
+    "cifar_80sec": "fc4",
+    "cifar_13pct": "local4",
+    "torchvision_alexnet": "classifier.4",
+}
+
+
+def _network(name: str, device: str = "cpu") -> nn.Module:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    crop_size, settings = NETWORKS.get(name, (BIG.get(name.partition("/")[2], 224), {}))
+    torch.manual_seed(0)
+    with torch.device(device):
+        return models.create_model(
+            name, 10, crop_size, init="kaiming" if "/" not in name else None, **settings
+        )
+
+
+def _learns(network: nn.Module, device: str = "cpu") -> None:
+    images = torch.randn(2, 3, network.crop_size, network.crop_size, device=device) * 50
+    labels = torch.tensor([3, 7], device=device)
+    logits, auxiliary = models.logits_and_auxiliary(network.train()(images))
+    loss = cross_entropy(logits, labels)
+    for more, weight in auxiliary:
+        assert more.shape == (2, 10)
+        loss = loss + weight * cross_entropy(more, labels)
+    loss.backward()
+    assert logits.shape == (2, 10)
+    missing = [name for name, weight in network.named_parameters() if weight.grad is None]
+    assert missing == []
+    output = network.eval()(images)
+    assert isinstance(output, torch.Tensor)
+    assert output.shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    device = "meta" if name in ON_META else "cpu"
+    _learns(_network(name, device), device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_every_parameter_of_torchvisions_networks_gets_a_gradient(name: str) -> None:
+    _learns(_network(name).to("meta"), "meta")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_can_be_asked(name: str) -> None:
+    network = _network(name, "meta" if name in ON_META else "cpu")
+    modules, layers = dict(network.named_modules()), models.weighted_layers(network)
+    head = models.head(network)
+    assert head == list(layers)[-1] == HEADS.get(name, head)
+    assert (getattr(modules[head], "out_features", None) or modules[head].out_channels) == 10
+    assert models.feature(network) == FEATURES.get(name, models.feature(network))
+    assert models.feature(network) in layers
+    kernels = models.first_kernels(network)
+    assert kernels is not None
+    assert kernels.shape[1] == network.channels == 3
+    assert models.towers(network) == (2 if name == "alexnet" else 1)
+    assert set(layers) <= {*models.layer_names(network)}
+    shown = models.shown(network)
+    assert shown.keys() <= layers.keys()
+    assert set(shown.values()) <= set(modules.values())
+    rows = summary.layers(network, network.crop_size)
+    assert summary.totals(rows)["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert len({len(line) for line in summary.text(rows).splitlines()}) == 1
+
+
+def test_auxiliary_heads_have_weights_in_training_alone() -> None:
+    for name, count, weight in (("googlenet", 2, 0.3), ("inception_v3", 1, 0.4)):
+        network = _network(f"torchvision/{name}", "meta")
+        images = torch.zeros(2, 3, network.crop_size, network.crop_size, device="meta")
+        output = network.train()(images)
+        assert isinstance(output, Outputs)
+        assert [each for _, each in output.auxiliary] == [weight] * count
+        assert len(models.logits_and_auxiliary(network.eval()(images))[1]) == 0
+
+
+def test_a_shared_activation_shows_no_layer() -> None:
+    network = _network("torchvision/resnet18")
+    shown, modules = models.shown(network), dict(network.named_modules())
+    assert shown["conv1"] is modules["relu"]
+    assert shown["layer1.0.conv1"] is modules["layer1.0.conv1"], "its ReLU is used twice"
+
+
+def test_parts_are_named_in_each_way() -> None:
+    ways = ("tanh", {"name": "tanh"}, nn.Tanh, {"_target_": "torch.nn.Tanh"})
+    networks = [models.create_model("alexnet", 10, 67, width=0.05, activation=way) for way in ways]
+    assert {str(network) for network in networks} == {str(networks[0])}
+    elu = models.create_model(
+        "alexnet", 10, 67, width=0.05, activation={"_target_": "torch.nn.ELU", "alpha": 2}
+    )
+    assert elu.elu1.alpha == 2
+    assert not any(
+        isinstance(part, nn.ReLU) for part in models.create_model("alexnet", 10, 67, activation=None)
+    )
+
+
+def test_a_config_names_a_librarys_network() -> None:
+    model = composed("summary", ["model=torchvision", "model.crop_size=32", "model.num_classes=7"]).model
+    network = models.from_config(model)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert str(network) == str(models.create_model("torchvision/resnet18", 7, 32))
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "alexnett",
+        {},
+        r"model\.name=alexnett .*choose alexnet, .*torchvision/NAME, timm/NAME\. Did you mean alexnet",
+    ),
+    ("torchvision/resnet17", {}, r"model\.name=resnet17 .*resnet18, .*Did you mean resnet18"),
+    ("torchvision/resnet18", {"width": 2}, r"torchvision/resnet18 has no such setting: .*width"),
+    ("torchvision/resnet18", {"channels": 1}, r"model\.channels=1 .*choose 3"),
+    (
+        "torchvision/alexnet",
+        {"crop_size": 40},
+        "crop_size=40 is not possible .*63 works",
+    ),
+    ("alexnet", {"widht": 2}, r"model\.widht=2 is not possible: alexnet has only .*width"),
+    ("alexnet", {"norm": "lrm"}, r"model\.norm\.name=lrm .*choose batch, lrn, spatial\. Did you mean lrn"),
+    ("alexnet", {"norm": {"name": "lrn", "m": 3}}, r"model\.norm\.m=3 .*lrn has only n, k, alpha"),
+    ("alexnet", {"activation": "gelu"}, r"model\.activation\.name=gelu .*relu, tanh, sigmoid, leaky_relu"),
+    ("alexnet", {"init": "gausian"}, r"model\.init\.name=gausian .*gaussian, kaiming"),
+    ("alexnet", {"channels": 0}, r"model\.channels=0 .*from 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "text"), REFUSED)
+def test_impossible_networks_name_key_value_and_allowed(
+    name: str, settings: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(UserError, match=text):
+        models.create_model(name, **{"num_classes": 10, "crop_size": 67} | settings)
+
+
+def test_an_old_word_for_a_group_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.activation=tanh .*a group, write model/activation=NAME"):
+        models.from_config({"name": "alexnet", "activation": "tanh"})
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(UserError, match=r"needs timm: pip install 'alexnet-claims\[timm\]'"):
+        models.create_model("timm/resnet18")
+
+
+def test_every_name_is_listed() -> None:
+    names = models.list_models()
+    assert names[:5] == ["alexnet", "cifar_80sec", "cifar_18pct", "cifar_13pct", "torchvision_alexnet"]
+    assert "torchvision/resnet18" in names
+    assert models.list_models("cifar_*") == names[1:4]
