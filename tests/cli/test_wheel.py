@@ -14,6 +14,17 @@ from tiny import ROOT, overrides
 PARTS = ("src", "conf", "pyproject.toml", "README.md", "LICENSE")
 WHEEL = ("-m", "pip", "wheel", ".", "-q", "--no-deps", "--no-build-isolation", "-w", "wheels")
 INSTALL = ("-m", "pip", "install", "-q", "--no-deps", "--target")
+API = """
+import sys
+from alexnet import fit, load
+from alexnet.claims import list_claims, load_claim
+run = fit(overrides=sys.argv[1:])
+network = load(run.directory)
+assert abs(run.result["metrics"]["val/top1_error"] - network.errors("val").top1_error) < 1e-3
+assert network.kernels().size
+assert load_claim("lrn").section == "P 3.3"
+assert "lrn" in list_claims()
+"""
 TRAIN = "from alexnet.cli.app import start; start('train')"
 TIMEOUT = 300
 
@@ -62,6 +73,7 @@ def test_a_wheel_trains_and_sweeps_in_another_folder(installed: Path, tmp_path: 
     place = _run(tmp_path, installed, "-c", "from alexnet.paths import CONF; print(CONF)")
     assert place.strip() == str(installed / "alexnet" / "conf")
     assert "val error" in _run(tmp_path, installed, "-c", TRAIN, *settings)
+    _run(tmp_path, installed, "-c", API, *settings)  # finds that run
     (result,) = (tmp_path / "outputs").glob("*/result.json")
     assert json.loads(result.read_text())["status"] == "completed"
     planned = _run(tmp_path, installed, "-c", TRAIN, "-m", "seed=0,1", *settings, "dry_run=true")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.errors import check_choice
+from alexnet.errors import check_choice, check_flag
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,7 @@ def resolve(precision: str | int | None, memory_format: str, compile: bool, acce
     Raises UserError for an unknown memory format; precisions are Lightning's to refuse.
     """
     check_choice("memory_format", memory_format, (AUTO, *FORMATS))
+    check_flag("compile", compile)
     device = device_type(accelerator)
     has_arithmetic = has_bf16(device)
     precision = SPELLINGS.get(str(precision), str(precision))
