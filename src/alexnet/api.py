@@ -35,8 +35,8 @@ def fit(
     """
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
-    asked = (*typed, *overrides)
-    result = train(compose("train", asked), Request(run_name(model, asked), None, asked))
+    every = (*typed, *overrides)
+    result = train(compose("train", every), Request(run_name(model, every), None, every))
     directory = results.find(Path(output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)

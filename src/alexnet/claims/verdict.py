@@ -174,7 +174,11 @@ def _figures(comparison: Comparison, side: Side) -> dict[int, Figure]:
         seed: figure(run, side.metric, comparison.epoch, comparison.level) for seed, run in side.runs.items()
     }
     bounds = comparison.kind == "ratio"
-    return {seed: found for seed, found in figures.items() if found and (bounds or found.bound != AT_LEAST)}
+    return {
+        seed: reached
+        for seed, reached in figures.items()
+        if reached and (bounds or reached.bound != AT_LEAST)
+    }
 
 
 def _what_is_missing(

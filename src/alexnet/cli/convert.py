@@ -38,10 +38,15 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
         raise UserError(f"out={out} is not possible: give a file, PATH.ckpt.")
     read = torchvision.TorchvisionWeights if model == TORCHVISION else caffe.CaffeWeights
     foreign = read(weights)
-    cfg.model.crop_size = crop_size = cfg.data.crop_size
-    cfg.model.num_classes = foreign.classes if cfg.model.num_classes is None else cfg.model.num_classes
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = {key: value for key, value in plain.items() if key not in OWN}
+    crop_size, classes_asked = config["data"]["crop_size"], config["model"]["num_classes"]
+    config["model"] |= {
+        "crop_size": crop_size,
+        "num_classes": foreign.classes if classes_asked is None else classes_asked,
+    }
     with torch.device("meta"):  # the network without numbers
-        network = from_config({**cfg.model, "init": None})
+        network = from_config(config["model"] | {"init": None})
     state = foreign.fitted(network, model)
     classes, titles = class_names(
         foreign.classes, Path(str(cfg.classes)).expanduser() if cfg.classes else None
@@ -53,8 +58,6 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     else:
         advice = f"model={model} has torchvision's own, leave it out."
         raise UserError(f"mean={cfg.mean} is not possible: {advice}")
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    config = {key: value for key, value in plain.items() if key not in OWN}
     converted = checkpoint.Checkpoint(out, config, state, mean, classes, titles, fingerprint="")
     checkpoint.save(converted)
     return converted

@@ -53,7 +53,7 @@ def create_model(
     if rest and prefix in LIBRARIES:
         network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
     else:
-        check_choice("model.name", name, [*NETWORKS, *(f"{each}/NAME" for each in LIBRARIES)])
+        check_choice("model.name", name, [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)])
         shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
         network = NETWORKS.build({"name": name, **settings}, **shape)
     initialise = INITS.factory(init)
@@ -67,10 +67,10 @@ def list_models(pattern: str = "*") -> list[str]:
 
     Raises UserError for timm's if it is not installed.
     """
-    listed = [*NETWORKS, *(f"torchvision/{each}" for each in library.names("torchvision"))]
+    listed = [*NETWORKS, *(f"torchvision/{network}" for network in library.names("torchvision"))]
     if pattern.startswith("timm/"):
-        listed = [f"timm/{each}" for each in library.names("timm")]
-    return [each for each in listed if fnmatch(each, pattern)]
+        listed = [f"timm/{network}" for network in library.names("timm")]
+    return [network for network in listed if fnmatch(network, pattern)]
 
 
 def from_config(model: Mapping[str, Any]) -> nn.Module:

@@ -135,8 +135,8 @@ def _second_derivative(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         first, activations = (tensor.detach().requires_grad_() for tensor in ctx.saved_tensors)
         value = formula(activations, *ctx.constants)
         (slope,) = torch.autograd.grad(value, activations, first, create_graph=True)
-        found = torch.autograd.grad(slope, (first, activations), gradient)
-    return *found, None, None, None
+        gradients = torch.autograd.grad(slope, (first, activations), gradient)
+    return *gradients, None, None, None
 
 
 response_norm.register_autograd(_first_derivative, setup_context=_keep_input)

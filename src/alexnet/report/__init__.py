@@ -32,4 +32,6 @@ def write(indexes: Indexes, out: Path, only: Collection[str] | None = None) -> R
     write_atomically(out / TEXT, tables.render(results, indexes.notes).encode())
     write_atomically(out / RUNS, tables.runs_csv(indexes.indexes).encode())
     shown = [result for result in results if only is None or result.claim.name in only]
-    return Report(out / PAGE, [tables.record(each) for each in shown], tables.render(shown, indexes.notes))
+    return Report(
+        out / PAGE, [tables.record(result) for result in shown], tables.render(shown, indexes.notes)
+    )

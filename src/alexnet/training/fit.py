@@ -142,7 +142,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         result |= {"status": "failed", "error": explain(error) or repr(error)}
         raise
     finally:
-        (speed,) = (each for each in trainer.callbacks if isinstance(each, Speed))  # type: ignore[attr-defined]
+        (speed,) = (callback for callback in trainer.callbacks if isinstance(callback, Speed))  # type: ignore[attr-defined]
         result |= {
             "seconds": round(seconds + time.perf_counter() - started, 1),
             "metrics": last_metrics(run.directory),
