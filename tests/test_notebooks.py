@@ -82,4 +82,4 @@ def test_the_notebook_shows_figures_and_what_was_recorded(shown: dict[str, list[
     assert (kinds.count("image/svg+xml"), kinds.count("image/png")) == (2, 2)
     assert "without - with, 95 %" in _text(shown["interval"])
     assert "(5 runs)" in _text(shown["recorded-dropout"])
-    assert "top1_error" in _text(shown["recorded-claims"])
+    assert "top-1" in _text(shown["recorded-claims"])

@@ -36,8 +36,9 @@ def fit(
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     every = (*typed, *overrides)
-    result = train(compose("train", every), Request(run_name(model, every), None, every))
-    directory = results.find(Path(output_dir).expanduser(), result["hash"])
+    cfg = compose("train", every)
+    result = train(cfg, Request(run_name(model, every), None, every))
+    directory = results.find(Path(cfg.output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)
 
@@ -68,7 +69,8 @@ class TrainedNetwork(Trained):
             raise UserError(f"{self.checkpoint.path} has no convolution that sees the image.")
         path = self.checkpoint.kept("kernels.png")
         kernels.figure(weights, towers(self.network), path)
-        return Image.open(path)
+        with Image.open(path) as picture:
+            return picture.copy()
 
 
 def load(source: str | Path, accelerator: str | None = None, **place: Any) -> TrainedNetwork:
