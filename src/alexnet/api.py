@@ -73,10 +73,11 @@ class TrainedNetwork(Trained):
             return picture.copy()
 
 
-def load(source: str | Path, accelerator: str | None = None, **place: Any) -> TrainedNetwork:
-    """A trained network, from a run's directory, its last.ckpt or best.ckpt.
+def load(source: str | Path | FinishedRun, accelerator: str | None = None, **place: Any) -> TrainedNetwork:
+    """A trained network, from what fit() gives, a run's directory, its last.ckpt or best.ckpt.
 
     accelerator: auto, cpu or gpu; None: the run's own. place: root=, pack= or cache_dir=, where the images of
     the run are now. Raises UserError for what is no checkpoint of a run.
     """
-    return TrainedNetwork(Path(source).expanduser(), accelerator, **place)
+    path = source.directory if isinstance(source, FinishedRun) else Path(source).expanduser()
+    return TrainedNetwork(path, accelerator, **place)

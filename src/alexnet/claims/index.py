@@ -27,12 +27,16 @@ COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "m
 
 @dataclass(frozen=True)
 class IndexedRun:
-    """A run that an index names. state: completed, interrupted, failed, unfinished, broken or missing."""
+    """A run that an index names. state: completed, interrupted, failed, unfinished, broken or missing.
+
+    why: what is wrong with a broken one, and what to do.
+    """
 
     hash: str
     state: str
     directory: Path | None = None
     result: results.Result = field(default_factory=dict)
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,10 @@ class ClaimIndex:
 
 @dataclass(frozen=True)
 class Indexes:
-    """All indexes of an output_dir, by section of the paper; notes: those that could not be used, and why."""
+    """All indexes of an output_dir, by section of the paper.
+
+    notes: indexes and runs that could not be used, and why.
+    """
 
     indexes: Sequence[ClaimIndex]
     notes: Sequence[str] = ()
@@ -132,6 +139,8 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
             indexes.append(_open(path, claims_dir, directories))
         except UserError as error:
             notes.append(f"{path} is left out: {error}")
+    broken = (run.why for index in indexes for _, _, run in index.all_runs())
+    notes += list(dict.fromkeys(why for why in broken if why))
     indexes.sort(  # from the paper's scale down
         key=lambda index: (
             section_key(index.claim.section),
@@ -174,8 +183,8 @@ def _indexed_run(digest: str, directories: Sequence[Path]) -> IndexedRun:
                 runs.append(IndexedRun(digest, str(result["status"]), directory, result))
             else:
                 runs.append(IndexedRun(digest, BROKEN, directory))
-        except (UserError, OSError, KeyError):
-            runs.append(IndexedRun(digest, BROKEN, directory))
+        except (UserError, OSError, KeyError) as error:
+            runs.append(IndexedRun(digest, BROKEN, directory, why=str(error)))
     finished = [run for run in runs if run.state == COMPLETED]
     return [*finished, *runs, IndexedRun(digest, MISSING)][0]
 

@@ -36,7 +36,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         run.clear()
     result = run.finished()
     if result:
-        log.info("finished before: this is its result; rerun=true trains it again, and callbacks look on")
+        log.info("finished before: this is its result; rerun=true trains it again")
     result = result or start(cfg, run, images, digest)
     log.info("%s", results.ending(result, run.directory, images.note))
     return result

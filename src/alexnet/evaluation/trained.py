@@ -51,6 +51,8 @@ class Trained:
         if not isinstance(source, Checkpoint):
             source = checkpoints.load(Path(source).expanduser())
         self.checkpoint = source
+        for section in ("model", "data"):  # also where an answer is kept already
+            refuse_unknown_targets(self.checkpoint.path, self.checkpoint.config[section])
         self.accelerator = accelerator
         if accelerator == GPU:
             refuse_no_gpu()
@@ -61,7 +63,6 @@ class Trained:
     def network(self) -> nn.Module:
         """The network with its weights; raises UserError where they don't fit each other."""
         model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
-        refuse_unknown_targets(self.checkpoint.path, model)
         network = from_config(model)
         try:
             network.load_state_dict(self.checkpoint.weights)
@@ -75,7 +76,6 @@ class Trained:
     def untrained_network(self, seed: int | None = None) -> nn.Module:
         """The network as its run would have started from a seed, by default its own."""
         config = self.checkpoint.config
-        refuse_unknown_targets(self.checkpoint.path, config["model"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"] if seed is None else seed)
             return from_config(config["model"])
@@ -115,7 +115,6 @@ class Trained:
         config["cache_dir"] = place["cache_dir"] or config["cache_dir"]
         key = json.dumps([settings, config["cache_dir"]], sort_keys=True, default=str)
         if key not in self._prepared:
-            refuse_unknown_targets(path, settings)
             source = SOURCES.build(settings["source"])
             drawn, packed = settings["source"]["name"] == "demo", pack_folder(settings["pack"]) is not None
             if not (drawn or packed or source.present()):  # training may fetch it; here the very images count

@@ -136,6 +136,8 @@ def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, cha
     def works(side: int) -> str:
         try:
             without_memory(side).train()(torch.zeros(2, channels, side, side, device="meta"))
+        except UserError:  # a setting is wrong, and not the crop
+            raise
         except (RuntimeError, ValueError, AssertionError) as error:
             return str(error).splitlines()[0]
         return ""
