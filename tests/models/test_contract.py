@@ -191,3 +191,10 @@ def test_every_name_is_listed() -> None:
     assert names[:5] == ["alexnet", "cifar_80sec", "cifar_18pct", "cifar_13pct", "torchvision_alexnet"]
     assert "torchvision/resnet18" in names
     assert models.list_models("cifar_*") == names[1:4]
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/vgg11"])
+def test_a_wrong_setting_of_a_librarys_network_is_no_matter_of_the_crop(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^model: {name} has no such setting.*foo") as error:
+        models.create_model(name, num_classes=10, crop_size=67, foo=1)
+    assert "crop_size" not in str(error.value)
