@@ -45,6 +45,7 @@ def test_without_the_switch_the_claim_is_refused(project: Path) -> None:
     assert "model/activation=elu is not possible" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_example_ends_with_a_verdict(project: Path) -> None:
     done = _run(project, TRAIN, *TINY, *DEMO, "seed=0,1")
     assert done.returncode == 0, done.stderr

@@ -93,6 +93,7 @@ def test_trials_are_runs_of_the_claim_but_for_what_is_searched() -> None:
     } == activations
 
 
+@pytest.mark.slow
 def test_a_trial_ends_as_a_run_of_the_sweep(trial: type[Started], tmp_path: Path) -> None:
     """Under the agent's id, which wandb prefers to ours, and with the metric that the sweep looks at."""
     tiny = [*TINY, *DEMO, f"output_dir={tmp_path / 'outputs'}", "data.image_size=32", "model.crop_size=32"]

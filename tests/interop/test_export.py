@@ -29,7 +29,7 @@ from tiny import ROOT
 CLASSES = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
 TITLES = [f"kind {each}, or 'sort' ({each})" for each in CLASSES]
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
-QUICK = ("alexnet_source", "caffenet", "cifar_11pct")  # each layer that torch or ONNX lacks is in one
+QUICK = ("alexnet_source", "cifar_11pct")  # each layer that torch or ONNX lacks is in one
 LIBRARIES = ("torchvision", "timm")  # a small residual network of each
 SLOW = pytest.mark.slow
 SWITCHES = [
