@@ -10,7 +10,6 @@ from alexnet.analysis import kernels
 from alexnet.cli.app import compose
 from alexnet.cli.settings import Request, run_name
 from alexnet.cli.train import train
-from alexnet.errors import UserError
 from alexnet.evaluation.trained import Trained
 from alexnet.models.contract import towers
 from alexnet.runs import results
@@ -64,9 +63,7 @@ class TrainedNetwork(Trained):
 
         Raises UserError for a network whose first layer does not see the image through a convolution.
         """
-        weights = kernels.first_kernels(self.checkpoint.weights)
-        if weights is None:
-            raise UserError(f"{self.checkpoint.path} has no convolution that sees the image.")
+        weights = kernels.checkpoint_kernels(self.checkpoint)
         path = self.checkpoint.kept("kernels.png")
         kernels.figure(weights, towers(self.network), path)
         with Image.open(path) as picture:

@@ -45,6 +45,14 @@ def first_kernels(weights: Mapping[str, Tensor]) -> Tensor | None:
     return None if kernels is None else kernels.detach().float().cpu()
 
 
+def checkpoint_kernels(checkpoint: Checkpoint) -> Tensor:
+    """(maps, 3, k, k): first_kernels() of a trained network; raises UserError where it has none."""
+    kernels = first_kernels(checkpoint.weights)
+    if kernels is None:
+        raise UserError(f"{checkpoint.path} has no convolution that sees the image: take another network.")
+    return kernels
+
+
 def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor], int]:
     """Kernels (maps, 3, k, k) by seed, and the number of towers.
 
@@ -53,11 +61,7 @@ def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor
     kernels_of: dict[int, Tensor] = {}
     kinds = set()
     for checkpoint in checkpoints:
-        kernels = first_kernels(checkpoint.weights)
-        if kernels is None:
-            raise UserError(
-                f"{checkpoint.path} has no convolution that sees the image: take another network."
-            )
+        kernels = checkpoint_kernels(checkpoint)
         towers = towers_of(Trained(checkpoint).network)
         kernels_of[checkpoint.config["seed"]] = kernels
         kinds.add((towers, kernels.shape))

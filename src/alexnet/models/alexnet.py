@@ -23,7 +23,7 @@ from alexnet.errors import (
     check_range,
     check_whole,
 )
-from alexnet.models.init import INITS
+from alexnet.models.init import initialise
 from alexnet.models.layers import (
     ACTIVATIONS,
     DROPOUTS,
@@ -160,8 +160,7 @@ class AlexNet(nn.Sequential):
                 if factory := factories[kind]:
                     self._add_part(layer, kind, factory, channels)
             side = pooled
-        if initialise := INITS.factory(init):
-            (initialise if callable(init) else initialise())(self)
+        initialise(self, init)
 
     def _with_weights(self, layer: Layer, channels: int, maps: int, side: int, ceil_mode: bool) -> nn.Module:
         groups = self.towers if layer.own_tower else 1

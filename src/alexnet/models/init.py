@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +11,16 @@ from alexnet.models.contract import layer_names, weighted_layers
 from alexnet.registry import Registry
 
 INITS = Registry("model.init")
+
+
+def initialise(network: nn.Module, init: Any) -> None:
+    """Sets weights and biases. init: by name, name and settings, or a function of the network; None: nothing.
+
+    Raises UserError for one that does not exist, or does not fit the network.
+    """
+    factory = INITS.factory(init)
+    if factory is not None:
+        (factory if callable(init) else factory())(network)
 
 
 @INITS.register("gaussian")

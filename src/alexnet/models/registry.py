@@ -11,7 +11,7 @@ from alexnet.errors import UserError, check_choice
 from alexnet.models import library
 from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
-from alexnet.models.init import INITS
+from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
 from alexnet.registry import Registry
 
@@ -56,9 +56,7 @@ def create_model(
         check_choice("model.name", name, [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)])
         shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
         network = NETWORKS.build({"name": name, **settings}, **shape)
-    initialise = INITS.factory(init)
-    if initialise is not None:
-        (initialise if callable(init) else initialise())(network)
+    initialise(network, init)
     return network
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from alexnet.analysis import kernels
 from alexnet.claims.evaluators import Checkpoints, Evaluator
 from alexnet.claims.exhibits import Cell, Exhibit
-from alexnet.errors import UserError
 from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
 from alexnet.runs.measurements import Measurement
@@ -16,10 +15,8 @@ COLOURS = "Share of each kernel's energy that is colour and not brightness: 0 is
 
 def measure(trained: Trained) -> Measurement:
     """The gap; raises UserError for a network whose first layer is no convolution."""
-    weights = kernels.first_kernels(trained.checkpoint.weights)
-    if weights is None:
-        raise UserError(f"{trained.checkpoint.path} has no convolution that sees the image.")
-    return Measurement({"kernels/colour_gap": kernels.colour_gap(weights)})
+    gap = kernels.colour_gap(kernels.checkpoint_kernels(trained.checkpoint))
+    return Measurement({"kernels/colour_gap": gap})
 
 
 def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
