@@ -84,9 +84,14 @@ def changed(cfg: DictConfig, settings: dict[str, Any]) -> DictConfig:
 def checked(cfg: DictConfig) -> DictConfig:
     """A run's config, typed; raises UserError for settings that can't be, and for those of a sweep."""
     cfg = schema.checked("train", cfg)
-    check_whole("seed", cfg.seed, 0)
-    check_range("seed", cfg.seed, 0, 2**32)
+    check_seed(cfg.seed)
     return cfg
+
+
+def check_seed(seed: object) -> None:
+    """Raises UserError for what is no seed: a whole number of 32 bits."""
+    check_whole("seed", seed, 0)
+    check_range("seed", seed, 0, 2**32)
 
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
