@@ -10,7 +10,7 @@ import pytest
 from alexnet.claims import plan
 from alexnet.errors import UserError
 from alexnet.runs import results
-from alexnet.runs.results import FORMAT, Run, run_hash
+from alexnet.runs.results import FORMAT, Run, family_hash, run_hash
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -59,7 +59,13 @@ def test_what_is_computed_changes_the_hash(key: str, value: Any) -> None:
 def test_the_data_changes_the_hash_and_the_order_of_keys_does_not() -> None:
     assert run_hash(CONFIG, "d") != run_hash(CONFIG, "e")
     assert run_hash(dict(reversed(CONFIG.items())), "d") == run_hash(CONFIG, "d")
-    assert len(run_hash(CONFIG, "d")) == 8
+
+
+def test_seeds_of_a_variant_have_a_pattern_of_their_own() -> None:
+    family = family_hash(CONFIG, "d")
+    assert len(family) == 8
+    hashes = [run_hash(CONFIG | {"seed": seed}, "d") for seed in (0, 12)]
+    assert hashes == [f"{family}-seed0", f"{family}-seed12"]
 
 
 def test_a_run_is_found_under_any_name(tmp_path: Path) -> None:

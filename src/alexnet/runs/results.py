@@ -46,13 +46,16 @@ Result = dict[str, Any]
 
 @dataclass
 class Run:
-    """What is to be computed (config, hash), where it lies, and how it was asked for."""
+    """What is to be computed (config, hash), where it lies, and how it was asked for.
+
+    family: its hash without the seed.
+    """
 
     config: dict[str, Any]
     hash: str
     directory: Path
     overrides: list[str] = field(default_factory=list)
-    family: str = ""  # the hash but for the seed
+    family: str = ""
 
     @classmethod
     def of(
@@ -63,10 +66,10 @@ class Run:
         directory None: where the run lies already, under any name, or output_dir/name-hash.
         """
         config = settled(config)
-        digest = run_hash(config, data_digest)
+        family, digest = family_hash(config, data_digest), run_hash(config, data_digest)
         output_dir = Path(config["output_dir"]).expanduser()
         directory = directory or find(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
-        return cls(config, digest, directory, overrides, run_hash(config | {"seed": None}, data_digest))
+        return cls(config, digest, directory, overrides, family)
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
@@ -123,8 +126,13 @@ def find(output_dir: Path, digest: str) -> Path | None:
 
 
 def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
-    """Eight hex digits of all that determines a run: the config less NOT_HASHED, and the data."""
-    text = json.dumps([_determining(config), data_digest], sort_keys=True, default=str)
+    """What tells a run from others: its family_hash() and seed, which a pattern can leave open."""
+    return f"{family_hash(config, data_digest)}-seed{config['seed']}"
+
+
+def family_hash(config: Mapping[str, Any], data_digest: str) -> str:
+    """Eight hex digits of all that determines a run but its seed: config less NOT_HASHED, and data."""
+    text = json.dumps([_determining({**config, "seed": None}), data_digest], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
