@@ -215,6 +215,7 @@ class Place:
 class Evaluate:
     checkpoint: Any
     runs: str | None
+    mixed: bool
     split: str
     crops: int
     worst: int

@@ -29,6 +29,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
+    if not settings.images_are_there(cfg):  # it may take hours to fetch them
+        settings.check_parts(cfg)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     cfg, run = settings.settled(cfg, images, digest, request or settings.request())
@@ -49,6 +51,7 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
+    settings.check_parts(cfg)
     fit.seed(cfg.seed)
     parts = {
         "model": from_config(cfg.model),
@@ -64,7 +67,7 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
             *(instantiate(callback) for callback in cfg.callbacks.values()),
             *fit.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
         ],
-        logger=[instantiate(logger) for logger in cfg.logger.values()],
+        logger=[fit.metrics_logger(run.directory), *map(instantiate, cfg.logger.values())],
         plugins=fit.plugins(),
         _convert_="all",
     )

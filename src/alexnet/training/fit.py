@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from alexnet import progress
@@ -33,7 +34,7 @@ from alexnet.training.callbacks import (
     Speed,
 )
 from alexnet.training.classifier import Classifier
-from alexnet.training.loggers import close
+from alexnet.training.loggers import ResumableCSVLogger, close
 
 log = logging.getLogger("alexnet")
 
@@ -44,10 +45,15 @@ IGNORED = (  # warnings of Lightning's
 )
 
 
-def seed(number: int) -> None:
-    """Before the network is made; silences what Lightning says of itself in each run."""
+def quiet() -> None:
+    """Silences what Lightning says of itself in each run."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def seed(number: int) -> None:
+    """Before the network is made."""
+    quiet()
     lightning.seed_everything(number, verbose=False)
 
 
@@ -89,6 +95,11 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     shown: list[Callback] = [Bar(leave=True)] if bar else []
     return [*shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
+
+
+def metrics_logger(run_dir: Path) -> Logger:
+    """For lightning.Trainer, beside any others: metrics.csv, of which result.json and reports are made."""
+    return ResumableCSVLogger(run_dir)
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
