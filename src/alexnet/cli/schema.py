@@ -195,6 +195,7 @@ class Train(Run):
     variant: str | None
     dry_run: bool
     rerun: bool
+    lock: str
     name: str | None
     init_from: str | None
     compile: bool

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
 from alexnet.cli.messages import translated
-from alexnet.errors import UserError, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.registry import TARGET, target
-from alexnet.runs import precision
+from alexnet.runs import lock, precision
 from alexnet.runs.results import Run, contents_digest
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def checked(cfg: DictConfig) -> DictConfig:
     for name, logger in cfg.logger.items():
         if not isinstance(logger, DictConfig) or TARGET not in logger:
             raise UserError(f"logger.{name}={logger} is no logger: give its class, +logger.{name}._target_=PATH")
+    check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
 
