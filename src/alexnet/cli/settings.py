@@ -129,13 +129,14 @@ def check_parts(cfg: DictConfig) -> None:
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     with translated("train"):
-        precision.of_config(cfg)
+        used = precision.of_config(cfg).precision
         AUGMENTS.build(cfg.augment)
         for group in ("callbacks", "logger"):
             for name, part in cfg[group].items():
                 check_call(f"{group}.{name}", part)
         fit.quiet()
-        instantiate(cfg.trainer, logger=False, enable_checkpointing=False, plugins=fit.plugins(), _convert_="all")
+        without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
+        instantiate(cfg.trainer, precision=used, **without, _convert_="all")
         model = {**cfg.model, "crop_size": cfg.data.crop_size}
         try:
             with torch.device("meta"):
