@@ -100,8 +100,8 @@ def check_differences(
         keys = sorted(key for key in base.keys() | values.keys() if base.get(key) != values.get(key))
         if others := [key for key in keys if not f"{key}.".startswith(about)]:
             raise UserError(
-                f"{named} is about {', '.join(claim.about)}, but its variants {claim.base} and {variant} differ"
-                f" in {', '.join(others)} as well: set it for both, or name it in about of conf/claim/{claim.name}.yaml."
+                f"{named} is about {', '.join(claim.about)}, but {claim.base} and {variant} differ in"
+                f" {', '.join(others)} as well: set that for both, or name it below about in the claim's file."
             )
 
 

@@ -79,6 +79,8 @@ def task(entry: str = "train") -> Iterator[None]:
 
     A run of a sweep leaves its errors to the sweep, which may go on.
     """
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:  # paths are those of where it was started
+        os.chdir(HydraConfig.get().runtime.cwd)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         with progress.of_sweep(f"run {HydraConfig.get().job.num + 1}"):
             yield

@@ -20,7 +20,7 @@ def share_store() -> None:
 
 
 def unknown_options(arguments: Sequence[str]) -> list[str]:
-    """What Hydra's parser has no place for, with what follows it; raises UserError for a wrong use of the others."""
+    """What Hydra's parser has no place for; raises UserError for a wrong use of the options that it has."""
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}; --hydra-help lists the options.")

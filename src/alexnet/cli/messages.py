@@ -85,7 +85,11 @@ def explain_hydra(error: Exception, entry: str) -> str:
         parent = getattr(cause, "parent_node", None)
         if match[1] in configs.keys(entry) and isinstance(parent, DictConfig):
             group = match[1].rpartition(".")[0]
-            hint = f" Arguments of {parent.library}'s take a plus: +{match[1]}=..." if "library" in parent else ""
+            hint = (
+                f" Arguments of {parent.library}'s take a plus: +{match[1]}=..."
+                if "library" in parent
+                else ""
+            )
             return f"{match[1]} is no setting of this {group}, which has {', '.join(map(str, parent))}.{hint}"
         return no_setting(match[1], configs.keys(entry))
     if match := re.search(r"Could not delete from config. '([\w./@]+)' does not exist", text):

@@ -12,7 +12,7 @@ from omegaconf.errors import ConfigKeyError, ValidationError
 
 from alexnet.cli.configs import keys
 from alexnet.cli.messages import no_setting
-from alexnet.errors import UserError, check_choice, check_flag
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 from alexnet.registry import NAME, TARGET
 
 # ---- parts that groups of conf/ choose
@@ -111,7 +111,7 @@ class Scale:
 
 
 # by their names; what is not here, as a user's own part, has any settings
-PARTS = {
+PARTS: dict[str, dict[str, type]] = {
     "augment": {"alexnet": Augment},
     "optim": {"published": Optim, "sgd": Optim},
     "schedule": {
@@ -137,6 +137,8 @@ class Model:
 
 @dataclass
 class Summary(Model):
+    """conf/summary.yaml."""
+
     format: str
 
 
@@ -151,11 +153,15 @@ class Images(Model):
 
 @dataclass
 class Prepare(Images):
+    """conf/prepare.yaml."""
+
     form: str
 
 
 @dataclass
 class Preview(Images):
+    """conf/preview.yaml."""
+
     seed: int
     directory: str | None
     images: int
@@ -173,6 +179,8 @@ class Run(Images):
 
 @dataclass
 class Convert(Run):
+    """conf/convert.yaml."""
+
     weights: str | None
     mean: Any
     classes: str | None
@@ -189,6 +197,8 @@ class Checkpoint:
 
 @dataclass
 class Train(Run):
+    """conf/train.yaml."""
+
     logger: dict[str, Any]
     callbacks: dict[str, Any]
     checkpoint: Checkpoint
@@ -214,6 +224,8 @@ class Place:
 
 @dataclass
 class Evaluate:
+    """conf/evaluate.yaml."""
+
     checkpoint: Any
     runs: str | None
     mixed: bool
@@ -230,6 +242,8 @@ class Evaluate:
 
 @dataclass
 class Predict:
+    """conf/predict.yaml."""
+
     checkpoint: str | None
     images: str | None
     crops: int
@@ -243,6 +257,8 @@ class Predict:
 
 @dataclass
 class Kernels:
+    """conf/kernels.yaml."""
+
     checkpoint: Any
     runs: str | None
     out: str | None
@@ -251,6 +267,8 @@ class Kernels:
 
 @dataclass
 class Neighbours:
+    """conf/neighbours.yaml."""
+
     checkpoint: str | None
     queries: Any
     seed: int
@@ -264,6 +282,8 @@ class Neighbours:
 
 @dataclass
 class Export:
+    """conf/export.yaml."""
+
     checkpoint: str | None
     form: str
     out: str | None
@@ -272,6 +292,8 @@ class Export:
 
 @dataclass
 class Report:
+    """conf/report.yaml."""
+
     list: bool
     out: str
     output_dir: str
@@ -279,6 +301,8 @@ class Report:
 
 @dataclass
 class Record:
+    """conf/record.yaml."""
+
     runs: str
     out: str
     output_dir: str
@@ -286,6 +310,8 @@ class Record:
 
 @dataclass
 class Dashboard:
+    """conf/dashboard.yaml."""
+
     project: str
     entity: str | None
     output_dir: str
@@ -300,6 +326,8 @@ class Photographs:
 
 @dataclass
 class Benchmark:
+    """conf/benchmark.yaml."""
+
     suite: str
     rounds: int
     device: str
@@ -346,7 +374,15 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
     assert isinstance(typed, DictConfig)
     for key in CHOICES.keys() & typed.keys():
         check_choice(str(key), typed[key], CHOICES[str(key)])
+    if "seed" in typed:
+        check_seed(typed.seed)
     return typed
+
+
+def check_seed(seed: object) -> None:
+    """Raises UserError for what is no seed: a whole number of 32 bits."""
+    check_whole("seed", seed, 0)
+    check_range("seed", seed, 0, 2**32)
 
 
 def _refuse_words_for_flags(kind: Any, cfg: DictConfig, parts: dict[str, Any], prefix: str = "") -> None:
@@ -363,7 +399,8 @@ def _unknown(error: ConfigKeyError, entry: str) -> str:
     """What there is in place of a key, where the parts are those that were chosen."""
     name = str(error.full_key)
     group = name.rpartition(".")[0]
-    chosen = [f"{group}.{field.name}".lstrip(".") for field in fields(error.object_type)]
+    kind: Any = error.object_type
+    chosen = [f"{group}.{field.name}".lstrip(".") for field in fields(kind)]
     others = [key for key in keys(entry) if key.rpartition(".")[0] != group]
     return no_setting(name, sorted([*chosen, *others]))
 

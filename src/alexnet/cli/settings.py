@@ -18,7 +18,7 @@ from alexnet.cli.messages import translated
 from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.registry import TARGET, target
 from alexnet.runs import lock, precision
-from alexnet.runs.results import Run, contents_digest
+from alexnet.runs.results import GIVE, Run, checkpoint_at, contents_digest
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -93,33 +93,38 @@ def changed(cfg: DictConfig, settings: dict[str, Any]) -> DictConfig:
 
 
 def checked(cfg: DictConfig) -> DictConfig:
-    """A run's config, typed; raises UserError for settings that can't be, as far as that is known without torch."""
+    """A run's config, typed; raises UserError for what can't be, as far as that is known without torch."""
     from alexnet.data.settings import SETTINGS, check_settings
 
     cfg = schema.checked("train", cfg)
-    check_seed(cfg.seed)
     check_settings(**{name: cfg.data[name] for name in SETTINGS})
     check_range("checkpoint.minutes", cfg.checkpoint.minutes, 0)
     check_whole("checkpoint.every_n_steps", cfg.checkpoint.every_n_steps, 0)
     if cfg.name is not None:
         check_file_name("name", cfg.name)
+    if cfg.init_from is not None:
+        checkpoint_at(cfg.init_from, "init_from")
     if cfg.scale is not None:
         check_file_name("scale.name", cfg.scale.name)
         check_whole("scale.seeds", cfg.scale.seeds, 1)
     if cfg.run_dir is not None:
-        raise UserError(f"run_dir={cfg.run_dir} is not possible: give hydra.run.dir=PATH, or another output_dir.")
+        raise UserError(
+            f"run_dir={cfg.run_dir} is not possible: give hydra.run.dir=PATH, or another output_dir."
+        )
     for name, logger in cfg.logger.items():
         if not isinstance(logger, DictConfig) or TARGET not in logger:
-            raise UserError(f"logger.{name}={logger} is no logger: give its class, +logger.{name}._target_=PATH")
+            raise UserError(
+                f"logger.{name}={logger} is no logger: give its class, +logger.{name}._target_=PATH"
+            )
     check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
 
 def check_parts(cfg: DictConfig) -> None:
-    """Raises UserError for a network, optimiser, schedule, augmentation, callback, logger or trainer that can't be.
+    """Raises UserError for a network, optimiser, schedule, augmentation or trainer that can't be made.
 
-    They are made without memory and thrown away, so that what a run would refuse is known before its images are
-    fetched, and in its plan. Of the parts of others, this is the first call.
+    They are made without memory and thrown away, so that what a run would refuse is known in its plan, and
+    before its images are fetched. Of callbacks and loggers, their settings are compared with their arguments.
     """
     import torch
 
@@ -164,13 +169,18 @@ def check_call(key: str, part: DictConfig) -> None:
 def check_file_name(key: str, value: str) -> None:
     """Raises UserError for what names no file or folder in the folder where it is to lie."""
     if not value or value.startswith(".") or re.search(r"[/\\]", value):
-        raise UserError(f"{key}={value} is not possible: give a name without / that does not begin with a dot.")
+        raise UserError(
+            f"{key}={value} is not possible: give a name without / that does not begin with a dot."
+        )
 
 
-def check_seed(seed: object) -> None:
-    """Raises UserError for what is no seed: a whole number of 32 bits."""
-    check_whole("seed", seed, 0)
-    check_range("seed", seed, 0, 2**32)
+def check_network(cfg: DictConfig) -> None:
+    """Raises UserError for a command whose trained network is not named, or not there: torch comes later."""
+    if cfg.checkpoint is None and cfg.get("runs") is None:
+        several = " For several: runs='DIRECTORIES*'." if "runs" in cfg else ""
+        raise UserError(f"checkpoint=PATH is missing: {GIVE}{several}")
+    if isinstance(cfg.checkpoint, str):
+        checkpoint_at(cfg.checkpoint, "checkpoint")
 
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
@@ -201,7 +211,7 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     start_from = ""
     if cfg.init_from is not None:
-        start_from = contents_digest(Path(cfg.init_from).expanduser())
+        start_from = contents_digest(checkpoint_at(cfg.init_from, "init_from"))
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     name = run_name(request, whole.model)
     run = Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))

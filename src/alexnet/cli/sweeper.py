@@ -24,7 +24,7 @@ from alexnet.claims import plan
 from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
-from alexnet.cli import settings
+from alexnet.cli import schema, settings
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.messages import group_choice
 from alexnet.cli.settings import Request, parsed
@@ -231,7 +231,7 @@ class Planner:
     def job(self, row: str, seed: int, overrides: list[str]) -> Job:
         """The job with its run, where that can be known: its images are there, or may be fetched now."""
         try:
-            settings.check_seed(seed)
+            schema.check_seed(seed)
             cfg = settings.changed(self._typed(overrides), {"seed": seed})
             opened = self._opened(cfg)
             if opened is None:

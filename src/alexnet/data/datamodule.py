@@ -35,8 +35,9 @@ class ImageData(lightning.LightningDataModule):
     images, fingerprint: a set and its digest, as find_images() gives them.
     cache_dir: where statistics and packs are kept, by fingerprint and image_size.
     image_size, crop_size: pixels; the shorter side is brought to image_size, and the central square taken.
-    minival_fraction: the share of train, by class, that is left out of training and measured each epoch, and
-        at least one image of each class that has two. It does not depend on the seed: seeds differ in what they start from, not in what they see.
+    minival_fraction: the share of train, by class and at least one image, that is left out of training and
+        measured each epoch. It does not depend on the seed: seeds differ in what they start from, not in what
+        they see.
     pack: "auto" keeps decoded images on disk where they fit, "none" decodes in each epoch; else the folder
         of a pack, whose images these are.
     threads: that read; 0 takes one per core. Neither pack nor threads changes a result.

@@ -21,8 +21,8 @@ def check_settings(
     check_range("data.minival_fraction", minival_fraction, 0, 1)
     if not minival_fraction:
         raise UserError(
-            f"data.minival_fraction={minival_fraction} is not possible: the schedule and best.ckpt follow the error"
-            " on minival. Choose a small share, such as 0.05."
+            f"data.minival_fraction={minival_fraction} is not possible: the schedule and best.ckpt follow the"
+            " error on minival. Choose a small share, such as 0.05."
         )
     check_whole("data.threads", threads, 0)
     check_flag("data.skip_broken", skip_broken)

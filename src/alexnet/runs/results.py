@@ -22,7 +22,7 @@ FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes a
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
 METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
 EVALUATION, WANDB = "evaluation", "wandb"  # folders: what was made of a checkpoint afterwards, and W&B's own
-GIVE = f"give {LAST} or {BEST} of a run."
+GIVE = f"give a run's directory, or its {LAST} or {BEST}."
 WRITTEN = (  # by a run, into its directory
     *(RESULT, LAST, BEST, METRICS, PREDICTIONS),
     *("hparams.yaml", "train.log", "kernels.png", "diagnose.csv", "diagnose.png"),
@@ -199,10 +199,17 @@ def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     }
 
 
+def checkpoint_at(path: str | Path, key: str) -> Path:
+    """The file, or last.ckpt of a run's directory; raises UserError, naming the key, if there is none."""
+    path = Path(path).expanduser()
+    path = path / LAST if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"{key}={path} is no file: {GIVE}")
+    return path
+
+
 def contents_digest(checkpoint: Path) -> str:
-    """Hex digest of the file that init_from names; raises UserError if there is none."""
-    if not checkpoint.is_file():
-        raise UserError(f"init_from={checkpoint} is no file: {GIVE}")
+    """Hex digest of a file."""
     with checkpoint.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

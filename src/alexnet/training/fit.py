@@ -24,7 +24,7 @@ from alexnet.models import summary
 from alexnet.runs import precision
 from alexnet.runs.checkpoint import load_layers, resumable_step
 from alexnet.runs.metrics import drop_from, last_metrics
-from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, read
+from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
     Bar,
@@ -68,7 +68,7 @@ def build(
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of a run's config (plain values, settled) and the parts made from it."""
     if config.get("init_from") is not None:
-        checkpoint = Path(config["init_from"]).expanduser()
+        checkpoint = checkpoint_at(config["init_from"], "init_from")
         log.info("from %s: %s", checkpoint, ", ".join(load_layers(model, checkpoint)))
     log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     choice = precision.of_config(config)
