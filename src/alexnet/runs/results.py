@@ -275,12 +275,19 @@ def ending(result: Result, directory: Path, note: str) -> str:
     rows |= ({"note": note} if note else {}) | {"directory": directory}
     checkpoint = shlex.quote(f"checkpoint={directory / LAST}")
     lines = [f"  {name:<14} {value}" for name, value in rows.items()]
-    return "\n".join(["", *lines, "", NEXT.format(checkpoint=checkpoint)])
-
-
-NEXT = """next:
-  python src/train.py data=image_folder data.root=PATH       your images: train/CLASS/*.jpg, val/CLASS/*.jpg
-  python src/train.py -m model/norm=lrn,none seed=0,1,2      a sweep: with and without response normalisation
-  python src/train.py --help                                 all that can be switched
-  python src/evaluate.py {checkpoint} crops=10
-  python src/neighbours.py {checkpoint}"""
+    model = "".join(f"{shlex.quote(item)} " for item in result["overrides"] if item.startswith("model"))
+    steps = [
+        (
+            f"train.py {model}data=image_folder data.root=PATH",
+            "your images: train/CLASS/*.jpg, val/CLASS/*.jpg",
+        ),
+        (f"train.py -m {model}seed=0,1,2", "a sweep: what chance does"),
+        ("train.py --help", "all that can be switched"),
+        (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"),
+        (f"neighbours.py {checkpoint}", "which training images are nearest"),
+    ]
+    if not model:
+        steps.insert(2, ("train.py -m model/norm=lrn,none", "with and without response normalisation"))
+    width = max(len(command) for command, _ in steps[:-2])
+    lines += ["", "next:", *(f"  python src/{command:<{width}}   {what}" for command, what in steps)]
+    return "\n".join(["", *lines])
