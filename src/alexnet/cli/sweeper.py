@@ -126,7 +126,8 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
 
 def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
     """What was typed that makes other runs than the claim and its scale do. cfg: the sweep's."""
-    without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
+    without = NOT_HASHED | {"scale", "hydra", *OF_SWEEP}
+    without -= {"data.epochs", "data.source", "data.subset", "init_from"}
     callbacks: Any = OmegaConf.to_container(cfg.callbacks) if cfg.callbacks else None
     if acting_callbacks(callbacks):
         without -= {"callbacks"}

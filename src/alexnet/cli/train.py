@@ -38,7 +38,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if result:
         log.info("finished before: this is its result; rerun=true trains it again")
     result = result or start(cfg, run, images, digest)
-    log.info("%s", results.ending(result, run.directory, images.note))
+    log.info("%s", results.ending(result, run.directory, images.note, images.title))
     return result
 
 
