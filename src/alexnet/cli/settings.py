@@ -12,7 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
-from alexnet.errors import UserError, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.runs import lock
 from alexnet.runs.results import Run, contents_digest
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def checked(cfg: DictConfig) -> DictConfig:
     """A run's config, typed; raises UserError for settings that can't be, and for those of a sweep."""
     cfg = schema.checked("train", cfg)
     check_seed(cfg.seed)
+    check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
 

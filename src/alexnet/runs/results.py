@@ -30,7 +30,8 @@ WRITTEN = (  # by a run, into its directory
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("claim", "variant", "scale", "dry_run", "name", "rerun", "output_dir", "cache_dir", "run_dir"),
+        *("claim", "variant", "scale", "dry_run", "rerun", "lock"),
+        *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "subset", "skip_broken")),
         *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "profiler")),
