@@ -114,18 +114,15 @@ class ImageSet:
 
     @property
     def unused_files(self) -> str:
-        """ "3 files that are no images (2 .txt, 1 .heic), such as train/cat/a.heic"; empty for none."""
+        """ "3 files that are no images or in no class (2 .txt, 1 .heic), such as train/cat/a.heic", or ""."""
         if not self.unused:
             return ""
         kinds = Counter(Path(file).suffix.lower() or "without an ending" for file in self.unused)
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         shown = ", ".join(self.unused[:NAMED_FILES])
-        files = (
-            "1 file that is no image"
-            if len(self.unused) == 1
-            else f"{len(self.unused)} files that are no images"
-        )
-        return f"{files} ({counted}), such as {shown}"
+        one = len(self.unused) == 1
+        files = "1 file that is no image" if one else f"{len(self.unused)} files that are no images"
+        return f"{files} or in no class ({counted}), such as {shown}"
 
 
 @SOURCES.register("image_folder")
