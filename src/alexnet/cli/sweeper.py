@@ -28,7 +28,7 @@ from alexnet.cli.hydra_private import failure
 from alexnet.cli.settings import Request, parsed
 from alexnet.errors import UserError, explain
 from alexnet.runs.lock import LockedError, check_single_process, held
-from alexnet.runs.results import NOT_HASHED, run_hash
+from alexnet.runs.results import NOT_HASHED, acting_callbacks, run_hash
 
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
 
@@ -51,7 +51,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
-        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides), runs)
+        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides, cfg), runs)
     returned = train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
@@ -126,9 +126,12 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
         ) from error
 
 
-def determining(overrides: Iterable[Override]) -> list[str]:
-    """What was typed that makes other runs than the claim and its scale do."""
+def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
+    """What was typed that makes other runs than the claim and its scale do. cfg: the sweep's."""
     without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
+    callbacks: Any = OmegaConf.to_container(cfg.callbacks) if cfg.callbacks else None
+    if acting_callbacks(callbacks):
+        without -= {"callbacks"}
     return [
         str(override.input_line)
         for override in overrides
