@@ -27,7 +27,8 @@ from alexnet.cli import settings
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.settings import Request, parsed
 from alexnet.errors import UserError, explain
-from alexnet.runs.lock import LockedError, check_single_process, held
+from alexnet.files import one_at_a_time
+from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
 from alexnet.runs.results import NOT_HASHED, acting_callbacks, run_hash
 
 if TYPE_CHECKING:
@@ -354,13 +355,14 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
     from alexnet.claims.index import open_indexes
     from alexnet.report.wandb_claims import log_claim
 
-    indexes = open_indexes(output_dir)
     failures = []
-    if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
-        from alexnet.claims.measure import measure  # with torch
+    with one_at_a_time(output_dir / LOCKS / "report.lock", "measuring runs or writing their report"):
+        indexes = open_indexes(output_dir)
+        if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
+            from alexnet.claims.measure import measure  # with torch
 
-        failures = [failure for index in unmeasured for failure in measure(index)]
-    written = report.write(indexes, output_dir / "report", list(paths))
+            failures = [failure for index in unmeasured for failure in measure(index)]
+        written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
     if "wandb" in cfg.logger:
         for index in indexes.of(paths.values()):
