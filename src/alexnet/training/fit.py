@@ -84,6 +84,7 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
         filename=BEST.removesuffix(".ckpt"),
         monitor="minival/top1_error",
         save_weights_only=True,
+        save_on_train_epoch_end=False,  # but where minival is measured
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
@@ -101,11 +102,6 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         raise UserError(
             f"trainer.devices={trainer.world_size} is not possible: a run uses one device; start several runs"
             " beside each other instead, each with its own CUDA_VISIBLE_DEVICES."
-        )
-    if trainer.check_val_every_n_epoch != 1:
-        raise UserError(
-            f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} is not possible: choose 1,"
-            " since the schedule counts the epochs by it."
         )
     started, before, last = time.perf_counter(), read(run.directory) or {}, run.directory / LAST
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
@@ -133,7 +129,11 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 step, resume = resumable_step(last, state), str(last)
                 drop_from(run.directory, step)
                 log.info("going on from step %d", step)
+            # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
+            trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            epochs.completed = epochs.processed  # not so in a run that goes on, and had ended but for val
             trainer.test(module, datamodule=data, verbose=False)
         result["status"] = "completed"
     except Interrupted:
