@@ -7,7 +7,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ WRITTEN = (  # by a run, into its directory
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("claim", "variant", "scale", "dry_run", "name", "rerun", "output_dir", "cache_dir", "run_dir"),
+        *("claim", "variant", "scale", "dry_run", "rerun", "lock"),
+        *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
         *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "profiler")),
@@ -66,13 +67,16 @@ Result = dict[str, Any]
 
 @dataclass
 class Run:
-    """What is to be computed (config, hash), where it lies, and how it was asked for."""
+    """What is to be computed (config, hash), where it lies, and how it was asked for.
+
+    family: its hash without the seed.
+    """
 
     config: dict[str, Any]
     hash: str
     directory: Path
     overrides: list[str] = field(default_factory=list)
-    family: str = ""  # the hash but for the seed
+    family: str = ""
 
     @classmethod
     def of(
@@ -83,10 +87,10 @@ class Run:
         directory None: where the run lies already, under any name, or output_dir/name-hash.
         """
         config = settled(config)
-        digest = run_hash(config, data_digest)
+        family, digest = family_hash(config, data_digest), run_hash(config, data_digest)
         output_dir = Path(config["output_dir"]).expanduser()
         directory = directory or find(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
-        return cls(config, digest, directory, overrides, run_hash(config | {"seed": None}, data_digest))
+        return cls(config, digest, directory, overrides, family)
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
@@ -143,12 +147,36 @@ def find(output_dir: Path, digest: str) -> Path | None:
 
 
 def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
-    """Eight hex digits of all that determines a run: the config less NOT_HASHED, and the data."""
-    determining = _determining(config)
+    """What tells a run from others: its family_hash() and seed, which a pattern can leave open."""
+    return f"{family_hash(config, data_digest)}-seed{config['seed']}"
+
+
+def family_hash(config: Mapping[str, Any], data_digest: str) -> str:
+    """Eight hex digits of all that determines a run but its seed: config less NOT_HASHED, and data."""
+    text = json.dumps([_of_family(config), data_digest], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of each config, "key=value, ..." for what determines a run and is not the same in all of them."""
+    families = [_flat(_of_family(config)) for config in configs]
+    keys = sorted({key for family in families for key in family})
+    differing = [key for key in keys if len({str(family.get(key)) for family in families}) > 1]
+    return [", ".join(f"{key}={family[key]}" for key in differing if key in family) for family in families]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _of_family(config: Mapping[str, Any]) -> dict[str, Any]:
+    determining = _determining({**config, "seed": None})
     if acting := acting_callbacks(config.get("callbacks")):
         determining["callbacks"] = [_determining(callback, "callbacks.NAME.") for callback in acting]
-    text = json.dumps([determining, data_digest], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return determining
 
 
 def acting_callbacks(callbacks: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

@@ -11,8 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from alexnet.data.loader import Batches
 from alexnet.errors import UserError
 from alexnet.models.contract import Outputs, logits_and_auxiliary
+from alexnet.models.layers import Dropout
 from alexnet.models.ranking import top_classes
 from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
@@ -58,7 +60,7 @@ class Classifier(lightning.LightningModule):
     network: gives logits (N, num_classes), in training also Outputs: logits, and auxiliary logits with their
     weights in the loss, which the logged losses of an epoch leave out.
     optimizer: network -> Optimizer. schedule: Optimizer -> scheduler stepped by the minival error
-    of each epoch, or None. seed: dropout masks of a step are a function of (seed, step).
+    of each epoch, or None. seed: dropout masks are a function of (seed, step, place in the step's batch).
     config: plain values, stored in each checkpoint.
 
     Raises UserError in the step whose loss is NaN or infinite.
@@ -75,7 +77,9 @@ class Classifier(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.num_classes, self.seed = network, num_classes, seed
+        self.dropouts = [layer for layer in network.modules() if isinstance(layer, Dropout)]
         self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.weight = 1.0  # of a batch that is a part of a step: the step is the mean over images
         self.save_hyperparameters(config or {})
         for split in SPLITS:
             collection = MetricCollection(epoch_metrics(num_classes), prefix=f"{split}/")
@@ -102,12 +106,31 @@ class Classifier(lightning.LightningModule):
         self.metrics_of("train").reset()  # a checkpoint at the end of an epoch holds that epoch's counts
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
+        images = len(batch[1])
+        first, whole = self._part_of_step(batch_idx, images)
+        self.weight = self.trainer.accumulate_grad_batches * images / whole
+        for dropout in self.dropouts:
+            dropout.part = None if images == whole else (first, whole)
+            if first == 0:
+                dropout.masks = None
+        # with first, which SeedSequence ignores where it is 0: a library's own dropout differs between parts
+        state = np.random.SeedSequence([self.seed, self.global_step, first]).generate_state(1, np.uint64)
         seed = int(state[0] >> np.uint64(1))
         # torch.manual_seed, which is for all devices, costs more than a small network's step
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
+
+    def _part_of_step(self, batch_idx: int, images: int) -> tuple[int, int]:
+        """Where a batch begins in the whole batch of its step, and how many images that has."""
+        every = self.trainer.accumulate_grad_batches
+        if every == 1:
+            return 0, images
+        loader: Any = self.trainer.train_dataloader
+        size, start = loader.batch_size, batch_idx - batch_idx % every
+        end = min(start + every, self.trainer.num_training_batches)
+        available = len(loader.members if isinstance(loader, Batches) else loader.sampler)
+        return size * (batch_idx - start), int(min(size * end, available)) - size * start
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -119,7 +142,7 @@ class Classifier(lightning.LightningModule):
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
             self.log("train/loss_step", loss.detach(), prog_bar=True)
         self._check_finite(loss.detach())
-        return loss
+        return loss if self.weight == 1 else self.weight * loss  # Lightning takes the mean of the parts
 
     def on_train_epoch_end(self) -> None:
         self._refuse_bad_step()
