@@ -130,9 +130,7 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
             f"{output_dir / FOLDER} has no index of a claim's runs:"
             " train them first, python src/train.py claim=lrn scale=demo"
         )
-    directories: dict[str, list[Path]] = {}  # by hash: two where a run was trained under two names
-    for directory in sorted(output_dir.glob("*-*")):
-        directories.setdefault(directory.name.rpartition("-")[2], []).append(directory)
+    directories = sorted(output_dir.glob("*-*"))
     indexes, notes = [], []
     for path in paths:
         try:
@@ -152,14 +150,11 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
     return Indexes(indexes, notes)
 
 
-def _open(path: Path, claims_dir: Path, directories: Mapping[str, Sequence[Path]]) -> ClaimIndex:
+def _open(path: Path, claims_dir: Path, directories: Sequence[Path]) -> ClaimIndex:
     try:
         stored = json.loads(path.read_text("utf-8"))
         runs = {
-            variant: {
-                int(seed): _indexed_run(digest, directories.get(digest, ()))
-                for seed, digest in by_seed.items()
-            }
+            variant: {int(seed): _indexed_run(digest, directories) for seed, digest in by_seed.items()}
             for variant, by_seed in stored["runs"].items()
         }
         settings = [str(item) for item in stored.get("settings") or []]
@@ -172,9 +167,11 @@ def _open(path: Path, claims_dir: Path, directories: Mapping[str, Sequence[Path]
 
 
 def _indexed_run(digest: str, directories: Sequence[Path]) -> IndexedRun:
-    """The finished one, where it lies in several directories."""
+    """The finished one, where it was trained under several names."""
     runs = []
     for directory in directories:
+        if not directory.name.endswith(f"-{digest}"):
+            continue
         try:
             result = results.read(directory)
             if result is None:

@@ -27,13 +27,15 @@ from alexnet.cli import settings
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.settings import Request, parsed
 from alexnet.errors import UserError, explain
-from alexnet.runs.results import NOT_HASHED, run_hash
+from alexnet.runs.lock import LockedError, check_single_process, held
+from alexnet.runs.results import NOT_HASHED, acting_callbacks, run_hash
 
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
 
 
 def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher: Launcher) -> list[JobReturn]:
     """Plans, trains, measures and reports; raises UserError if runs failed, with what to do."""
+    check_single_process()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
     claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
@@ -49,7 +51,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
-        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides), runs)
+        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides, cfg), runs)
     returned = train(jobs, launcher, minutes)
     for job in jobs:
         job.look()
@@ -124,9 +126,12 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
         ) from error
 
 
-def determining(overrides: Iterable[Override]) -> list[str]:
-    """What was typed that makes other runs than the claim and its scale do."""
+def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
+    """What was typed that makes other runs than the claim and its scale do. cfg: the sweep's."""
     without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
+    callbacks: Any = OmegaConf.to_container(cfg.callbacks) if cfg.callbacks else None
+    if acting_callbacks(callbacks):
+        without -= {"callbacks"}
     return [
         str(override.input_line)
         for override in overrides
@@ -276,35 +281,53 @@ def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
 def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dict[str, JobReturn]:
     """One after the other, or as the launcher does it; by the keys of the jobs.
 
+    Runs that another process trains come last: what it leaves of them is waited for, and then trained.
     minutes: what a run takes, as far as the scale knows.
     """
     todo = plan.to_train(jobs)
-    started, returned = time.monotonic(), {}
+    total, launched, started, returned = len(todo), 0, time.monotonic(), dict[str, JobReturn]()
     launchers_module = type(launcher).__module__
     logging.getLogger(launchers_module).setLevel(logging.WARNING)
-    if launchers_module.endswith("basic_launcher"):
-        batches = [[job] for job in todo]
-    else:
-        batches = [todo] if todo else []
-    for number, batch in enumerate(batches):
-        if batch is not todo:
-            progress.sweep = f"run {number + 1}/{len(todo)}"
-            left = plan.duration(plan.seconds_left(jobs, todo[number:], minutes))
+    one_by_one = launchers_module.endswith("basic_launcher")
+    while todo:
+        free = [job for job in todo if not job.owner]
+        if not free:
+            wait_for_others(todo)
+        batch = free[:1] if one_by_one else free
+        if one_by_one and batch:
+            done = total - len(todo)
+            progress.sweep = f"run {done + 1}/{total}"
+            left = plan.duration(plan.seconds_left(jobs, todo, minutes))
             spent = time.monotonic() - started
-            bar = tqdm.format_meter(number, len(todo), spent, ncols=60, bar_format="{l_bar}{bar}|")
+            bar = tqdm.format_meter(done, total, spent, ncols=60, bar_format="{l_bar}{bar}|")
             (job,) = batch
             print(f"\n{bar} {progress.sweep}: {job.row}, seed {job.seed}; about {left} left", flush=True)
-        ended = launcher.launch([job.overrides for job in batch], initial_job_idx=number)
+        ended = launcher.launch([job.overrides for job in batch], initial_job_idx=launched) if batch else []
+        launched += len(batch)
         for job, job_return in zip(batch, ended, strict=True):
-            job.look()
+            error = failure(job_return)
+            if isinstance(error, LockedError):  # another process was faster
+                continue
             returned[job.key] = job_return
-            if error := failure(job_return):
+            if error:
                 message = explain(error)
                 if message is None:
                     traceback.print_exception(error)
                 print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
+        for job in todo:
+            job.look()
+        todo = [job for job in plan.to_train(todo) if job.key not in returned]
     progress.sweep = ""
     return returned
+
+
+def wait_for_others(jobs: Sequence[Job]) -> None:
+    """Until one of these runs, all of which other processes train, is free or finished."""
+    print("\nthe other runs are being trained already; waiting for them:", flush=True)
+    for job in jobs:
+        print(f"  {job.row}, seed {job.seed}: {job.owner}", flush=True)
+    while all(job.run and held(job.run.directory) for job in jobs):
+        time.sleep(0.5)
 
 
 def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[str]:

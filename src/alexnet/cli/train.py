@@ -12,7 +12,7 @@ from alexnet import progress
 from alexnet.cli import settings
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import UserError
-from alexnet.runs import results
+from alexnet.runs import lock, results
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -23,21 +23,28 @@ log = logging.getLogger("alexnet")
 def train(cfg: DictConfig, request: settings.Request | None = None) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start.
 
-    request: name and overrides, where Hydra does not run this. Raises UserError for settings that can't be.
+    request: name and overrides, where Hydra does not run this. Raises UserError for settings that can't be,
+    and LockedError where another process trains the run.
     """
+    lock.check_single_process()
     cfg = settings.checked(cfg)
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
-    cfg, run = settings.settled(cfg, images, digest, request or settings.request())
-    if cfg.rerun:
-        run.clear()
-    result = run.finished()
+    request = request or settings.request()
+    run = settings.settled(cfg, images, digest, request)[1]
+    result = None if cfg.rerun else run.finished()
     if result:
         log.info("finished before: this is its result; rerun=true trains it again")
-    result = result or start(cfg, run, images, digest)
+    else:
+        with lock.training(run.directory, wait=cfg.lock == lock.WAIT):
+            # another process may have finished it by now, or begun it under another name
+            cfg, run = settings.settled(cfg, images, digest, request)
+            if cfg.rerun:
+                run.clear()
+            result = run.finished() or start(cfg, run, images, digest)
     log.info("%s", results.ending(result, run.directory, images.note))
     return result
 
@@ -46,7 +53,8 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     """Builds everything and trains. torch is first imported here."""
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import from_config
-    from alexnet.training import fit
+    from alexnet.training import fit, slurm
+    from alexnet.training.callbacks import LastCheckpoint
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     fit.seed(cfg.seed)
@@ -60,15 +68,20 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     module, data = fit.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,
-        callbacks=[
-            *(instantiate(callback) for callback in cfg.callbacks.values()),
-            *fit.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
-        ],
+        callbacks=fit.callbacks(
+            run.directory,
+            **cfg.checkpoint,
+            bar=cfg.trainer.enable_progress_bar,
+            others={name: instantiate(callback) for name, callback in cfg.callbacks.items() if callback},
+        ),
         logger=[instantiate(logger) for logger in cfg.logger.values()],
         plugins=fit.plugins(),
+        default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",
     )
-    return fit.fit(module, data, trainer, run)
+    (last,) = (callback for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
+    with slurm.requeueing(last.stop):
+        return fit.fit(module, data, trainer, run)
 
 
 def main(cfg: DictConfig) -> float | None:
