@@ -46,7 +46,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0) -> None:
         self.path, self.minutes, self.every_n_steps = path, minutes, every_n_steps
-        self.asked_to_stop, self.has_saved = False, False
+        self.asked_to_stop, self.has_saved, self.has_ended = False, False, False
         self.handlers_before: dict[int, Any] = {}
         self.saved_at = time.monotonic()
 
@@ -98,6 +98,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore_handlers()
+        self.has_ended = True
         self._after_save(trainer)
 
     def _after_save(self, trainer: Trainer) -> None:

@@ -164,8 +164,12 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
             trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-            epochs: Any = trainer.fit_loop.epoch_progress.current
-            epochs.completed = epochs.processed  # not so in a run that goes on, and had ended but for val
+            if not any(isinstance(each, LastCheckpoint) and each.has_ended for each in trainer.callbacks):  # type: ignore[attr-defined]
+                # Lightning leaves this out where a run goes on that had ended, but for val
+                epochs: Any = trainer.fit_loop.epoch_progress.current
+                epochs.completed = epochs.processed
+                for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                    callback.on_train_end(trainer, module)
             trainer.test(module, datamodule=data, verbose=False)
         result["status"] = "completed"
     except Interrupted:
