@@ -207,6 +207,7 @@ class ImageData(lightning.LightningDataModule):
             augment=augment,
             position=self._position if augment else lambda: (0, 0),
             threads=self.threads or os.cpu_count() or 1,
+            same_batches=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             **{**usual, **settings},
         )
 
