@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ConstantLR, MultiStepLR
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
+from alexnet.tables import read_csv
 from alexnet.training.optim import Plateau, advance, published, settle_rates, sgd, stepped_exponential
 from tiny import config, directory, state
 
@@ -195,3 +196,53 @@ def test_a_run_interrupted_behind_the_freezing_goes_on_to_the_same_weights(
     assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
     resumed = _weights(outputs)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+# what changes when, how often or on what minival is measured
+MINIVAL = [
+    "val_check_interval=0.5",
+    "val_check_interval=3",
+    "val_check_interval=2 check_val_every_n_epoch=null",
+    "limit_val_batches=1",
+    "num_sanity_val_steps=2",
+    "check_val_every_n_epoch=2",
+    "limit_val_batches=0",
+    "val_check_interval=7 check_val_every_n_epoch=null",
+    "val_check_interval=00:00:10:00",
+]
+
+
+@pytest.mark.parametrize("flags", MINIVAL)
+def test_a_schedule_counts_epochs_however_minival_is_measured(outputs: Path, flags: str) -> None:
+    steps = ("schedule=steps", "schedule.milestones=[2]")
+    settings = (*steps, "data.epochs=4", *(f"trainer.{flag}" for flag in flags.split()))
+    result = train(config(outputs, *settings))
+    run_dir = directory(outputs, result)
+    rates = [row["lr"] for row in read_csv(run_dir / "metrics.csv") if row.get("lr") is not None]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert ("minival/top1_error" in result["metrics"]) == (run_dir / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("flags", MINIVAL)
+def test_a_plateau_counts_epochs_or_says_what_it_needs(outputs: Path, flags: str) -> None:
+    stalled = ("schedule.patience=0", "schedule.threshold=1000", "data.epochs=30")
+    settings = (*stalled, *(f"trainer.{flag}" for flag in flags.split()))
+    if MINIVAL.index(flags) < 5:
+        assert train(config(outputs, *settings))["epochs"] == 5  # as with none of these
+    else:
+        key, value = flags.split()[0].split("=")
+        with pytest.raises(
+            UserError,
+            match=f"^trainer.{key}={value.removeprefix('00:0')} is not possible with schedule=plateau",
+        ):
+            train(config(outputs, *settings))
+
+
+def test_a_plateau_takes_the_last_error_of_an_epoch(monkeypatch: pytest.MonkeyPatch, outputs: Path) -> None:
+    errors: list[float] = []
+    monkeypatch.setattr(Plateau, "step", lambda self, error: errors.append(error))
+    result = train(config(outputs, "trainer.val_check_interval=2", "seed=5"))
+    rows = read_csv(directory(outputs, result) / "metrics.csv")
+    measured = [row["minival/top1_error"] for row in rows if row.get("minival/top1_error") is not None]
+    assert len(measured) == 4
+    assert errors == pytest.approx(measured[1::2])

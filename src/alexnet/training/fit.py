@@ -120,6 +120,7 @@ def callbacks(
         filename=BEST.removesuffix(".ckpt"),
         monitor="minival/top1_error",
         save_weights_only=not averaged,  # or they would be those before averaging, which minival did not see
+        save_on_train_epoch_end=False,  # but where minival is measured
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
@@ -134,11 +135,6 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     result.json says "interrupted" until the run is over, so that a process that is killed leaves
     the truth. Raises what stopped the run, after noting it.
     """
-    if trainer.check_val_every_n_epoch != 1:
-        raise UserError(
-            f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} is not possible: choose 1,"
-            " since the schedule counts the epochs by it."
-        )
     started, before, last = time.perf_counter(), read(run.directory) or {}, run.directory / LAST
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
@@ -165,7 +161,15 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 step, resume = resumable_step(last, state), str(last)
                 drop_from(run.directory, step)
                 log.info("going on from step %d", step)
+            # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
+            trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            if not any(isinstance(each, LastCheckpoint) and each.has_ended for each in trainer.callbacks):  # type: ignore[attr-defined]
+                # Lightning leaves this out where a run goes on that had ended, but for val
+                epochs: Any = trainer.fit_loop.epoch_progress.current
+                epochs.completed = epochs.processed
+                for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                    callback.on_train_end(trainer, module)
             trainer.test(module, datamodule=data, verbose=False)
         result["status"] = "completed"
     except Interrupted:

@@ -172,11 +172,15 @@ class Plateau(ReduceLROnPlateau):
             super()._reduce_lr(epoch)
 
 
-def advance(schedule: Any, error: float) -> bool:
-    """One epoch of a torch scheduler or a Plateau; True if training should end."""
+def advance(schedule: Any, error: float | None) -> bool:
+    """One epoch of a torch scheduler or a Plateau, which needs the error; True if training should end."""
     for group in schedule.optimizer.param_groups:
         group["lr"] = group.get("scheduled_lr", group["lr"])
-    schedule.step(error) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
+    if isinstance(schedule, ReduceLROnPlateau):
+        assert error is not None
+        schedule.step(error)
+    else:
+        schedule.step()
     settle_rates(schedule.optimizer, schedule.last_epoch)
     return bool(getattr(schedule, "exhausted", False))
 
