@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from alexnet.data.loader import Batches
 from alexnet.errors import UserError
@@ -48,11 +48,36 @@ class TopKError(Metric):
         return 100 * self.labels_at_place[self.k :].sum() / self.labels_at_place.sum()
 
 
+class MeanLoss(Metric):
+    """Mean over images; NaN where one batch has it.
+
+    torchmetrics' MeanMetric, which looks for NaN in each step, would wait for an accelerator; told not to, it
+    takes all batches for equally large.
+    """
+
+    is_differentiable, higher_is_better, full_state_update = False, False, False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, weight: int) -> None:
+        """The mean loss of a batch, and its number of images."""
+        self.total += weight * value
+        self.images += weight
+
+    def compute(self) -> Tensor:
+        return self.total / self.images
+
+
 def epoch_metrics(num_classes: int) -> dict[str, Metric | MetricCollection]:
     """What is measured of an epoch in each split: metrics of logits (preds) and labels (target), or of the
     mean loss of a batch (value) and its number of images (weight)."""
     errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5)}
-    return {**errors, "loss": MeanMetric(nan_strategy="disable")}
+    return {**errors, "loss": MeanLoss()}
 
 
 class Classifier(lightning.LightningModule):
