@@ -59,13 +59,11 @@ class Registry:
         if TARGET in values:
             return partial(target(values.pop(TARGET), self.key), **_without_hydras(values))
         name = values.pop(NAME, None)
-        if (
-            name not in self.parts
-            and (choice := CONF / self.key.replace(".", "/") / f"{name}.yaml").is_file()
-        ):
+        choice = CONF / self.key.replace(".", "/") / f"{name}.yaml"
+        if name not in self.parts and choice.is_file():
             raise UserError(
-                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for the command"
-                f" line: give the name and settings in conf/{choice.relative_to(CONF)}, or None for none."
+                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for the"
+                f" command line: give the name and settings in conf/{choice.relative_to(CONF)}, or None for none."
             )
         check_choice(f"{self.key}.{NAME}", name, self.parts)
         part = self.parts[str(name)]

@@ -23,6 +23,7 @@ from alexnet.cli import configs
 from alexnet.cli.hydra_private import unknown_options
 from alexnet.errors import UserError, explain
 from alexnet.paths import CONF
+from alexnet.training import arguments
 
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
@@ -81,6 +82,9 @@ def explain_hydra(error: Exception, entry: str) -> str:
         return f"{match[1]} has several values: to sweep over them, put -m before the settings. {QUOTING}"
     if match := re.search(r"Multiple values for ([\w/]+)\..*: (\S+)'", text):
         return f"{match[1]} has a choice already. To replace it, leave out the plus: {match[1]}={match[2]}"
+    match = re.search(r"Could not override 'trainer\.(\w+)'", text)
+    if match and match[1] in arguments.LIMITED:
+        return f"trainer.{match[1]} is not possible: {arguments.LIMITED[match[1]][1]}"
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         parent = getattr(cause, "parent_node", None)
         if match[1] in configs.keys(entry) and isinstance(parent, DictConfig):

@@ -29,6 +29,7 @@ class Data:
     epochs: int
     minival_fraction: float
     pack: str | None
+    subset: bool
     skip_broken: bool
     threads: int
     source: Any
@@ -90,6 +91,16 @@ class Plateau:
 
 
 @dataclass
+class Falls:
+    """conf/schedule/falls.yaml."""
+
+    name: str
+    epochs: int
+    at: list[float]
+    factor: float
+
+
+@dataclass
 class SteppedExponential:
     """conf/schedule/stepped_exponential.yaml."""
 
@@ -118,6 +129,7 @@ PARTS: dict[str, dict[str, type]] = {
         "constant": Constant,
         "steps": Steps,
         "plateau": Plateau,
+        "falls": Falls,
         "stepped_exponential": SteppedExponential,
     },
 }
@@ -407,12 +419,11 @@ def _unknown(error: ConfigKeyError, entry: str) -> str:
 
 def _not_possible(error: ValidationError) -> str:
     """OmegaConf's message, in the words of alexnet.errors."""
-    kind: Any = int  # the only lists are of whole numbers
+    kind: Any = float  # in a list
     if is_dataclass(error.object_type):
         kind = next(field.type for field in fields(error.object_type) if field.name == error.key)
+    possible = next((WORDS[type_] for type_ in get_args(kind) or (kind,) if type_ in WORDS), "a mapping")
     if get_origin(kind) is list:
-        possible = "a list of whole numbers"
-    else:
-        possible = next((WORDS[type_] for type_ in get_args(kind) or (kind,) if type_ in WORDS), "a mapping")
+        possible = f"a list, {error.full_key}=[...]"
     value = "null" if error.value is None else str(error.value)
     return f"{error.full_key}={value} is not possible: choose {possible}."

@@ -14,11 +14,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
-from alexnet.cli.messages import translated
+from alexnet.cli.configs import keys
+from alexnet.cli.messages import no_setting, translated
 from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.paths import CONF
 from alexnet.registry import TARGET, target
 from alexnet.runs import lock, precision
 from alexnet.runs.results import GIVE, Run, checkpoint_at, contents_digest
+from alexnet.training import arguments
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -112,10 +115,16 @@ def checked(cfg: DictConfig) -> DictConfig:
             f"run_dir={cfg.run_dir} is not possible: give hydra.run.dir=PATH, or another output_dir."
         )
     for name, logger in cfg.logger.items():
-        if not isinstance(logger, DictConfig) or TARGET not in logger:
+        if logger is not None and (not isinstance(logger, DictConfig) or TARGET not in logger):
             raise UserError(
                 f"logger.{name}={logger} is no logger: give its class, +logger.{name}._target_=PATH"
             )
+    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    callbacks: Any = OmegaConf.to_container(cfg.callbacks, resolve=True)
+    arguments.check(trainer, callbacks)
+    known: Any = OmegaConf.load(CONF / "trainer" / "default.yaml")
+    if unknown := [key for key in trainer if key not in known and trainer[TARGET] == known[TARGET]]:
+        raise UserError(no_setting(f"trainer.{unknown[0]}", keys("train")))
     check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
@@ -138,7 +147,8 @@ def check_parts(cfg: DictConfig) -> None:
         AUGMENTS.build(cfg.augment)
         for group in ("callbacks", "logger"):
             for name, part in cfg[group].items():
-                check_call(f"{group}.{name}", part)
+                if part is not None:
+                    check_call(f"{group}.{name}", part)
         fit.quiet()
         without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
@@ -188,7 +198,8 @@ def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     from alexnet.data import SOURCES, find_images  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find_images(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    source = SOURCES.build(cfg.data.source)
+    return find_images(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset)
 
 
 def images_are_there(cfg: DictConfig) -> bool:

@@ -57,8 +57,8 @@ def create_model(
         choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
         if name not in NETWORKS and (CONF / "model" / f"{name}.yaml").is_file():
             raise UserError(
-                f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for the command line"
-                f" and fit(): give what conf/model/{name}.yaml changes as settings, such as"
+                f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for fit() and the"
+                f" command line: give what conf/model/{name}.yaml changes as settings, such as"
                 ' create_model("alexnet", norm="lrn").'
             )
         check_choice("model.name", name, choices)
