@@ -62,8 +62,8 @@ class Registry:
         choice = CONF / self.key.replace(".", "/") / f"{name}.yaml"
         if name not in self.parts and choice.is_file():
             raise UserError(
-                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for the"
-                f" command line: give the name and settings in conf/{choice.relative_to(CONF)}, or None for none."
+                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for commands:"
+                f" give the name and settings in conf/{choice.relative_to(CONF)}, or None."
             )
         check_choice(f"{self.key}.{NAME}", name, self.parts)
         part = self.parts[str(name)]

@@ -158,7 +158,7 @@ def group_choice(argument: str) -> str:
     value: Any = override.value()
     if value is None and group in MAY_BE_NONE:
         return f"~{group}"
-    if isinstance(value, str) or (isinstance(value, list) and group in TAKE_SEVERAL):
+    if isinstance(value, str | dict) or (isinstance(value, list) and group in TAKE_SEVERAL):
         return argument
     shown = argument.lstrip("+").partition("=")[2]
     options = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]

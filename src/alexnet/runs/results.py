@@ -296,7 +296,9 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     rows |= ({"note": note} if note else {}) | {"directory": directory}
     checkpoint = shlex.quote(f"checkpoint={directory / LAST}")
     lines = [f"  {name:<14} {value}" for name, value in rows.items()]
-    model = "".join(f"{shlex.quote(item)} " for item in result["overrides"] if item.startswith("model"))
+    model = "".join(
+        f"{shlex.quote(item)} " for item in result.get("overrides", ()) if item.startswith("model")
+    )
     steps = [
         (
             f"train.py {model}data=image_folder data.root=PATH",
