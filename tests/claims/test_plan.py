@@ -232,7 +232,7 @@ def test_the_end_says_what_was_no_better_than_guessing(tmp_path: Path) -> None:
         made(tmp_path, seed=seed, status="completed", metrics={"val/top1_error": error}, data=data)
         for seed, error in enumerate([89.0, 40.0])
     ]
-    assert plan.ends(jobs).splitlines()[1].endswith("  1 of 2 no better than guessing")
+    assert plan.ends(jobs).splitlines()[1].endswith("  2  1 of 2 no better than guessing")
 
 
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
     minutes = OmegaConf.select(cfg, "scale.minutes")
-    print(plan.text(jobs, minutes) + measured_afterwards(claims, jobs) + planner.about_images(), flush=True)
+    print(planner.about_images() + plan.text(jobs, minutes) + measured_afterwards(claims, jobs), flush=True)
     if cfg.dry_run:
         return []
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
@@ -227,15 +227,16 @@ class Planner:
     def scale(self, overrides: list[str]) -> dict[str, Any]:
         """What the config says of its scale, which a claim may change; subset: of which set it is a part."""
         scale: Any = OmegaConf.to_container(self._composed(overrides).scale)
-        return {**scale, "subset": next((images.title for images in self._sets() if images.subset), "")}
+        subset = next((images.title for images in self._sets() if images.subset), None)
+        return {**scale, "subset": subset} if subset else dict(scale)
 
     def about_images(self) -> str:
-        """Lines on those that were opened: which they are, what is left out, and what to know of them."""
+        """Lines on those that were opened: which they are, which files are none, and what to know of them."""
         lines = []
         for images in self._sets():
             lines += [f"images: {images.title}", f"  not used: {images.unused_files}" * bool(images.unused)]
             lines.append(f"  note: {images.note}" * bool(images.note))
-        return "".join(f"\n{line}" for line in dict.fromkeys(lines) if line)
+        return "".join(f"{line}\n" for line in dict.fromkeys(lines) if line)
 
     def _sets(self) -> "list[ImageSet]":
         return [opened[0] for opened in self.images.values() if opened]
