@@ -17,7 +17,7 @@ from alexnet.errors import UserError
 from alexnet.models.contract import Outputs
 from alexnet.models.layers import InvertedDropout, PublishedDropout
 from alexnet.training import classifier as classifier_module
-from alexnet.training.classifier import Classifier, TopKError
+from alexnet.training.classifier import Classifier, MeanLoss, TopKError
 from alexnet.training.optim import published
 from tiny import config
 
@@ -54,6 +54,15 @@ def test_top5_of_fewer_classes_is_never_wrong() -> None:
     metric = TopKError(3, 5)
     metric.update(torch.randn(7, 3), torch.arange(7) % 3)
     assert float(metric.compute()) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_loss_of_an_epoch_is_the_mean_over_images(dtype: torch.dtype) -> None:
+    metric = MeanLoss().to(dtype)
+    for _ in range(500):
+        metric.update(torch.tensor(1.0, dtype=dtype), 16)
+    metric.update(torch.tensor(21.0, dtype=dtype), 2000)
+    assert float(metric.compute()) == 5.0
 
 
 class Auxiliary(nn.Module):
