@@ -226,6 +226,15 @@ def test_the_end_is_mean_and_spread_of_what_is_complete(tmp_path: Path) -> None:
     assert never == ["lrn/never", "none", "0"]
 
 
+def test_the_end_says_what_was_no_better_than_guessing(tmp_path: Path) -> None:
+    data = {"chance_error": 90.0, "val": 500}
+    jobs = [
+        made(tmp_path, seed=seed, status="completed", metrics={"val/top1_error": error}, data=data)
+        for seed, error in enumerate([89.0, 40.0])
+    ]
+    assert plan.ends(jobs).splitlines()[1].endswith("  1 of 2 no better than guessing")
+
+
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:
     path = write_index(output_dir, "lrn", SCALE, settings, jobs)
     found: dict[str, Any] = json.loads(path.read_text())
