@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import IncompleteRead
@@ -267,7 +268,8 @@ def test_the_archive_is_written_once_pixel_by_pixel(tmp_path: Path, monkeypatch:
 def test_of_two_that_need_a_set_at_the_same_time_one_fetches_it(
     tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    source = Mock(side_effect=torchvision.datasets.CIFAR10)
+    fetched = torchvision.datasets.CIFAR10
+    source = Mock(side_effect=lambda *args, **more: time.sleep(0.1) or fetched(*args, **more))
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", source)
     with ThreadPoolExecutor(4) as pool:
         sets = list(pool.map(lambda _: CIFAR10(tmp_path).load(), range(4)))
