@@ -323,7 +323,8 @@ def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dic
         launched += len(batch)
         for job, job_return in zip(batch, ended, strict=True):
             error = failure(job_return)
-            if isinstance(error, LockedError):  # another process was faster
+            if isinstance(error, LockedError) and job.run:  # another process was faster
+                job.run.directory = error.directory  # hydra.sweep.subdir may have placed it elsewhere
                 continue
             returned[job.key] = job_return
             if error:
