@@ -22,6 +22,7 @@ from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
+OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
@@ -135,6 +136,8 @@ class Classifier(lightning.LightningModule):
         if self.schedule and saved.get("schedule"):
             self.schedule.load_state_dict(saved["schedule"])
         self.minival_error = saved.get("minival_error")
+        if saved:  # GradientAccumulationScheduler sets it as an epoch starts
+            self.trainer.accumulate_grad_batches = saved["accumulate_grad_batches"]
         if saved.get("should_stop"):  # a run that had ended, but for val
             self.trainer.should_stop = True
         if isinstance(self.schedule, ReduceLROnPlateau):
@@ -249,12 +252,13 @@ class Classifier(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
-        checkpoint["should_stop"] = self.trainer.should_stop
+        for key in OF_TRAINER:
+            checkpoint[key] = getattr(self.trainer, key)
         if self.schedule:
             checkpoint["schedule"] = self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", "should_stop")}
+        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", *OF_TRAINER)}
 
     # ---- metrics
 
