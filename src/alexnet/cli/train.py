@@ -31,6 +31,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
+    if not settings.images_are_there(cfg):  # it may take hours to fetch them
+        settings.check_parts(cfg)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     request = request or settings.request()
@@ -57,6 +59,7 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
     from alexnet.training.callbacks import LastCheckpoint
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
+    settings.check_parts(cfg)
     fit.seed(cfg.seed)
     parts = {
         "model": from_config(cfg.model),
@@ -78,7 +81,7 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
                 if callback
             },
         ),
-        logger=[instantiate(logger) for logger in cfg.logger.values()],
+        logger=[fit.metrics_logger(run.directory), *map(instantiate, filter(None, cfg.logger.values()))],
         plugins=fit.plugins(),
         default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",
