@@ -1,9 +1,12 @@
 """Where in a sweep this process is, for what the run that it trains tells people."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+tell: Callable[[float], None] | None = (
+    None  # takes the part of a run that is done, where a sweep has one bar for all
+)
 sweep = ""  # "run 3/12", shown before the epoch; set by the sweep, and empty outside of one
 
 

@@ -116,6 +116,8 @@ class Train(Convert):
     init_from: str | None
     compile: bool
     run_dir: str | None
+    threads: Any
+    jobs: Any
     scale: Any = None
     claim: Any = None
 

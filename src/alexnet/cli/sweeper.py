@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -23,10 +24,14 @@ from alexnet.claims import plan
 from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
-from alexnet.cli import settings
-from alexnet.cli.hydra_private import failure
+from alexnet.cli import settings, workers
+from alexnet.cli.estimates import estimate
+from alexnet.cli.hydra_private import ended, failure
+from alexnet.cli.messages import INTERRUPTED
 from alexnet.cli.settings import Request, parsed
-from alexnet.errors import UserError, explain
+from alexnet.cli.workers import Division
+from alexnet.errors import AUTO, UserError, explain
+from alexnet.runs import results
 from alexnet.runs.results import NOT_HASHED, run_hash
 
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
@@ -40,8 +45,9 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
-    minutes = OmegaConf.select(cfg, "scale.minutes")
-    print(plan.text(jobs, minutes) + measured_afterwards(claims, jobs), flush=True)
+    division, device = divided(jobs, cfg, launcher)
+    told = plan.text(jobs, division.jobs, division.threads, device)
+    print(told + measured_afterwards(claims, jobs), flush=True)
     if cfg.dry_run:
         return []
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
@@ -50,7 +56,10 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
         indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides), runs)
-    returned = train(jobs, launcher, minutes)
+    if division.jobs > 1:
+        returned = train_side_by_side(jobs, division, loader, cfg, device)
+    else:
+        returned = train(jobs, launcher, device)
     for job in jobs:
         job.look()
     failures = report(output_dir, indexes, cfg) if claims else []
@@ -157,7 +166,7 @@ class Planner:
 
     def of_claims(self, claims: Iterable[Claim], overrides: Sequence[Override]) -> list[Job]:
         """Each variant with each seed; raises UserError where what a claim compares is set."""
-        typed = [override for override in overrides if override.key_or_group not in OF_SWEEP]
+        typed = [override for override in overrides if override.key_or_group not in (*OF_SWEEP, "jobs")]
         jobs = []
         for claim in claims:
             changes = parsed(item for items in claim.variants.values() for item in items)
@@ -179,7 +188,9 @@ class Planner:
         """The product of all values after commas."""
         values: list[list[str]] = []
         swept: set[str] = set()
-        for override in _once(override for override in overrides if override.key_or_group != "seed"):
+        for override in _once(
+            override for override in overrides if override.key_or_group not in ("seed", "jobs")
+        ):
             if not override.is_sweep_override():
                 values.append([str(override.input_line)])
             elif override.is_discrete_sweep():
@@ -210,7 +221,8 @@ class Planner:
                 return Job(overrides, row, seed, again=cfg.rerun, settings=run_hash(plain, ""))
             images, digest = opened
             run = settings.settled(cfg, images, digest, Request(overrides=tuple(overrides)))[1]
-            return Job(overrides, row, seed, run, again=cfg.rerun)
+            counts = (len(images.train), len(images.val))
+            return Job(overrides, row, seed, run, again=cfg.rerun, images=counts)
         except UserError as error:
             return Job(overrides, row, seed, error=str(error))
 
@@ -273,23 +285,86 @@ def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
     return f"\nthen measured for {names}: {count}, seconds to minutes each"
 
 
-def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dict[str, JobReturn]:
+def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[Division, str | None]:
+    """How many of the runs go at a time, and the name of what they are trained on, if they were timed.
+
+    Raises UserError for settings that can't be.
+    """
+    todo = plan.to_train(jobs)
+    if not is_basic(launcher) or not todo:
+        workers.divide(1, cfg.jobs, cfg.threads, (), 1)
+        if cfg.jobs != AUTO and todo:
+            raise UserError(f"jobs={cfg.jobs} is not possible with another launcher: leave out one of them.")
+        return Division(1, 1), None
+    settings = (len(todo), cfg.jobs, cfg.threads, workers.gpus(cfg.trainer.accelerator, cfg.trainer.devices))
+    speeds = estimate(todo, workers.divide(*settings, memory=1).threads, Path(cfg.cache_dir))
+    memory = max((speed["memory"] for speed in speeds), default=2**31)
+    return workers.divide(*settings, memory), next((speed["device"] for speed in speeds), None)
+
+
+def is_basic(launcher: Launcher) -> bool:
+    """Whether it is Hydra's own, which runs one job after another in this process."""
+    return type(launcher).__module__.endswith("basic_launcher")
+
+
+def train_side_by_side(
+    jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: DictConfig, device: str | None
+) -> dict[str, JobReturn]:
+    """Several at a time, in processes of their own; by the keys of the jobs.
+
+    device: as in train(). Ends the program where it is stopped.
+    """
+    todo = plan.to_train(jobs)
+    left = {job.key: job for job in todo}
+    parts: dict[str, float] = {}  # of each run that is done
+    returned: dict[str, JobReturn] = {}
+    said: set[str] = set()
+    settings: dict[str, Any] = {"total": len(todo), "desc": f"{division.jobs} at a time", "smoothing": 0}
+    settings["bar_format"] = "{desc}: {n:.1f} of {total} runs |{bar}| {elapsed}, {remaining} left"
+    # None: hidden where standard error is no terminal
+    settings["disable"] = None if cfg.trainer.enable_progress_bar else True
+    progress.sweep = f"{len(todo)} runs"
+    with tqdm(**settings) as bar:
+        for job, kind, content in workers.train(todo, division, loader, cfg):
+            name = f"{job.row}, seed {job.seed}"
+            if kind == workers.PART:
+                parts[job.key] = content
+            elif kind == workers.SAID and content not in said:
+                said.add(content)  # all of them would say it
+                bar.write(f"{name}: {content}")
+            elif kind == workers.ENDED:
+                job.look()
+                del left[job.key]
+                parts[job.key] = 1.0
+                returned[job.key] = ended(content)
+                time_left = plan.duration(plan.seconds_left(jobs, [*left.values()], division.jobs, device))
+                place = f"{len(returned)}/{len(todo)}, about {time_left} left" if left else "all done"
+                if content and content != workers.STOPPED:
+                    bar.write(f"error: {name}: {content} ({place})")
+                elif job.result and job.run:
+                    bar.write(f"{name}: {results.ending(job.result, job.run.directory, '')} ({place})")
+            bar.update(sum(parts.values()) - bar.n)
+    progress.sweep = ""
+    if left or any(str(failure(each)) == workers.STOPPED for each in returned.values()):
+        print("interrupted: the same command goes on from here", flush=True)
+        sys.exit(INTERRUPTED)
+    return returned
+
+
+def train(jobs: Sequence[Job], launcher: Launcher, device: str | None) -> dict[str, JobReturn]:
     """One after the other, or as the launcher does it; by the keys of the jobs.
 
-    minutes: what a run takes, as far as the scale knows.
+    device: what they are trained on, as in result.json, for the time that is left.
     """
     todo = plan.to_train(jobs)
     started, returned = time.monotonic(), {}
     launchers_module = type(launcher).__module__
     logging.getLogger(launchers_module).setLevel(logging.WARNING)
-    if launchers_module.endswith("basic_launcher"):
-        batches = [[job] for job in todo]
-    else:
-        batches = [todo] if todo else []
+    batches = [[job] for job in todo] if is_basic(launcher) else [todo] if todo else []
     for number, batch in enumerate(batches):
         if batch is not todo:
             progress.sweep = f"run {number + 1}/{len(todo)}"
-            left = plan.duration(plan.seconds_left(jobs, todo[number:], minutes))
+            left = plan.duration(plan.seconds_left(jobs, todo[number:], device=device))
             spent = time.monotonic() - started
             bar = tqdm.format_meter(number, len(todo), spent, ncols=60, bar_format="{l_bar}{bar}|")
             (job,) = batch

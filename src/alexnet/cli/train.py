@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from alexnet import progress
 from alexnet.cli import settings
 from alexnet.cli.messages import INTERRUPTED
-from alexnet.errors import UserError
+from alexnet.errors import AUTO, UserError
 from alexnet.runs import results
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
+    if cfg.jobs != AUTO:
+        raise UserError(
+            f"jobs={cfg.jobs} is not possible here: choose it for a sweep, of a claim or with -m, by our own"
+            " sweeper and launcher."
+        )
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     cfg, run = settings.settled(cfg, images, digest, request or settings.request())
@@ -43,7 +48,15 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
 
 
 def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
-    """Builds everything and trains. torch is first imported here."""
+    """Trains with as many threads as it is to have. torch is first imported here."""
+    from alexnet.training import threads
+
+    with threads.using(threads.choose(cfg.threads, run.directory)):
+        return build_and_fit(cfg, run, images, digest)
+
+
+def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
+    """Builds everything from its settings and trains."""
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import from_config
     from alexnet.training import fit

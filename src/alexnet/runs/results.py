@@ -30,6 +30,7 @@ WRITTEN = (  # by a run, into its directory
 NOT_HASHED = frozenset(
     (
         *("claim", "variant", "scale", "dry_run", "name", "rerun", "output_dir", "cache_dir", "run_dir"),
+        *("threads", "jobs"),
         *("logger", "callbacks", "checkpoint", "init_from"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
         *(f"trainer.{key}" for key in ("accelerator", "devices", "strategy", "profiler")),

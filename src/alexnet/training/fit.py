@@ -31,6 +31,7 @@ from alexnet.training.callbacks import (
     LastCheckpoint,
     Predictions,
     Speed,
+    Told,
 )
 from alexnet.training.classifier import Classifier
 from alexnet.training.loggers import close
@@ -87,7 +88,7 @@ def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = Tru
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
-    shown: list[Callback] = [Bar(leave=True)] if bar else []
+    shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
     return [*shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
 
 
@@ -111,6 +112,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
     result = run.facts() | {
+        "threads": torch.get_num_threads(),
         "data": data.describe(),
         "status": "interrupted",
         "seconds": seconds,
