@@ -8,7 +8,7 @@ from PIL import Image
 
 from alexnet.analysis import kernels
 from alexnet.cli.app import compose
-from alexnet.cli.settings import Request, run_name
+from alexnet.cli.settings import Request
 from alexnet.cli.train import train
 from alexnet.evaluation.trained import Trained
 from alexnet.models.contract import towers
@@ -36,7 +36,7 @@ def fit(
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     every = (*typed, *overrides)
     cfg = compose("train", every)
-    result = train(cfg, Request(run_name(model, every), None, every))
+    result = train(cfg, Request(model, None, every))
     directory = results.find(Path(cfg.output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)

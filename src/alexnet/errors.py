@@ -11,6 +11,8 @@ AUTO = "auto"
 class UserError(ValueError):
     """Something that was asked for cannot work; the message says what, and what to do."""
 
+    exit_status = 1  # of a command that ends with it
+
 
 def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     """Raises UserError, naming key, value and the allowed values, unless value is one of them."""

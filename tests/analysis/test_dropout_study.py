@@ -74,6 +74,24 @@ def test_each_run_has_its_row(runs: Any, collected: Any) -> None:
         assert [row["dead"]] == [r["dead"] for r in rows if (r["step"], r["layer"]) == (LAST, "fc7")]
 
 
+def test_unlike_runs_are_not_averaged(tmp_path: Path) -> None:
+    for name, told in (("a", "data.epochs=1"), ("b", "data.epochs=2")):
+        result, _ = _run(tmp_path / name, [told], seed=0)
+        result["config"]["trainer"] = {"max_epochs": int(told[-1])}
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+    with pytest.raises(
+        UserError, match=r"2 kinds .* 67 pixels .* trainer\.max_epochs=1 \| trainer\.max_epochs=2"
+    ):
+        dropout_study.collect(sorted(tmp_path.iterdir()))
+    images = [
+        result | {"config": {"data": {"crop_size": 67}}, "data": {"fingerprint": name}} for name in "ab"
+    ]
+    for name, told in zip("ab", images, strict=True):
+        (tmp_path / name / "result.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match="differ in their images"):
+        dropout_study.collect(sorted(tmp_path.iterdir()))
+
+
 def test_steps_are_averaged_over_seeds(runs: Any, collected: Any) -> None:
     kept = [step for step in dropout_study.STEPS if step <= LAST]
     assert len(collected[1]) == len(SHOWN) * len(kept) * len(LAYERS)

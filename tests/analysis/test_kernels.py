@@ -253,7 +253,7 @@ REFUSED = [
     (("checkpoint=a", "runs=b"), r"^checkpoint and runs are not for the same command: give"),
     (("checkpoint=[a,b]",), r"^checkpoint=\['a', 'b'\] is more than one network: give"),
     (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),
-    (("runs='OUT/*-*'",), r"^runs has 2 kinds of networks"),
+    (("runs='OUT/*-*'",), r"^these networks are of 2 kinds: .* Give those of one line:\n"),
     (("checkpoint=/nowhere/last.ckpt",), r"^checkpoint=/nowhere/last\.ckpt is no file"),
 ]
 

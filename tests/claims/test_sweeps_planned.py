@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from alexnet.cli.settings import parsed
 from alexnet.cli.sweeper import determining
@@ -72,7 +73,10 @@ def test_what_makes_other_runs_makes_another_index() -> None:
     other = ["optim.lr=1", "model=alexnet", "+model.changes.x=1", "data.epochs=3", "init_from=a", "data=demo"]
     same = ["output_dir=a", "data.root=b", "logger=csv", "logger.csv.x=1", "scale.seeds=1", "rerun=true"]
     same += ["trainer.enable_progress_bar=true", "checkpoint.minutes=1", "callbacks=none", "variant=x"]
-    assert determining(parsed([*same, *other])) == other
+    stopping = "+callbacks.es._target_=lightning.pytorch.callbacks.EarlyStopping"
+    assert determining(parsed([*same, *other]), OmegaConf.create({"callbacks": {}})) == other
+    acting = OmegaConf.create({"callbacks": {"es": {"_target_": stopping.partition("=")[2]}}})
+    assert determining(parsed([*same, stopping]), acting) == ["callbacks=none", stopping]
 
 
 def test_an_output_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:

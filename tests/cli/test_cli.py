@@ -55,7 +55,7 @@ def test_a_sweep_makes_a_run_of_each_choice(tmp_path: Path) -> None:
         json.loads(path.read_text())["config"]["model"]["norm"] for path in tmp_path.glob("*/result.json")
     ]
     assert sorted(norm is None for norm in norms) == [False, True]
-    assert list(tmp_path.glob("alexnet_lrn-norm_none-*"))
+    assert list(tmp_path.glob("alexnet_lrn.norm_none-*-seed0"))
 
 
 def test_a_sweep_lies_where_it_was_told(tmp_path: Path) -> None:

@@ -77,3 +77,22 @@ def test_a_settled_config_is_whole_and_nothing_can_write_it(tmp_path: Path) -> N
     for key in ("seed", "model.crop_size", "data.source.root"):
         with pytest.raises(ReadonlyConfigError):
             OmegaConf.update(settled, key, 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ((), "alexnet_lrn"),
+        (("model/norm=none", "model.width=0.5"), "alexnet_lrn.norm_none"),
+        (("model=alexnet", "model/dropout=none"), "alexnet.dropout_none"),
+        (("model=torchvision", "model.name=resnet50"), "torchvision.resnet50"),
+        (
+            ("model=timm", "model.name=tf_small-100/x.in1k"),
+            "timm.tf_small_100_x.in1k",
+        ),
+    ],
+)
+def test_a_name_is_in_no_pattern_of_another(typed: tuple[str, ...], name: str) -> None:
+    cfg = compose("train", typed)
+    model = next((item.partition("=")[2] for item in typed if item.startswith("model=")), "alexnet_lrn")
+    assert settings.run_name(settings.Request(model, overrides=typed), cfg.model) == name

@@ -160,8 +160,29 @@ def test_networks_may_differ_in_what_they_see_and_in_their_model(outputs: Path, 
     other = ("data.crop_size=70", "model.width=0.03", "data.batch_size=7", "data.epochs=1")
     train(config(tmp_path, *other, f"data.root='{outputs}/demo'", f"cache_dir='{outputs}/cache'"))
     (path,) = tmp_path.glob("*/last.ckpt")
-    found = evaluated(listed([nets(outputs)[0], path]), "crops=10", f"out='{tmp_path}'")
+    both = listed([nets(outputs)[0], path])
+    found = evaluated(both, "crops=10", f"out='{tmp_path}'", "mixed=true")
     assert [net["images"] for net in found["nets"]] == [20, 20]
+    assert found["kinds"] == 2
+    text = entry.evaluate(composed("evaluate", ["accelerator=cpu", both, "mixed=true", f"out='{tmp_path}'"]))
+    assert "averaged softmax of 2 networks of 2 kinds: " in text
+    assert "averaged over all 2, of 2 kinds" in text
+
+
+def test_unlike_networks_are_averaged_only_if_that_is_asked_for(outputs: Path, tmp_path: Path) -> None:
+    same = (f"data.root='{outputs}/demo'", f"cache_dir='{outputs}/cache'", "data.epochs=1")
+    for more in (["seed=0"], ["seed=1"], ["optim.lr=0.02"], ["optim.lr=0.02", "augment.flips=false"]):
+        train(config(tmp_path, *same, *more))
+    with pytest.raises(UserError, match=r"^these networks are of 3 kinds: .* mixed=true") as caught:
+        evaluated(f"runs='{tmp_path}/*'")
+    lines = str(caught.value).splitlines()[1:]
+    assert sorted("optim.lr=0.02" in line for line in lines) == [False, True, True]
+    assert sum("augment.flips=False" in line for line in lines) == 1
+    (pattern,) = re.findall(r"runs='(.+?)'", str(caught.value))
+    found = evaluated(f"runs='{pattern}'", f"out='{tmp_path}/out'")
+    assert [net["seed"] for net in found["nets"]] == [0, 1]
+    assert found["kinds"] == 1
+    assert len(evaluated(f"runs='{tmp_path}/*'", "mixed=true", f"out='{tmp_path}/out'")["nets"]) == 4
 
 
 def test_more_outputs_than_classes(outputs: Path, tmp_path: Path) -> None:
@@ -173,7 +194,7 @@ def test_more_outputs_than_classes(outputs: Path, tmp_path: Path) -> None:
     assert found["top1_error"] == pytest.approx(result(path)["metrics"]["val/top1_error"], abs=1e-4)
     assert np.load(found["files"]["confusion_npy"]).shape == (13, 13)
     with pytest.raises(UserError, match=r"has 10 outputs and .* has 13: .*model\.num_classes"):
-        evaluated(listed([nets(outputs)[0], path]))
+        evaluated(listed([nets(outputs)[0], path]), "mixed=true")
 
 
 def test_text_says_what_people_want_to_know(outputs: Path, tmp_path: Path) -> None:
@@ -283,10 +304,10 @@ def test_splits_with_other_images_are_told_of(outputs: Path, tmp_path: Path) -> 
     places = (f"data.root='{outputs}/demo'", f"cache_dir='{outputs}/cache'", "data.epochs=1")
     train(config(tmp_path, "data.minival_fraction=0.3", *places))
     (path,) = tmp_path.glob("*/last.ckpt")
-    both = listed([nets(outputs)[0], path])
+    both = (listed([nets(outputs)[0], path]), "mixed=true")
     with pytest.raises(UserError, match=r"^split=train has other images for .*choose split=val"):
-        evaluated(both, "split=train")
-    assert evaluated(both, f"out='{tmp_path}'")["images"] == 20
+        evaluated(*both, "split=train")
+    assert evaluated(*both, f"out='{tmp_path}'")["images"] == 20
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -302,6 +323,7 @@ WRONG = [
     (["crops=all"], r"^crops=all is not possible"),
     (["format=yaml"], r"^format=yaml is not possible: choose text, json"),
     (["worst=0"], r"^worst=0 is not possible"),
+    (["mixed=no"], r"^mixed=no is not possible: choose true, false"),
     (["accelerator=tpu"], r"^accelerator=tpu is not possible: choose auto, cpu, gpu"),
     ([], ASK),
     (["checkpoint=[]"], ASK),

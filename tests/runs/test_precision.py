@@ -92,7 +92,8 @@ def test_a_run_says_in_what_it_was_computed(
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch is asked")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch is asked about the GPU")
 def test_a_run_is_found_without_torch() -> None:
-    run = "from alexnet.runs.results import Run; Run.of({'output_dir': '.', 'name': None}, '', 'x', None, [])"
+    config = "{'output_dir': '.', 'name': None, 'seed': 0}"
+    run = f"from alexnet.runs.results import Run; Run.of({config}, '', 'x', None, [])"
     code = f"{run}; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -2,15 +2,17 @@
 
 import json
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.callbacks import Callback
 
 from alexnet.claims import plan
 from alexnet.errors import UserError
 from alexnet.runs import results
-from alexnet.runs.results import FORMAT, Run, run_hash
+from alexnet.runs.results import FORMAT, Run, family_hash, run_hash
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -59,7 +61,40 @@ def test_what_is_computed_changes_the_hash(key: str, value: Any) -> None:
 def test_the_data_changes_the_hash_and_the_order_of_keys_does_not() -> None:
     assert run_hash(CONFIG, "d") != run_hash(CONFIG, "e")
     assert run_hash(dict(reversed(CONFIG.items())), "d") == run_hash(CONFIG, "d")
-    assert len(run_hash(CONFIG, "d")) == 8
+
+
+def test_seeds_of_a_variant_have_a_pattern_of_their_own() -> None:
+    family = family_hash(CONFIG, "d")
+    assert len(family) == 8
+    hashes = [run_hash(CONFIG | {"seed": seed}, "d") for seed in (0, 12)]
+    assert hashes == [f"{family}-seed0", f"{family}-seed12"]
+
+
+STOPPING = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "minival/loss"}
+PICTURE = {"_target_": "alexnet.analysis.kernels.KernelPicture", "path": "kernels.png"}
+
+
+def test_callbacks_that_change_what_is_computed_change_the_hash() -> None:
+    def digest(**callbacks: Any) -> str:
+        return run_hash(CONFIG | {"callbacks": callbacks}, "d")
+
+    assert digest(kernels=PICTURE) == digest() == run_hash(CONFIG, "d")
+    assert digest(kernels=PICTURE, es=STOPPING) == digest(early=STOPPING | {"patience": None}) != digest()
+    assert digest(es=STOPPING) != digest(es=STOPPING | {"patience": 1})
+    assert digest(mine={"_target_": "package.Mine"}) != digest(), "nobody knows what it does"
+
+
+@pytest.mark.parametrize("name", sorted(results.OBSERVERS))
+def test_callbacks_that_observe_are_where_they_are_said_to_be(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert issubclass(getattr(import_module(module), attribute), Callback)
+
+
+def test_hashes_are_what_they_were() -> None:
+    config = {"seed": 0, "callbacks": {"kernels": PICTURE}}
+    trainer = {"max_epochs": 2, "detect_anomaly": False, "num_sanity_val_steps": 0}
+    for more in ({}, {"detect_anomaly": True, "num_sanity_val_steps": 2, "inference_mode": False}):
+        assert run_hash(config | {"trainer": trainer | more}, "d") == "25da21a8-seed0"
 
 
 def test_a_run_is_found_under_any_name(tmp_path: Path) -> None:

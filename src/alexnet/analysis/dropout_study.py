@@ -25,8 +25,12 @@ HIDDEN = "fc7"  # of the study's networks: the last hidden layer, whose units di
 
 
 def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
-    """Rows of runs, and rows of steps averaged over seeds; raises UserError if there is no diagnosed run."""
+    """Rows of runs, and rows of steps averaged over seeds.
+
+    Raises UserError if there is no diagnosed run, or if runs that would be averaged are unlike.
+    """
     runs: list[Row] = []
+    configs: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)  # by row, one of each kind of run
     steps: dict[tuple[Any, ...], list[diagnostics.Row]] = defaultdict(list)
     for directory in directories:
         result, rows = results.read(directory), diagnostics.read(directory)
@@ -47,6 +51,8 @@ def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
             "dead": [row["dead"] for row in rows if row["layer"] == hidden][-1],  # behind the last step
         }
         runs.append(run)
+        images = str(result.get("data", {}).get("fingerprint"))
+        configs[size, switched][results.family_hash(result["config"], images)] = result["config"]
         for row in rows:
             if row["step"] in STEPS:
                 steps[size, switched, row["step"], row["layer"]].append(row)
@@ -54,6 +60,13 @@ def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
         raise UserError(
             "runs has no directory with result.json and diagnose.csv: train with callbacks=diagnose."
         )
+    for (size, switched), kinds in configs.items():
+        if len(kinds) > 1:
+            unlike = " | ".join(filter(None, results.differences(list(kinds.values())))) or "their images"
+            raise UserError(
+                f"runs has {len(kinds)} kinds of networks with {size} pixels and {switched}, which differ in"
+                f" {unlike}: give a pattern of one kind."
+            )
     averages = [
         dict(zip(("crop_size", "switched", "step", "layer"), key, strict=True))
         | {name: statistics.fmean(row[name] for row in rows) for name in diagnostics.MEASURED}

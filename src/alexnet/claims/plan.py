@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alexnet.errors import UserError
+from alexnet.runs.lock import Owner, held
 from alexnet.runs.results import LAST, Result, Run, find, read
 from alexnet.tables import aligned, mean_std
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
+RUNNING = "running"  # in another process
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Job:
     images: tuple[int, int] | None = None  # how many train and val have
     expected: float | None = None  # seconds of the whole run, by this machine's speed
     result: Result | None = field(default=None, init=False)
+    owner: Owner | None = field(default=None, init=False)  # the process that trains it now
 
     def __post_init__(self) -> None:
         self.look()
@@ -38,12 +41,15 @@ class Job:
         """Reads what the run's directory has now."""
         if self.run:
             output_dir = Path(self.run.config["output_dir"]).expanduser()
+            owner_before, self.owner = self.owner, held(self.run.directory)
             self.run.directory = find(output_dir, self.run.hash) or self.run.directory
             self.result, self.error = None, ""
             try:
                 self.result = read(self.run.directory)
             except UserError as error:
                 self.error = "" if self.again else str(error)
+            if owner_before and not self.owner and self.status == "completed":
+                self.again = False  # it just was trained
 
     @property
     def status(self) -> str:
@@ -53,6 +59,8 @@ class Job:
     @property
     def state(self) -> str:
         """One of the words above."""
+        if self.owner:
+            return RUNNING
         if self.error:
             return IMPOSSIBLE
         if not self.run or self.again or not self.status:
@@ -126,17 +134,18 @@ def text(jobs: Sequence[Job], at_once: int = 1, threads: int | None = None, devi
     table: list[list[object]] = [["seed", *seeds]]
     for row in dict.fromkeys(job.row for job in jobs):
         table.append([row, *(states.get((row, seed), "") for seed in seeds)])
-    errors = dict.fromkeys(f"  {job.row}: {job.error}" for job in jobs if job.error)
+    notes = dict.fromkeys(f"  {job.row}: {job.error}" for job in jobs if job.state == IMPOSSIBLE)
+    notes |= dict.fromkeys(f"  {job.row}, seed {job.seed}: {job.owner}" for job in jobs if job.owner)
 
     runs = [job.state for job in _distinct(jobs)]
     counted = ", ".join(f"{runs.count(state)} {state}" for state in dict.fromkeys(runs))
     shared = f" ({len(jobs) - len(runs)} more are shared)" if len(jobs) > len(runs) else ""
-    todo = to_train(jobs)
+    todo = [job for job in to_train(jobs) if job.state != RUNNING]
     each = f" with {threads} thread{'s' * (threads != 1)} each" if threads else ""
     beside = f", {at_once} at a time{each}" if at_once > 1 else ""
     time = f"; about {duration(seconds_left(jobs, todo, at_once, device))}{beside}" if todo else ""
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"
-    return "\n".join([aligned(table, indent="  "), *errors, "", total])
+    return "\n".join([aligned(table, indent="  "), *notes, "", total])
 
 
 def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:

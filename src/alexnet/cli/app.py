@@ -56,7 +56,7 @@ def task_of(entry: str) -> Callable[[DictConfig], Any]:
 
 
 def run(main: Callable[[], object], entry: str) -> None:
-    """Calls a function decorated by hydra.main; what goes wrong is one message and exit status 1."""
+    """Calls a function decorated by hydra.main; what goes wrong is one message and an exit status."""
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us

@@ -1,6 +1,6 @@
 """Errors of trained networks: python src/evaluate.py checkpoint=PATH [crops=10] [split=val] [format=json].
 
-Of several, by runs='outputs/alexnet_lrn-*' or checkpoint=[PATH,PATH], also those of their averaged softmax.
+Of several, by runs='outputs/NAME-HASH-*' or checkpoint=[PATH,PATH], also those of their averaged softmax.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.errors import check_choice, check_whole
+from alexnet.errors import check_choice, check_flag, check_whole
 
 FORMATS, SPLITS, ACCELERATORS = ("text", "json"), ("val", "minival", "train"), ("auto", "cpu", "gpu")
 
@@ -27,11 +27,12 @@ def evaluate(cfg: DictConfig) -> str:
     for key, values in allowed.items():
         check_choice(key, cfg[key], values)
     check_whole("worst", cfg.worst, 1)
+    check_flag("mixed", cfg.mixed)
     if cfg.accelerator == GPU:
         refuse_no_gpu()
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        networks = selection.select(plain["checkpoint"], plain["runs"])
+        networks = selection.select(plain["checkpoint"], plain["runs"], cfg.mixed)
         folder = None if cfg.out is None else Path(cfg.out).expanduser()
         if folder is None and len(networks) > 1:
             folder = selection.folder_of(networks, Path(cfg.output_dir).expanduser())

@@ -12,8 +12,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from alexnet.errors import UserError
-
 VERSION = "1.3"  # whose behaviour Hydra is to have
 
 
@@ -31,10 +29,9 @@ def failure(job: JobReturn) -> Exception | None:
     return job._return_value if job.status == JobStatus.FAILED else None
 
 
-def ended(error: str) -> JobReturn:
-    """Of a job that ran elsewhere; error: what ended it, or ""."""
-    status = JobStatus.FAILED if error else JobStatus.COMPLETED
-    return JobReturn(status=status, _return_value=UserError(error) if error else None)
+def ended(error: Exception | None) -> JobReturn:
+    """Of a job that ran elsewhere; error: what ended it."""
+    return JobReturn(status=JobStatus.FAILED if error else JobStatus.COMPLETED, _return_value=error)
 
 
 def local_launcher(loader: ConfigLoader, task: Any, cfg: DictConfig) -> Launcher:

@@ -1,4 +1,4 @@
-"""How errors reach people: one message with near names, exit status 1, no traceback."""
+"""How errors reach people: one message with near names, an exit status, no traceback."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ def friendly(full: bool = False) -> Iterator[None]:
         if message is None or full:
             raise
         print(f"error: {message}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_status", 1))
 
 
 @contextmanager

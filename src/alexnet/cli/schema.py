@@ -112,6 +112,7 @@ class Train(Convert):
     variant: str | None
     dry_run: bool
     rerun: bool
+    lock: str
     name: str | None
     init_from: str | None
     compile: bool

@@ -1,5 +1,6 @@
 """From a composed config to the run that it describes: its images, its hash, its directory."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
-from alexnet.errors import UserError, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.runs import lock
 from alexnet.runs.results import Run, contents_digest
 
 if TYPE_CHECKING:
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """How a run was asked for; directory: where it is to lie, if that was said."""
+    """How a run was asked for; model: a choice of conf/model; directory: where it is to lie, if said."""
 
-    name: str = "run"
+    model: str = "run"
     directory: Path | None = None
     overrides: tuple[str, ...] = ()
 
@@ -31,13 +33,18 @@ def parsed(overrides: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
-def run_name(model: str, overrides: Iterable[str]) -> str:
-    """What a run's directory is called: the model, and what is switched in it."""
-    groups = {override.key_or_group: override.value() for override in parsed(overrides)}
-    switched = [
-        (key.removeprefix("model/"), value) for key, value in groups.items() if key.startswith("model/")
-    ]
-    return "-".join([model, *(f"{group}_{choice}" for group, choice in switched)])
+def run_name(request: Request, model: DictConfig) -> str:
+    """What a run's directory is called: its model, a library's with the network, and what is switched in it.
+
+    Its parts hold no hyphen, so that NAME-* is never a pattern of another name as well.
+    """
+    groups = {override.key_or_group: override.value() for override in parsed(request.overrides)}
+    network = [str(model.name)] if "library" in model else []
+    switched = (
+        f"{key.removeprefix('model/')}_{value}" for key, value in groups.items() if key.startswith("model/")
+    )
+    name = ".".join([request.model, *network, *switched])
+    return re.sub(r"[^\w.]", "_", name, flags=re.ASCII)
 
 
 def request() -> Request:
@@ -48,7 +55,7 @@ def request() -> Request:
     place = "hydra.sweep.subdir" if job.mode == RunMode.MULTIRUN else "hydra.run.dir"
     directory = Path(job.runtime.output_dir) if _was_set(place, job) else None
     overrides = tuple(job.overrides.task)
-    return Request(run_name(job.runtime.choices["model"], overrides), directory, overrides)
+    return Request(job.runtime.choices["model"], directory, overrides)
 
 
 def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
@@ -85,6 +92,7 @@ def checked(cfg: DictConfig) -> DictConfig:
     """A run's config, typed; raises UserError for settings that can't be, and for those of a sweep."""
     cfg = schema.checked("train", cfg)
     check_seed(cfg.seed)
+    check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
 
@@ -124,7 +132,8 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     if cfg.init_from is not None:
         start_from = contents_digest(Path(cfg.init_from).expanduser())
     plain: Any = OmegaConf.to_container(whole, resolve=True)
-    run = Run.of(plain, digest + start_from, request.name, request.directory, list(request.overrides))
+    name = run_name(request, whole.model)
+    run = Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))
     used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
     used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
     placed = changed(whole, used)

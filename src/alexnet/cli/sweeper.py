@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -26,19 +25,21 @@ from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
 from alexnet.cli import settings, workers
 from alexnet.cli.estimates import estimate
-from alexnet.cli.hydra_private import ended, failure
-from alexnet.cli.messages import INTERRUPTED
+from alexnet.cli.hydra_private import failure
 from alexnet.cli.settings import Request, parsed
 from alexnet.cli.workers import Division
-from alexnet.errors import AUTO, UserError, explain
-from alexnet.runs import results
-from alexnet.runs.results import NOT_HASHED, run_hash
+from alexnet.errors import AUTO, UserError, check_auto, explain
+from alexnet.files import one_at_a_time
+from alexnet.runs import cores
+from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
+from alexnet.runs.results import NOT_HASHED, acting_callbacks, run_hash
 
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
 
 
 def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher: Launcher) -> list[JobReturn]:
     """Plans, trains, measures and reports; raises UserError if runs failed, with what to do."""
+    check_single_process()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
     claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
@@ -55,11 +56,8 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
-        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides), runs)
-    if division.jobs > 1:
-        returned = train_side_by_side(jobs, division, loader, cfg, device)
-    else:
-        returned = train(jobs, launcher, device)
+        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides, cfg), runs)
+    returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()
     failures = report(output_dir, indexes, cfg) if claims else []
@@ -133,9 +131,12 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
         ) from error
 
 
-def determining(overrides: Iterable[Override]) -> list[str]:
-    """What was typed that makes other runs than the claim and its scale do."""
+def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
+    """What was typed that makes other runs than the claim and its scale do. cfg: the sweep's."""
     without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
+    callbacks: Any = OmegaConf.to_container(cfg.callbacks) if cfg.callbacks else None
+    if acting_callbacks(callbacks):
+        without -= {"callbacks"}
     return [
         str(override.input_line)
         for override in overrides
@@ -290,16 +291,19 @@ def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[D
 
     Raises UserError for settings that can't be.
     """
-    todo = plan.to_train(jobs)
-    if not is_basic(launcher) or not todo:
-        workers.divide(1, cfg.jobs, cfg.threads, (), 1)
-        if cfg.jobs != AUTO and todo:
-            raise UserError(f"jobs={cfg.jobs} is not possible with another launcher: leave out one of them.")
+    check_auto("jobs", cfg.jobs)
+    check_auto("threads", cfg.threads)
+    if cfg.jobs != AUTO and not is_basic(launcher):
+        raise UserError(f"jobs={cfg.jobs} is not possible with a launcher of its own: leave out one of them.")
+    todo = [job for job in plan.to_train(jobs) if not job.owner]
+    if not todo or not is_basic(launcher):
         return Division(1, 1), None
-    settings = (len(todo), cfg.jobs, cfg.threads, workers.gpus(cfg.trainer.accelerator, cfg.trainer.devices))
-    speeds = estimate(todo, workers.divide(*settings, memory=1).threads, Path(cfg.cache_dir))
-    memory = max((speed["memory"] for speed in speeds), default=2**31)
-    return workers.divide(*settings, memory), next((speed["device"] for speed in speeds), None)
+    free = cores.cores() if cfg.jobs == 1 else cores.cores() - cores.taken(Path(cfg.output_dir).expanduser())
+    gpus = workers.visible_gpus(cfg.trainer.accelerator, cfg.trainer.devices)
+    divide = partial(workers.divide, len(todo), cfg.jobs, cfg.threads, max(1, free), gpus)
+    speeds = estimate(todo, divide().threads, Path(cfg.cache_dir))
+    memory = max((speed["memory"] for speed in speeds), default=1)
+    return divide(memory), next((speed["device"] for speed in speeds), None)
 
 
 def is_basic(launcher: Launcher) -> bool:
@@ -307,79 +311,67 @@ def is_basic(launcher: Launcher) -> bool:
     return type(launcher).__module__.endswith("basic_launcher")
 
 
-def train_side_by_side(
-    jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: DictConfig, device: str | None
+def train(
+    jobs: Sequence[Job],
+    division: Division,
+    cfg: DictConfig,
+    loader: ConfigLoader,
+    launcher: Launcher,
+    device: str | None,
 ) -> dict[str, JobReturn]:
-    """Several at a time, in processes of their own; by the keys of the jobs.
+    """One after the other, several side by side, or as the launcher does it; by the keys of the jobs.
 
-    device: as in train(). Ends the program where it is stopped.
-    """
-    todo = plan.to_train(jobs)
-    left = {job.key: job for job in todo}
-    parts: dict[str, float] = {}  # of each run that is done
-    returned: dict[str, JobReturn] = {}
-    said: set[str] = set()
-    settings: dict[str, Any] = {"total": len(todo), "desc": f"{division.jobs} at a time", "smoothing": 0}
-    settings["bar_format"] = "{desc}: {n:.1f} of {total} runs |{bar}| {elapsed}, {remaining} left"
-    # None: hidden where standard error is no terminal
-    settings["disable"] = None if cfg.trainer.enable_progress_bar else True
-    progress.sweep = f"{len(todo)} runs"
-    with tqdm(**settings) as bar:
-        for job, kind, content in workers.train(todo, division, loader, cfg):
-            name = f"{job.row}, seed {job.seed}"
-            if kind == workers.PART:
-                parts[job.key] = content
-            elif kind == workers.SAID and content not in said:
-                said.add(content)  # all of them would say it
-                bar.write(f"{name}: {content}")
-            elif kind == workers.ENDED:
-                job.look()
-                del left[job.key]
-                parts[job.key] = 1.0
-                returned[job.key] = ended(content)
-                time_left = plan.duration(plan.seconds_left(jobs, [*left.values()], division.jobs, device))
-                place = f"{len(returned)}/{len(todo)}, about {time_left} left" if left else "all done"
-                if content and content != workers.STOPPED:
-                    bar.write(f"error: {name}: {content} ({place})")
-                elif job.result and job.run:
-                    bar.write(f"{name}: {results.ending(job.result, job.run.directory, '')} ({place})")
-            bar.update(sum(parts.values()) - bar.n)
-    progress.sweep = ""
-    if left or any(str(failure(each)) == workers.STOPPED for each in returned.values()):
-        print("interrupted: the same command goes on from here", flush=True)
-        sys.exit(INTERRUPTED)
-    return returned
-
-
-def train(jobs: Sequence[Job], launcher: Launcher, device: str | None) -> dict[str, JobReturn]:
-    """One after the other, or as the launcher does it; by the keys of the jobs.
-
+    Runs that another process trains come last: what it leaves of them is waited for, and then trained.
     device: what they are trained on, as in result.json, for the time that is left.
     """
     todo = plan.to_train(jobs)
-    started, returned = time.monotonic(), {}
+    total, launched, started, returned = len(todo), 0, time.monotonic(), dict[str, JobReturn]()
     launchers_module = type(launcher).__module__
     logging.getLogger(launchers_module).setLevel(logging.WARNING)
-    batches = [[job] for job in todo] if is_basic(launcher) else [todo] if todo else []
-    for number, batch in enumerate(batches):
-        if batch is not todo:
-            progress.sweep = f"run {number + 1}/{len(todo)}"
-            left = plan.duration(plan.seconds_left(jobs, todo[number:], device=device))
+    one_by_one = is_basic(launcher) and division.jobs == 1
+    while todo:
+        free = [job for job in todo if not job.owner]
+        if not free:
+            wait_for_others(todo)
+        batch = free[:1] if one_by_one else free
+        if one_by_one and batch:
+            done = total - len(todo)
+            progress.sweep = f"run {done + 1}/{total}"
+            left = plan.duration(plan.seconds_left(jobs, todo, device=device))
             spent = time.monotonic() - started
-            bar = tqdm.format_meter(number, len(todo), spent, ncols=60, bar_format="{l_bar}{bar}|")
+            bar = tqdm.format_meter(done, total, spent, ncols=60, bar_format="{l_bar}{bar}|")
             (job,) = batch
             print(f"\n{bar} {progress.sweep}: {job.row}, seed {job.seed}; about {left} left", flush=True)
-        ended = launcher.launch([job.overrides for job in batch], initial_job_idx=number)
+        ended: Sequence[JobReturn] = []
+        if division.jobs > 1:
+            ended = workers.train(batch, jobs, division, loader, cfg, device)
+        elif batch:
+            ended = launcher.launch([job.overrides for job in batch], initial_job_idx=launched)
+        launched += len(batch)
         for job, job_return in zip(batch, ended, strict=True):
-            job.look()
+            error = failure(job_return)
+            if isinstance(error, LockedError):  # another process was faster
+                continue
             returned[job.key] = job_return
-            if error := failure(job_return):
+            if error and division.jobs == 1:  # else it was told at once
                 message = explain(error)
                 if message is None:
                     traceback.print_exception(error)
                 print(f"error: {job.row}, seed {job.seed}: {message or repr(error)}", flush=True)
+        for job in todo:
+            job.look()
+        todo = [job for job in plan.to_train(todo) if job.key not in returned]
     progress.sweep = ""
     return returned
+
+
+def wait_for_others(jobs: Sequence[Job]) -> None:
+    """Until one of these runs, all of which other processes train, is free or finished."""
+    print("\nthe other runs are being trained already; waiting for them:", flush=True)
+    for job in jobs:
+        print(f"  {job.row}, seed {job.seed}: {job.owner}", flush=True)
+    while all(job.run and held(job.run.directory) for job in jobs):
+        time.sleep(0.5)
 
 
 def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[str]:
@@ -391,13 +383,14 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
     from alexnet.claims.index import open_indexes
     from alexnet.report.wandb_claims import log_claim
 
-    indexes = open_indexes(output_dir)
     failures = []
-    if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
-        from alexnet.claims.measure import measure  # with torch
+    with one_at_a_time(output_dir / LOCKS / "report.lock", "measuring runs or writing their report"):
+        indexes = open_indexes(output_dir)
+        if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
+            from alexnet.claims.measure import measure  # with torch
 
-        failures = [failure for index in unmeasured for failure in measure(index)]
-    written = report.write(indexes, output_dir / "report", list(paths))
+            failures = [failure for index in unmeasured for failure in measure(index)]
+        written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
     if "wandb" in cfg.logger:
         for index in indexes.of(paths.values()):

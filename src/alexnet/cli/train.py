@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from alexnet import progress
 from alexnet.cli import settings
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError
-from alexnet.runs import results
+from alexnet.runs import lock, results
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -23,8 +24,10 @@ log = logging.getLogger("alexnet")
 def train(cfg: DictConfig, request: settings.Request | None = None) -> results.Result:
     """The result of the run that cfg describes: found finished, resumed, or trained from the start.
 
-    request: name and overrides, where Hydra does not run this. Raises UserError for settings that can't be.
+    request: name and overrides, where Hydra does not run this. Raises UserError for settings that can't be,
+    and LockedError where another process trains the run.
     """
+    lock.check_single_process()
     cfg = settings.checked(cfg)
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
@@ -36,22 +39,31 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         )
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
-    cfg, run = settings.settled(cfg, images, digest, request or settings.request())
-    if cfg.rerun:
-        run.clear()
-    result = run.finished()
+    request = request or settings.request()
+    run = settings.settled(cfg, images, digest, request)[1]
+    result = None if cfg.rerun else run.finished()
     if result:
         log.info("finished before: this is its result; rerun=true trains it again")
-    result = result or start(cfg, run, images, digest)
+    else:
+        with lock.training(run.directory, wait=cfg.lock == lock.WAIT) as owner:
+            # another process may have finished it by now, or begun it under another name
+            cfg, run = settings.settled(cfg, images, digest, request)
+            if cfg.rerun:
+                run.clear()
+            result = run.finished() or start(cfg, run, images, digest, owner)
     log.info("%s", results.ending(result, run.directory, images.note))
     return result
 
 
-def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
-    """Trains with as many threads as it is to have. torch is first imported here."""
+def start(
+    cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str, owner: lock.Owner
+) -> results.Result:
+    """Trains with as many threads as it is to have, and says so. torch is first imported here."""
     from alexnet.training import threads
 
-    with threads.using(threads.choose(cfg.threads, run.directory)):
+    number = threads.choose(cfg.threads, run.directory, Path(cfg.output_dir).expanduser())
+    lock.record(run.directory, replace(owner, threads=number))
+    with threads.using(number):
         return build_and_fit(cfg, run, images, digest)
 
 

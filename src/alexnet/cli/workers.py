@@ -21,20 +21,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import joblib
-import psutil
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
+from tqdm import tqdm
 
+from alexnet import progress
+from alexnet.claims import plan
 from alexnet.claims.plan import Job
-from alexnet.cli.hydra_private import failure, local_launcher
-from alexnet.errors import AUTO, check_auto, explain
-from alexnet.runs import precision
+from alexnet.cli.hydra_private import ended, failure, local_launcher
+from alexnet.cli.messages import INTERRUPTED
+from alexnet.errors import AUTO, UserError, explain
+from alexnet.runs import precision, results
+from alexnet.runs.cores import free_memory, threads_of_one
+from alexnet.runs.lock import LockedError
 
 # on Linux a server imports the libraries once, and the processes are forked from it
 START = "forkserver" if sys.platform == "linux" else "spawn"
 LIBRARIES = ["torch", "lightning", "torchmetrics", "alexnet.training.fit"]
-PART, SAID, ENDED = "part", "said", "ended"
+PART, SAID, ENDED, LOCKED = "part", "said", "ended", "locked"
 STOPPED = "interrupted"  # what a run that was stopped ends with
 PATIENCE = 30  # seconds until a process that has nothing left to do is ended
 
@@ -49,23 +54,23 @@ class Division(NamedTuple):
     gpus: Sequence[str] = ()
 
 
-def divide(runs: int, jobs: str | int, threads: str | int, devices: Sequence[str], memory: float) -> Division:
+def divide(
+    runs: int, jobs: str | int, threads: str | int, cores: int, gpus: Sequence[str] = (), memory: float = 1
+) -> Division:
     """How many of the runs go at a time, and with what.
 
-    jobs, threads: the settings. devices: the GPUs, or none. memory: bytes that a run takes.
-    Raises UserError for other settings.
+    jobs, threads: the settings. cores: those that others leave. memory: bytes that a run takes.
     """
-    check_auto("jobs", jobs)
-    check_auto("threads", threads)
-    cores = joblib.cpu_count()  # that this process may use
     if jobs == AUTO:
-        fit = int(psutil.virtual_memory().available // memory)
-        jobs = min(len(devices) or cores // (1 if threads == AUTO else int(threads)), fit)
+        jobs = len(gpus) or cores // (1 if threads == AUTO else int(threads))
+        jobs = min(jobs, int(free_memory() // memory))
     jobs = max(1, min(int(jobs), runs))
-    return Division(jobs, max(1, cores // jobs) if threads == AUTO else int(threads), devices)
+    if threads == AUTO:
+        threads = max(1, min(threads_of_one(), cores // jobs))
+    return Division(jobs, int(threads), gpus)
 
 
-def gpus(accelerator: str, devices: object) -> list[str]:
+def visible_gpus(accelerator: str, devices: object) -> list[str]:
     """Names for CUDA_VISIBLE_DEVICES of what jobs take in turns.
 
     None on a CPU, and where trainer.devices says which it is to be.
@@ -79,7 +84,10 @@ def gpus(accelerator: str, devices: object) -> list[str]:
 
 
 class Event(NamedTuple):
-    """What is heard of a run: PART, what part is done; SAID, a warning; ENDED, its error, or ""."""
+    """What is heard of a run: PART, what part is done; SAID, a warning; ENDED, its error, or "".
+
+    LOCKED: another process trains it.
+    """
 
     job: Job
     kind: str
@@ -121,7 +129,56 @@ class Stop:
                 signal.signal(number, handler)
 
 
-def train(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: DictConfig) -> Iterator[Event]:
+def train(
+    batch: Sequence[Job],
+    jobs: Sequence[Job],
+    division: Division,
+    loader: ConfigLoader,
+    cfg: DictConfig,
+    device: str | None,
+) -> list[JobReturn]:
+    """Trains a batch of the jobs, under one bar, and tells how each of its runs ends.
+
+    device: what they are trained on, as in result.json. Ends the program where it is stopped.
+    """
+    returned: dict[str, JobReturn] = {}
+    parts: dict[str, float] = {}  # of each run that is done
+    said: set[str] = set()
+    settings: dict[str, Any] = {"total": len(batch), "desc": f"{division.jobs} at a time", "smoothing": 0}
+    settings["bar_format"] = "{desc}: {n:.1f} of {total} runs |{bar}| {elapsed}, {remaining} left"
+    # None: hidden where standard error is no terminal
+    settings["disable"] = None if cfg.trainer.enable_progress_bar else True
+    progress.sweep = f"{len(batch)} runs"
+    with tqdm(**settings) as bar:
+        for job, kind, content in events(batch, division, loader, cfg):
+            name = f"{job.row}, seed {job.seed}"
+            if kind == PART:
+                parts[job.key] = content
+            elif kind == SAID and content not in said:
+                said.add(content)  # all of them would say it
+                bar.write(f"{name}: {content}")
+            elif kind == LOCKED and job.run:
+                returned[job.key] = ended(LockedError(job.run.directory, None))
+            elif kind == ENDED:
+                job.look()
+                parts[job.key] = 1.0
+                returned[job.key] = ended(UserError(content) if content else None)
+                left = [job for job in batch if job.key not in returned]
+                time_left = plan.duration(plan.seconds_left(jobs, left, division.jobs, device))
+                place = f"{len(returned)}/{len(batch)}, about {time_left} left" if left else "all done"
+                if content and content != STOPPED:
+                    bar.write(f"error: {name}: {content} ({place})")
+                elif job.result and job.run:
+                    bar.write(f"{name}: {results.ending(job.result, job.run.directory, '')} ({place})")
+            bar.update(sum(parts.values()) - bar.n)
+    progress.sweep = ""
+    if len(returned) < len(batch) or any(str(failure(each)) == STOPPED for each in returned.values()):
+        print("interrupted: the same command goes on from here", flush=True)
+        sys.exit(INTERRUPTED)
+    return [returned[job.key] for job in batch]
+
+
+def events(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: DictConfig) -> Iterator[Event]:
     """Trains them all, whatever becomes of one of them.
 
     After Ctrl-C or SIGTERM runs end with STOPPED, once they have saved what they have, and no others start.
@@ -161,7 +218,7 @@ def train(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: Di
                     worker.process.join()
                     workers[workers.index(worker)] = None
                     kind, content = ENDED, STOPPED if stop.count else _death(worker)
-                if kind == ENDED:
+                if kind in (ENDED, LOCKED):
                     worker.job = None
                 yield Event(job, kind, content)
         for worker in filter(None, workers):
@@ -199,7 +256,6 @@ def serve(
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_stop_without_parent, daemon=True).start()
 
-    from alexnet import progress
     from alexnet.cli import app
     from alexnet.training import threads as of_torch
 
@@ -222,12 +278,15 @@ def serve(
         except (EOFError, ConnectionError):
             return
         try:
-            (ended,) = launcher.launch([overrides], number)
-            error = failure(ended)
-            message = explain(error) or "".join(traceback.format_exception(error)) if error else ""
+            (job,) = launcher.launch([overrides], number)
         except (KeyboardInterrupt, SystemExit):
-            message = STOPPED
-        send(ENDED, message)
+            send(ENDED, STOPPED)
+            continue
+        error = failure(job)
+        if isinstance(error, LockedError):
+            send(LOCKED, "")
+        else:
+            send(ENDED, explain(error) or "".join(traceback.format_exception(error)) if error else "")
 
 
 class Warnings(logging.Handler):

@@ -55,11 +55,17 @@ class Evaluation:
     files: dict[str, Path]
 
     @property
+    def kinds(self) -> int:
+        """How many kinds of networks there are, which differ in more than their seeds."""
+        return len(selection.kinds(network.checkpoint for network in self.networks))
+
+    @property
     def head(self) -> str:
         """What was evaluated, in a line."""
         crops = "1 crop" if self.crops == 1 else f"{self.crops} crops"
         many = len(self.networks)
-        which = self.networks[0].name if many == 1 else f"averaged softmax of {many} networks"
+        of_kinds = f" of {self.kinds} kinds" if self.kinds > 1 else ""
+        which = self.networks[0].name if many == 1 else f"averaged softmax of {many} networks{of_kinds}"
         return f"{which}: {self.data.images.name}, {self.split}, {self.errors.images:,} images, {crops}"
 
     def as_json(self) -> str:
@@ -73,7 +79,7 @@ class Evaluation:
             networks.append(facts | asdict(network.errors) | {"softmax": str(network.scores)})
         whole: dict[str, Any] = {"split": self.split, "crops": self.crops, **asdict(self.errors)}
         whole |= {"data": images.name, "note": images.note, "drawn": images.drawn}
-        whole |= {"fingerprint": self.data.fingerprint, "nets": networks}
+        whole |= {"fingerprint": self.data.fingerprint, "nets": networks, "kinds": self.kinds}
         whole |= {"by_size": [asdict(size) | {"sampled": size.drawn} for size in self.by_size]}
         whole |= {"worst_classes": [asdict(worst) for worst in self.worst]}
         return json.dumps(whole | {"files": {name: str(path) for name, path in self.files.items()}}, indent=1)
@@ -87,7 +93,8 @@ class Evaluation:
             name = network.name if seed is None else f"{network.name}, seed {seed}"
             rows.append((name, *network.errors.cells()))
         if many:
-            rows.append((f"averaged over all {len(self.networks)}", *self.errors.cells()))
+            of_kinds = f", of {self.kinds} kinds" if self.kinds > 1 else ""
+            rows.append((f"averaged over all {len(self.networks)}{of_kinds}", *self.errors.cells()))
         worst = [("worst classes", "images", "top-1 error, %", "most often taken for")]
         for row in self.worst:
             rival = f"{row.taken_for} ({row.taken:,})" if row.taken else "nothing else"
@@ -103,6 +110,7 @@ class Evaluation:
         average; does nothing for others."""
         crops = f"{self.crops}_crop{'s' * (self.crops > 1)}"
         end = f"_averaged_over_{len(self.networks)}" if len(self.networks) > 1 else ""
+        end += f"_of_{self.kinds}_kinds" if self.kinds > 1 else ""
         pictures = {f"{self.split}/{crops}{end}_confusion": self.files["confusion_png"]}
         rows = [list(asdict(worst).values()) for worst in self.worst]
         tables = {f"{self.split}/{crops}{end}_worst_classes": tracking.Table(WORST_COLUMNS, rows)}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from glob import glob
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
@@ -18,12 +19,13 @@ CKPT = ".ckpt"
 ASK = "give checkpoint=PATH, checkpoint=[PATH,PATH] or runs='DIRECTORIES*'"
 
 
-def select(checkpoint: object, runs: object) -> list[Checkpoint]:
+def select(checkpoint: object, runs: object, mixed: bool | None = None) -> list[Checkpoint]:
     """The networks of a path or several, or those of a pattern of directories of runs.
 
+    mixed: whether they may differ in more than their seeds; None: a command that never lets them.
     Prints which runs have not finished. Raises UserError for both or none, for a pattern that finds no
-    finished run, for what is no checkpoint, the same network twice, or networks that were trained on
-    different images or classes.
+    finished run, for what is no checkpoint, the same network twice, networks that were trained on
+    different images or classes, or, unless mixed, in different ways.
     """
     if checkpoint is not None and runs is not None:
         raise UserError(f"checkpoint and runs are not for the same command: {ASK}.")
@@ -50,7 +52,37 @@ def select(checkpoint: object, runs: object) -> list[Checkpoint]:
             "these networks were trained on different images: they have no common average. Give those of one"
             f" line:\n{lines}"
         )
+    if not mixed:
+        _refuse_mixture(networks, "" if mixed is None else ", or add mixed=true to average unlike networks")
     return networks
+
+
+def kinds(networks: Iterable[Checkpoint]) -> dict[str, list[Checkpoint]]:
+    """Those that differ in nothing but their seeds, together; the keys tell the kinds apart."""
+    by_kind: dict[str, list[Checkpoint]] = {}
+    for network in networks:
+        family = results.family_hash(network.config, network.fingerprint)
+        by_kind.setdefault(f"{family} {network.config.get('init_from')}", []).append(network)
+    return by_kind
+
+
+def _refuse_mixture(networks: Sequence[Checkpoint], otherwise: str) -> None:
+    groups = list(kinds(networks).values())
+    if len(groups) == 1:
+        return
+    lines = []
+    for group, differing in zip(
+        groups, results.differences([group[0].config for group in groups]), strict=True
+    ):
+        patterns = {str(network.path.parent).rpartition("-seed")[0] for network in group}
+        is_pattern = len(patterns) == 1 and "" not in patterns and len(group) > 1
+        paths = ",".join(str(network.path) for network in group)
+        given = f"runs='{patterns.pop()}-*'" if is_pattern else f"checkpoint=[{paths}]"
+        lines.append(f"  {given}  {shorten(differing, 120, placeholder=' ...')}".rstrip())
+    raise UserError(
+        f"these networks are of {len(groups)} kinds: they differ in more than their seeds. Give those of one"
+        f" line{otherwise}:\n" + "\n".join(lines)
+    )
 
 
 def _finished(pattern: str) -> list[Path]:
@@ -70,7 +102,7 @@ def _finished(pattern: str) -> list[Path]:
         some = f" (but {len(directories)} that ended early or lost {results.LAST})" if directories else ""
         raise UserError(
             f"runs={pattern} finds no finished run{some}: give a pattern of their directories, which hold"
-            f" {results.RESULT} and {results.LAST}, for example runs='outputs/alexnet_lrn-*'."
+            f" {results.RESULT} and {results.LAST}, for example runs='outputs/alexnet_lrn-HASH-*'."
         )
     if len(finished) < len(directories):
         unfinished = (str(path) for path in directories if path not in finished)

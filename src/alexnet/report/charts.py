@@ -227,9 +227,9 @@ def _groups(
             model = config.get("model")
             if run.state != COMPLETED or error is None or not isinstance(model, Mapping):
                 continue
-            rest = {**config, "seed": None, "model": {**model, key: None}}
+            rest = {**config, "model": {**model, key: None}}
             images = json.dumps((run.result.get("data") or {}).get("fingerprint"))
-            errors = groups.setdefault(results.run_hash(rest, images), (index, {}))[1]
+            errors = groups.setdefault(results.family_hash(rest, images), (index, {}))[1]
             errors.setdefault(read(model.get(key)), {})[run.hash] = error
     return [
         (index, {value: list(by_run.values()) for value, by_run in errors.items()})

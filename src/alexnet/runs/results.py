@@ -7,7 +7,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from alexnet import progress
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
+from alexnet.registry import TARGET
 from alexnet.runs import precision
 
 FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes another number
@@ -29,12 +30,31 @@ WRITTEN = (  # by a run, into its directory
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("claim", "variant", "scale", "dry_run", "name", "rerun", "output_dir", "cache_dir", "run_dir"),
-        *("threads", "jobs"),
+        *("claim", "variant", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
+        *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
-        *(f"trainer.{key}" for key in ("accelerator", "devices", "strategy", "profiler")),
+        *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "profiler")),
         *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")),
+        *(f"trainer.{key}" for key in ("enable_autolog_hparams", "enable_checkpointing", "inference_mode")),
+        *(f"trainer.{key}" for key in ("use_distributed_sampler", "reload_dataloaders_every_n_epochs")),
+    )
+)
+# keys that change nothing either, but were in the hash before that was said: as they were then
+HASHED_AS = {"trainer.detect_anomaly": False, "trainer.num_sanity_val_steps": 0}
+# callbacks that change nothing that is computed; any other is part of what determines a run
+OBSERVERS = frozenset(
+    (
+        "alexnet.analysis.diagnostics.Diagnose",
+        "alexnet.analysis.kernels.KernelPicture",
+        *(
+            f"lightning.pytorch.callbacks.{name}"
+            for name in (
+                *("DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
+                *("ProgressBar", "RichModelSummary", "RichProgressBar", "ThroughputMonitor"),
+                "TQDMProgressBar",
+            )
+        ),
     )
 )
 LIBRARIES = (
@@ -47,13 +67,16 @@ Result = dict[str, Any]
 
 @dataclass
 class Run:
-    """What is to be computed (config, hash), where it lies, and how it was asked for."""
+    """What is to be computed (config, hash), where it lies, and how it was asked for.
+
+    family: its hash without the seed.
+    """
 
     config: dict[str, Any]
     hash: str
     directory: Path
     overrides: list[str] = field(default_factory=list)
-    family: str = ""  # the hash but for the seed
+    family: str = ""
 
     @classmethod
     def of(
@@ -64,10 +87,10 @@ class Run:
         directory None: where the run lies already, under any name, or output_dir/name-hash.
         """
         config = settled(config)
-        digest = run_hash(config, data_digest)
+        family, digest = family_hash(config, data_digest), run_hash(config, data_digest)
         output_dir = Path(config["output_dir"]).expanduser()
         directory = directory or find(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
-        return cls(config, digest, directory, overrides, run_hash(config | {"seed": None}, data_digest))
+        return cls(config, digest, directory, overrides, family)
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
@@ -124,15 +147,53 @@ def find(output_dir: Path, digest: str) -> Path | None:
 
 
 def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
-    """Eight hex digits of all that determines a run: the config less NOT_HASHED, and the data."""
-    text = json.dumps([_determining(config), data_digest], sort_keys=True, default=str)
+    """What tells a run from others: its family_hash() and seed, which a pattern can leave open."""
+    return f"{family_hash(config, data_digest)}-seed{config['seed']}"
+
+
+def family_hash(config: Mapping[str, Any], data_digest: str) -> str:
+    """Eight hex digits of all that determines a run but its seed: config less NOT_HASHED, and data."""
+    text = json.dumps([_of_family(config), data_digest], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of each config, "key=value, ..." for what determines a run and is not the same in all of them."""
+    families = [_flat(_of_family(config)) for config in configs]
+    keys = sorted({key for family in families for key in family})
+    differing = [key for key in keys if len({str(family.get(key)) for family in families}) > 1]
+    return [", ".join(f"{key}={family[key]}" for key in differing if key in family) for family in families]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _of_family(config: Mapping[str, Any]) -> dict[str, Any]:
+    determining = _determining({**config, "seed": None})
+    if acting := acting_callbacks(config.get("callbacks")):
+        determining["callbacks"] = [_determining(callback, "callbacks.NAME.") for callback in acting]
+    return determining
+
+
+def acting_callbacks(callbacks: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The settings of those that are not known to observe only, in their order, without their names."""
+    return [
+        callback
+        for callback in (callbacks or {}).values()
+        if isinstance(callback, Mapping) and callback.get(TARGET) not in OBSERVERS
+    ]
 
 
 def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Keys with the value null go too, so that a setting added later leaves old runs what they are."""
     return {
-        str(name): _determining(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        str(name): _determining(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping)
+        else HASHED_AS.get(f"{prefix}{name}", value)
         for name, value in config.items()
         if f"{prefix}{name}" not in NOT_HASHED and value is not None
     }

@@ -16,7 +16,7 @@ from alexnet.runs import precision
 from alexnet.training.fit import device_name
 from alexnet.training.optim import settle_rates
 
-ENOUGH = 1.0  # seconds of steps that are timed, or the first where it takes longer
+ENOUGH = 0.5  # seconds of steps that are timed, or the first where it takes longer
 
 
 class Speed(NamedTuple):
