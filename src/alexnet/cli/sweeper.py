@@ -41,6 +41,11 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     """Plans, trains, measures and reports; raises UserError if runs failed, with what to do."""
     check_single_process()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    for override in overrides:
+        if override.key_or_group in ("jobs", "threads") and override.is_sweep_override():
+            raise UserError(f"{override.input_line} is not possible: give one number, for the whole sweep.")
+    check_auto("jobs", cfg.jobs)
+    check_auto("threads", cfg.threads)
     planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
     claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
     jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
@@ -291,8 +296,6 @@ def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[D
 
     Raises UserError for settings that can't be.
     """
-    check_auto("jobs", cfg.jobs)
-    check_auto("threads", cfg.threads)
     if cfg.jobs != AUTO and not is_basic(launcher):
         raise UserError(f"jobs={cfg.jobs} is not possible with a launcher of its own: leave out one of them.")
     todo = [job for job in plan.to_train(jobs) if not job.owner]

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from alexnet import progress
 from alexnet.cli import settings
 from alexnet.cli.messages import INTERRUPTED
-from alexnet.errors import AUTO, UserError
+from alexnet.errors import AUTO, UserError, check_auto
 from alexnet.runs import lock, results
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
-    if cfg.jobs != AUTO:
+    check_auto("threads", cfg.threads)
+    if cfg.jobs not in (AUTO, 1):
         raise UserError(
             f"jobs={cfg.jobs} is not possible here: choose it for a sweep, of a claim or with -m, by our own"
             " sweeper and launcher."

@@ -167,9 +167,9 @@ def train(
                 time_left = plan.duration(plan.seconds_left(jobs, left, division.jobs, device))
                 place = f"{len(returned)}/{len(batch)}, about {time_left} left" if left else "all done"
                 if content and content != STOPPED:
-                    bar.write(f"error: {name}: {content} ({place})")
+                    bar.write(f"error: {name} ({place}): {content}")
                 elif job.result and job.run:
-                    bar.write(f"{name}: {results.ending(job.result, job.run.directory, '')} ({place})")
+                    bar.write(f"{name} ({place}): {results.ending(job.result, job.run.directory, '')}")
             bar.update(sum(parts.values()) - bar.n)
     progress.sweep = ""
     if len(returned) < len(batch) or any(str(failure(each)) == STOPPED for each in returned.values()):
@@ -232,9 +232,9 @@ def _death(worker: Worker) -> str:
     """What is known of a process that has ended in the middle of a run."""
     code = worker.process.exitcode
     how = f"killed by signal {-code}" if code and code < 0 else f"its exit status is {code}"
-    memory = ": if that was for want of memory, choose fewer jobs=N" if code == -signal.SIGKILL else ""
+    hint = ": if that was for want of memory, choose fewer jobs=N" if code == -signal.SIGKILL else ""
     printed = worker.log.read_text("utf-8", errors="replace").strip() if worker.log.exists() else ""
-    return "\n".join([f"its process has ended ({how}{memory})", *printed.splitlines()[-20:]])
+    return "\n".join([f"its process has ended ({how}){hint}", *printed.splitlines()[-20:]])
 
 
 def serve(

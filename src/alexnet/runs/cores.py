@@ -12,7 +12,7 @@ WATCHED = 0.5  # seconds that the processors are watched for
 
 
 def cores() -> int:
-    """That this process may use: all that there really are, unless an affinity or a container says otherwise."""
+    """That this process may use: all physical ones, unless an affinity or a container says otherwise."""
     return int(joblib.cpu_count(only_physical_cores=True))
 
 
