@@ -12,7 +12,7 @@ from torch.nn import functional
 from alexnet.analysis.sharpness import largest, limit, of_first_step
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Gaussian
-from alexnet.models.layers import PublishedDropout, inverted_dropout
+from alexnet.models.layers import InvertedDropout, PublishedDropout
 from alexnet.training.optim import PublishedSGD, published, sgd
 
 SLOW = {"lr": 0.01, "bias_lr": 0.01}
@@ -202,8 +202,8 @@ def test_inverted_dropout_is_steeper_and_its_correction_is_not(seed: int) -> Non
 
     ours = result(_alexnet(PublishedDropout, seed))
     assert ours > 0
-    assert result(_alexnet(inverted_dropout, seed)) > 2 * ours
-    assert result(_alexnet(inverted_dropout, seed, 0.5), 0.25) == pytest.approx(ours, rel=1e-4)
+    assert result(_alexnet(InvertedDropout, seed)) > 2 * ours
+    assert result(_alexnet(InvertedDropout, seed, 0.5), 0.25) == pytest.approx(ours, rel=1e-4)
 
 
 def test_a_larger_rate_is_nearer_to_overshooting() -> None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from alexnet.errors import UserError
 from alexnet.models.layers import (
     CeilConv2d,
+    InvertedDropout,
     LocalResponseNorm,
     PublishedDropout,
-    inverted_dropout,
     output_size,
 )
 
@@ -272,7 +272,7 @@ def test_published_dropout_draws_anew_each_time_and_repeats_with_the_seed() -> N
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
 def test_published_dropout_scales_at_test_and_inverted_in_training(rate: float) -> None:
     assert torch.equal(PublishedDropout(rate).eval()(UNITS), UNITS * (1 - rate))
-    inverted = inverted_dropout(rate)
+    inverted = InvertedDropout(rate)
     assert torch.equal(inverted.eval()(UNITS), UNITS)
     output = _dropped(inverted.train())
     assert 0 < (output != 0).double().mean() <= 1
@@ -286,7 +286,7 @@ def test_no_gradient_passes_through_dropped_units() -> None:
     assert torch.equal(gradient, (output != 0).double())
 
 
-@pytest.mark.parametrize("make", [PublishedDropout, inverted_dropout])
+@pytest.mark.parametrize("make", [PublishedDropout, InvertedDropout])
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
 def test_impossible_dropout_rates_are_named(make: type[nn.Module], rate: float) -> None:
     with pytest.raises(UserError, match=f"model.dropout.rate={rate} "):
@@ -298,7 +298,7 @@ def test_impossible_dropout_rates_are_named(make: type[nn.Module], rate: float) 
 def test_inverted_dropout_is_the_published_with_smaller_weights(rate: float, training: bool) -> None:
     weights = torch.tensor(_random(10, 400))
     published = _dropped(PublishedDropout(rate).train(training))
-    inverted = _dropped(inverted_dropout(rate).train(training))
+    inverted = _dropped(InvertedDropout(rate).train(training))
     assert torch.equal(published != 0, inverted != 0), "the two draw other masks"
     expected = published @ weights.T  # sums of terms up to 1e5: an error of 1e-8 is one of 1e-13
     torch.testing.assert_close(inverted @ (weights * (1 - rate)).T, expected, rtol=1e-12, atol=1e-8)

@@ -18,7 +18,7 @@ from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Kaiming
-from alexnet.models.layers import LocalResponseNorm, PublishedDropout, inverted_dropout
+from alexnet.models.layers import InvertedDropout, LocalResponseNorm, PublishedDropout
 from alexnet.training.optim import published
 
 REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")  # all but the first and the last
@@ -160,7 +160,7 @@ def test_a_group_and_a_list_remove_alike() -> None:
     remove=st.sets(st.sampled_from(REMOVABLE)),
     norm=st.sampled_from([None, LocalResponseNorm, partial(LocalResponseNorm, 4, 1.0, 0.1, 0.5, False)]),
     pooling=st.sampled_from([None, OVERLAPPING, NON_OVERLAPPING]),
-    dropout=st.sampled_from([None, PublishedDropout, inverted_dropout, partial(PublishedDropout, 0.2)]),
+    dropout=st.sampled_from([None, PublishedDropout, InvertedDropout, partial(PublishedDropout, 0.2)]),
     crop_size=st.integers(20, 75),
 )
 def test_any_combination_learns_or_is_refused(crop_size: int, pooling: Any, **switches: Any) -> None:

@@ -208,6 +208,7 @@ KINDS |= {"LocalResponseNorm": "norm", "SpatialResponseNorm": "spatial_norm", "M
 KINDS |= {
     "AdaptiveAvgPool2d": "pool",
     "PublishedDropout": "dropout",
+    "InvertedDropout": "dropout",
     "Dropout": "dropout",
     "Flatten": "flatten",
 }

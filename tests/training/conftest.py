@@ -22,12 +22,12 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stopping() -> Stopping:
-    """Sends the process a signal after this optimiser step of a run: with stopping(step, signal)."""
+    """Sends the process a signal after so many batches of a run: with stopping(batches, signal)."""
 
     @contextmanager
-    def stop(step: int, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+    def stop(batches: int, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
         def send(self: Any, trainer: Any, *args: Any) -> None:
-            if trainer.global_step == step:
+            if trainer.fit_loop.total_batch_idx + 1 == batches:
                 os.kill(os.getpid(), number)
 
         with pytest.MonkeyPatch.context() as patch:

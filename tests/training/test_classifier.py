@@ -1,5 +1,6 @@
 """Loss, errors in percent, masks by step, and the loss that is no number."""
 
+import math
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,18 +16,18 @@ from torchmetrics.classification import MulticlassRecall
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.models.contract import Outputs
-from alexnet.models.layers import PublishedDropout
+from alexnet.models.layers import InvertedDropout, PublishedDropout
 from alexnet.training import classifier as classifier_module
-from alexnet.training.classifier import Classifier, TopKError
+from alexnet.training.classifier import Classifier, MeanLoss, TopKError
 from alexnet.training.optim import published
 from tiny import config
 
 OPTIMIZER = partial(published, lr=0.01, momentum=0.9, weight_decay=0.0)
 
 
-def small(seed: int = 0, classes: int = 10) -> Classifier:
+def small(seed: int = 0, classes: int = 10, dropout: type[nn.Module] = PublishedDropout) -> Classifier:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), PublishedDropout(0.5), nn.Linear(12, classes))
+    network = nn.Sequential(nn.Flatten(), dropout(0.5), nn.Linear(12, classes), dropout(0.5))
     return Classifier(network, classes, OPTIMIZER, seed=seed)
 
 
@@ -84,6 +85,17 @@ def test_the_loss_is_of_all_outputs_and_what_is_logged_of_the_first() -> None:
         assert float(measured[f"{split}/loss"]) == pytest.approx(first)
 
 
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
+    torch.manual_seed(0)
+    classifier = Classifier(nn.Linear(4, 3), 3, partial(published, lr=0.01, momentum=0.9, weight_decay=0))
+    images, labels = torch.randn(20, 4), torch.randint(3, (20,))
+    for part in (slice(0, 16), slice(16, 20)):  # the last batch is smaller
+        classifier.validation_step((images[part], labels[part]), 0)
+    loss = classifier.metrics_of("minival").compute()["minival/loss"]
+    assert float(loss) == pytest.approx(float(functional.cross_entropy(classifier(images), labels).detach()))
+    assert MeanLoss()(torch.tensor(math.nan), 2).isnan()
+
+
 def test_a_metric_added_in_one_place_is_measured_in_all_splits_by_logits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,11 +119,16 @@ def test_a_metric_added_in_one_place_is_measured_in_all_splits_by_logits(
         assert errors == sorted(errors)
 
 
-def masks(classifier: Classifier, step: int) -> Tensor:
-    classifier.trainer = type("Fake", (), {"global_step": step})()  # type: ignore[assignment]
-    classifier.on_train_batch_start(None, 0)
-    kept: Tensor = classifier.network.train()[1](torch.ones(4, 64))
-    return kept
+def masks(classifier: Classifier, step: int, first: int = 0, count: int = 4, whole: int = 4) -> Tensor:
+    """Of the images from the first on, in a step that is the whole epoch and computes so many at a time."""
+    loader, parts = SimpleNamespace(batch_size=count, sampler=range(whole)), -(-whole // count)
+    facts = {"accumulate_grad_batches": parts, "num_training_batches": parts}
+    fake = SimpleNamespace(global_step=step, train_dataloader=loader, **facts)
+    classifier.trainer = fake  # type: ignore[assignment]
+    labels = torch.zeros(min(count, whole - first))
+    classifier.on_train_batch_start((None, labels), first // count)
+    _, above, _, below = classifier.network.train()
+    return torch.cat([above(torch.ones(len(labels), 8, 9)), below(torch.ones(len(labels), 8, 9))], dim=2)
 
 
 def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
@@ -120,6 +137,27 @@ def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
     assert torch.equal(masks(small(), 7), first)
     assert not torch.equal(masks(small(), 8), first)
     assert not torch.equal(masks(small(seed=1), 7), first)
+
+
+# (8, 8) and (8, 1): the last step of an epoch has fewer images
+@pytest.mark.parametrize(("count", "whole"), [(8, 16), (8, 9), (3, 7)])
+@pytest.mark.parametrize("dropout", [PublishedDropout, InvertedDropout])
+def test_parts_of_a_step_have_the_masks_of_the_whole(
+    count: int, whole: int, dropout: type[nn.Module]
+) -> None:
+    classifier = small(dropout=dropout)
+    for step in (3, 4):
+        parts = []
+        for first in range(0, whole, count):
+            parts.append(masks(classifier, step, first, count, whole))
+            torch.rand(3)  # whatever happens in between
+        assert torch.equal(torch.cat(parts), masks(small(dropout=dropout), step, 0, whole, whole))
+
+
+def test_a_librarys_dropout_differs_between_the_parts_of_a_step() -> None:
+    classifier = small(dropout=nn.Dropout)
+    assert not torch.equal(*(masks(classifier, 3, first, 8, 16) for first in (0, 8)))
+    assert torch.equal(masks(classifier, 3, 8, 8, 16), masks(small(dropout=nn.Dropout), 3, 8, 8, 16))
 
 
 def test_the_loss_is_float32_under_bf16() -> None:

@@ -18,7 +18,7 @@ from alexnet.cli.train import train
 from alexnet.models import from_config
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.init import Gaussian
-from alexnet.models.layers import PublishedDropout, inverted_dropout
+from alexnet.models.layers import InvertedDropout, PublishedDropout
 from alexnet.training.optim import OPTIMIZERS, published, sgd
 from tiny import ROOT, config, directory, state
 
@@ -77,7 +77,7 @@ def _inverted(make: Any, rate: float = 0.5, leave_out: str = "") -> Trajectory:
     factors = {"std": kept, "lr": kept**2, "weight_decay": 1 / kept**2}
     if leave_out:
         factors[leave_out] = 1.0
-    network = _network(partial(inverted_dropout, rate), factors.pop("std"))
+    network = _network(partial(InvertedDropout, rate), factors.pop("std"))
     return _trained(network, make(network, 0.01, 0.9, 0.0005, layers=dict.fromkeys(BEHIND, factors)))
 
 
@@ -101,7 +101,7 @@ def optimizers(request: pytest.FixtureRequest) -> tuple[Any, Trajectory]:
 @pytest.mark.parametrize("rate", [0.5, 0.3])
 def test_both_dropouts_draw_the_same_masks(rate: float) -> None:
     seen: list[dict[str, Tensor]] = []
-    for make in (PublishedDropout, inverted_dropout):
+    for make in (PublishedDropout, InvertedDropout):
         network = _network(partial(make, rate))
         kept: dict[str, Tensor] = {}
         for name in ("dropout6", "dropout7"):

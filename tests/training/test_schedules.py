@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import ConstantLR, MultiStepLR
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
-from alexnet.training.optim import Plateau, advance, published, settle_rates, sgd, stepped_exponential
+from alexnet.tables import read_csv
+from alexnet.training.optim import Plateau, advance, falls, published, settle_rates, sgd, stepped_exponential
 from tiny import config, directory, state
 
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "bias_lr": 0.2, "bias_weight_decay": 0.003}
@@ -32,6 +33,10 @@ SCHEDULES = {
     "steps": (
         lambda o: MultiStepLR(o, [25, 51, 79], 0.1),
         lambda epoch: 0.1 ** sum(epoch >= each for each in (25, 51, 79)),
+    ),
+    "falls": (
+        lambda o: falls(o, EPOCHS),
+        lambda epoch: 0.1 ** sum(epoch >= each for each in (48, 64, 74)),
     ),
     "exponential": (lambda o: stepped_exponential(o, 90), _exponential),
     # an error that stays: the rate falls in each 21st epoch after the first
@@ -168,6 +173,23 @@ def test_impossible_schedules_are_named(key: str, value: Any) -> None:
         stepped_exponential(published(small_net(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("at", 0.5),
+        ("at", [0.8, 0.6]),
+        ("at", [0.5, 1]),
+        ("at", [0]),
+        ("factor", 0),
+        ("factor", 2),
+    ],
+)
+def test_impossible_falls_are_named(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"^schedule.{key}="):
+        falls(published(small_net(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
+
+
 FROZEN = (
     "optim=sgd",
     "schedule=stepped_exponential",
@@ -195,3 +217,53 @@ def test_a_run_interrupted_behind_the_freezing_goes_on_to_the_same_weights(
     assert (stopped["status"], stopped["steps"]) == ("interrupted", 6)
     resumed = _weights(outputs)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+# what changes when, how often or on what minival is measured
+MINIVAL = [
+    "val_check_interval=0.5",
+    "val_check_interval=3",
+    "val_check_interval=2 check_val_every_n_epoch=null",
+    "limit_val_batches=1",
+    "num_sanity_val_steps=2",
+    "check_val_every_n_epoch=2",
+    "limit_val_batches=0",
+    "val_check_interval=7 check_val_every_n_epoch=null",
+    "val_check_interval=00:00:10:00",
+]
+
+
+@pytest.mark.parametrize("flags", MINIVAL)
+def test_a_schedule_counts_epochs_however_minival_is_measured(outputs: Path, flags: str) -> None:
+    steps = ("schedule=steps", "schedule.milestones=[2]")
+    settings = (*steps, "data.epochs=4", *(f"trainer.{flag}" for flag in flags.split()))
+    result = train(config(outputs, *settings))
+    run_dir = directory(outputs, result)
+    rates = [row["lr"] for row in read_csv(run_dir / "metrics.csv") if row.get("lr") is not None]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert ("minival/top1_error" in result["metrics"]) == (run_dir / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("flags", MINIVAL)
+def test_a_plateau_counts_epochs_or_says_what_it_needs(outputs: Path, flags: str) -> None:
+    stalled = ("schedule.patience=0", "schedule.threshold=1000", "data.epochs=30")
+    settings = (*stalled, *(f"trainer.{flag}" for flag in flags.split()))
+    if MINIVAL.index(flags) < 5:
+        assert train(config(outputs, *settings))["epochs"] == 5  # as with none of these
+    else:
+        key, value = flags.split()[0].split("=")
+        with pytest.raises(
+            UserError,
+            match=f"^trainer.{key}={value.removeprefix('00:0')} is not possible with schedule=plateau",
+        ):
+            train(config(outputs, *settings))
+
+
+def test_a_plateau_takes_the_last_error_of_an_epoch(monkeypatch: pytest.MonkeyPatch, outputs: Path) -> None:
+    errors: list[float] = []
+    monkeypatch.setattr(Plateau, "step", lambda self, error: errors.append(error))
+    result = train(config(outputs, "trainer.val_check_interval=2", "seed=5"))
+    rows = read_csv(directory(outputs, result) / "metrics.csv")
+    measured = [row["minival/top1_error"] for row in rows if row.get("minival/top1_error") is not None]
+    assert len(measured) == 4
+    assert errors == pytest.approx(measured[1::2])

@@ -249,10 +249,3 @@ def test_a_run_ended_but_for_val_trains_no_further(outputs: Path, monkeypatch: p
             train(config(outputs, *stalled))
     result = train(config(outputs, *stalled))
     assert (result["status"], result["epochs"], result["steps"]) == ("completed", 5, 20)
-
-
-@pytest.mark.parametrize(("epochs", "shown"), [("2", "2"), ("null", "None")])
-def test_minival_is_measured_after_each_epoch_and_no_other(outputs: Path, epochs: str, shown: str) -> None:
-    key = "trainer.check_val_every_n_epoch"
-    with pytest.raises(UserError, match=f"^{key}={shown} is not possible: choose 1, "):
-        train(config(outputs, f"{key}={epochs}", "trainer.val_check_interval=1", "seed=11"))

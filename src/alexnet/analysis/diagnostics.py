@@ -107,7 +107,7 @@ class Diagnose(Callback):
     ) -> None:
         if not self.before:  # no step was taken, or it was not to be measured
             return
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches / getattr(pl_module, "weight", 1.0)
         for name, layer in self.layers.items():
             old = self.before[name]
             tensors = self.measured[name] | {"update": (layer.weight.detach() - old).norm() / old.norm()}

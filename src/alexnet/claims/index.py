@@ -66,6 +66,13 @@ class ClaimIndex:
         """Whether it was run on images that the program drew."""
         return any((run.result.get("data") or {}).get("drawn") for _, _, run in self.all_runs())
 
+    @property
+    def subset(self) -> str:
+        """The title of the part of a public set that it was run on; empty for a whole set."""
+        data = (run.result.get("data") or {} for _, _, run in self.all_runs())
+        titles = (str(of_run["title"]) for of_run in data if of_run.get("subset"))
+        return str(self.scale.get("subset") or next(titles, ""))
+
     def all_runs(self) -> Iterator[tuple[str, int, IndexedRun]]:
         """Variant, seed and run."""
         for variant, by_seed in self.runs.items():

@@ -30,9 +30,9 @@ def estimate(jobs: Sequence[Job], threads: int, cache_dir: Path) -> list[Speed]:
     path, started = cache_dir.expanduser() / FILE, 0.0
     kept, speeds = _read(path), dict[str, Speed]()
     for job in jobs:
-        if not job.run or not job.images:
+        config = job.run.config if job.run else job.config
+        if not config or not job.images:
             continue
-        config = job.run.config
         batch = min(config["data"]["batch_size"], job.images[0])
         key = _key(config, batch, threads)
         if key not in kept:
@@ -42,7 +42,8 @@ def estimate(jobs: Sequence[Job], threads: int, cache_dir: Path) -> list[Speed]:
             if time.monotonic() - started > PATIENCE:
                 continue
             kept[key] = _measured(config, batch, threads)
-            write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+            if path.parent.is_dir():  # a dry run makes none
+                write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
         if kept[key]:
             speeds[key] = kept[key]
             job.expected = seconds(config, *job.images, kept[key]["seconds"])

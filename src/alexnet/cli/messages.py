@@ -18,6 +18,7 @@ from yaml import YAMLError
 from alexnet.cli import configs
 from alexnet.errors import UserError, explain
 from alexnet.paths import CONF
+from alexnet.training import arguments
 
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
@@ -68,6 +69,9 @@ def explain_hydra(error: Exception, entry: str) -> str:
         return f"{text.rsplit('full_key:', 1)[1].strip()}: {cause}"
     if "Ambiguous value" in text:
         return f"{text}\nTo sweep over the values, put -m before the settings."
+    match = re.search(r"Could not override 'trainer\.(\w+)'", text)
+    if match and match[1] in arguments.LIMITED:
+        return f"trainer.{match[1]} is not possible: {arguments.LIMITED[match[1]][1]}"
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         known = configs.keys(entry)
         if match[1] in known:

@@ -12,9 +12,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import schema
+from alexnet.cli.configs import keys
+from alexnet.cli.messages import no_setting
 from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.paths import CONF
+from alexnet.registry import TARGET
 from alexnet.runs import lock
 from alexnet.runs.results import Run, contents_digest
+from alexnet.training import arguments
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -92,6 +97,12 @@ def checked(cfg: DictConfig) -> DictConfig:
     """A run's config, typed; raises UserError for settings that can't be, and for those of a sweep."""
     cfg = schema.checked("train", cfg)
     check_seed(cfg.seed)
+    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    callbacks: Any = OmegaConf.to_container(cfg.callbacks, resolve=True)
+    arguments.check(trainer, callbacks)
+    known: Any = OmegaConf.load(CONF / "trainer" / "default.yaml")
+    if unknown := [key for key in trainer if key not in known and trainer[TARGET] == known[TARGET]]:
+        raise UserError(no_setting(f"trainer.{unknown[0]}", keys("train")))
     check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
@@ -107,7 +118,8 @@ def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     from alexnet.data import SOURCES, find_images  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find_images(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    source = SOURCES.build(cfg.data.source)
+    return find_images(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset)
 
 
 def images_are_there(cfg: DictConfig) -> bool:
@@ -116,6 +128,17 @@ def images_are_there(cfg: DictConfig) -> bool:
     from alexnet.data.manifest import pack_folder
 
     return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
+
+
+def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
+    """How many images train and val will have once they are fetched or drawn, where that is known."""
+    from alexnet.data.named import NAMED
+
+    source = cfg.data.source
+    if named := NAMED.get(source.get("name")):
+        return named.counts["train"], named.counts["val"]
+    drawn = source.get("train_images"), source.get("val_images")
+    return None if None in drawn else drawn
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:

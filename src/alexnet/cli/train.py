@@ -52,7 +52,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
             if cfg.rerun:
                 run.clear()
             result = run.finished() or start(cfg, run, images, digest, owner)
-    log.info("%s", results.ending(result, run.directory, images.note))
+    log.info("%s", results.ending(result, run.directory, images.note, images.title))
     return result
 
 
@@ -72,7 +72,8 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     """Builds everything from its settings and trains."""
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import from_config
-    from alexnet.training import fit
+    from alexnet.training import fit, slurm
+    from alexnet.training.callbacks import LastCheckpoint
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     fit.seed(cfg.seed)
@@ -86,15 +87,24 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     module, data = fit.build(run.config, images, digest, **parts)
     trainer = instantiate(
         cfg.trainer,
-        callbacks=[
-            *(instantiate(callback) for callback in cfg.callbacks.values()),
-            *fit.callbacks(run.directory, **cfg.checkpoint, bar=cfg.trainer.enable_progress_bar),
-        ],
+        callbacks=fit.callbacks(
+            run.directory,
+            **cfg.checkpoint,
+            bar=cfg.trainer.enable_progress_bar,
+            others={
+                name: instantiate(callback, _convert_="all")
+                for name, callback in cfg.callbacks.items()
+                if callback
+            },
+        ),
         logger=[instantiate(logger) for logger in cfg.logger.values()],
         plugins=fit.plugins(),
+        default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",
     )
-    return fit.fit(module, data, trainer, run)
+    (last,) = (callback for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
+    with slurm.requeueing(last.stop):
+        return fit.fit(module, data, trainer, run)
 
 
 def main(cfg: DictConfig) -> float | None:

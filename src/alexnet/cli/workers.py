@@ -169,7 +169,7 @@ def train(
                 if content and content != STOPPED:
                     bar.write(f"error: {name} ({place}): {content}")
                 elif job.result and job.run:
-                    bar.write(f"{name} ({place}): {results.ending(job.result, job.run.directory, '')}")
+                    bar.write(f"{name} ({place}): {results.ending(job.result, job.run.directory, '', '')}")
             bar.update(sum(parts.values()) - bar.n)
     progress.sweep = ""
     if len(returned) < len(batch) or any(str(failure(each)) == STOPPED for each in returned.values()):

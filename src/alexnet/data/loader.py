@@ -33,6 +33,7 @@ class Batches:
     read, labels: of the source split; members (N,): the images of it that belong here.
     position: gives (epoch, first batch) when an iteration starts, so that a resumed run goes on in
         the middle of an epoch. augment None: central crops in order, for evaluation.
+    same_batches: an image is in the batch of epoch 0 in all of them, for overfitting some.
     pinned: batches lie where a GPU fetches them by itself while the program goes on.
     """
 
@@ -47,12 +48,13 @@ class Batches:
         augment: Augment | None = None,
         position: Callable[[], tuple[int, int]] = lambda: (0, 0),
         threads: int = 2,
+        same_batches: bool = False,
         pinned: bool = False,
     ) -> None:
         self.read, self.labels, self.members = read, labels, members
         self.batch_size, self.seed, self.threads = batch_size, seed, threads
         self.crop_size, self.span = sizes[1], sizes[0] - sizes[1]
-        self.augment, self.position = augment, position
+        self.augment, self.position, self.same_batches = augment, position, same_batches
         self.memory = Memory((batch_size, 3, self.crop_size, self.crop_size), pinned)
 
     def __len__(self) -> int:
@@ -63,7 +65,10 @@ class Batches:
         # evaluation draws with everything switched off, which is the centre of the image
         augment = self.augment or Augment(crops=False, flips=False, colour_noise=0)
         drawn = augment.draw(len(self.labels), self.span, self.seed, epoch)
-        order = drawn.order[np.isin(drawn.order, self.members)] if self.augment else self.members
+        shuffled = drawn.order
+        if self.same_batches:
+            shuffled = augment.draw(len(self.labels), self.span, self.seed, epoch=0).order
+        order = shuffled[np.isin(shuffled, self.members)] if self.augment else self.members
 
         def read(number: int) -> Batch:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]

@@ -216,32 +216,76 @@ class SpatialResponseNorm(LocalResponseNorm):
         return self.n**2
 
 
-@DROPOUTS.register("published")
-class PublishedDropout(nn.Module):
-    """Dropout as P 4.2 has it: units are zeroed in training, and scaled by 1 - rate at test.
+class Dropout(nn.Module):
+    """Zeroes units in training, each with probability rate. Any shape in, the same shape out.
 
-    Any shape in, the same shape out. nn.Dropout instead scales the kept units by 1/(1 - rate) in
-    training, which is the same function only if the next layer's weights are scaled too.
+    part: of a step that computes its batch in parts, where the images of the next pass begin and how many
+    the whole batch has. The masks of the whole are drawn with its first part, so that parts change nothing;
+    None: each pass is a whole batch.
 
     Raises UserError for a rate outside 0 <= rate < 1.
     """
+
+    part: tuple[int, int] | None = None
 
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()
         check_range("model.dropout.rate", rate, 0.0, 1.0)
         self.rate = rate
+        self.masks: Tensor | None = None
 
     def forward(self, units: Tensor) -> Tensor:
         if not self.training:
-            return units * (1 - self.rate)
-        return units * torch.empty_like(units).bernoulli_(1 - self.rate)
+            return self.at_test(units)
+        return self.dropped(units) if self.part is None else self._dropped_in_part(units)
+
+    def dropped(self, units: Tensor) -> Tensor:
+        """What training makes of a whole batch."""
+        raise NotImplementedError
+
+    def at_test(self, units: Tensor) -> Tensor:
+        """What evaluation makes of it."""
+        raise NotImplementedError
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # or each part would be compiled anew
+    def _dropped_in_part(self, units: Tensor) -> Tensor:
+        assert self.part is not None
+        first, whole = self.part
+        last = first + len(units)
+        if self.masks is None:
+            shape, strides = (whole, *units.shape[1:]), units.stride()
+            ones = torch.empty_strided(shape, strides, dtype=units.dtype, device=units.device).fill_(1)
+            self.masks = self.dropped(ones)
+        dropped = units * self.masks[first:last]
+        if last >= whole:
+            self.masks = None
+        return dropped
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
 
 
+@DROPOUTS.register("published")
+class PublishedDropout(Dropout):
+    """Dropout as P 4.2 has it: units are zeroed in training, and scaled by 1 - rate at test.
+
+    The other kind scales the kept units by 1/(1 - rate) in training, which is the same function only if
+    the next layer's weights are scaled too.
+    """
+
+    def dropped(self, units: Tensor) -> Tensor:
+        return units * torch.empty_like(units).bernoulli_(1 - self.rate)
+
+    def at_test(self, units: Tensor) -> Tensor:
+        return units * (1 - self.rate)
+
+
 @DROPOUTS.register("inverted")
-def inverted_dropout(rate: float = 0.5) -> nn.Dropout:
-    """torch's dropout; raises UserError for a rate outside 0 <= rate < 1."""
-    check_range("model.dropout.rate", rate, 0.0, 1.0)
-    return nn.Dropout(rate)
+class InvertedDropout(Dropout):
+    """torch's dropout: kept units are scaled by 1/(1 - rate) in training, and left alone at test."""
+
+    def dropped(self, units: Tensor) -> Tensor:
+        return functional.dropout(units, self.rate)
+
+    def at_test(self, units: Tensor) -> Tensor:
+        return units

@@ -8,6 +8,7 @@ import psutil
 
 from alexnet.runs.lock import running
 
+GROUP = Path("/sys/fs/cgroup")  # of a container on Linux
 WATCHED = 0.5  # seconds that the processors are watched for
 
 
@@ -24,9 +25,9 @@ def threads_of_one() -> int:
 
 def free_memory() -> float:
     """Bytes that programs may still use, of this machine or of the container."""
-    free, group = float(psutil.virtual_memory().available), Path("/sys/fs/cgroup")
+    free = float(psutil.virtual_memory().available)
     try:
-        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        limit, used = ((GROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free

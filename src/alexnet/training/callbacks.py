@@ -42,12 +42,12 @@ class LastCheckpoint(Checkpoint):
     """Keeps last.ckpt: after each epoch, every so many minutes or steps, and when asked to stop.
 
     Ctrl-C and SIGTERM end the step that is running, save, and raise Interrupted; a second signal
-    ends the process at once.
+    ends the process at once. Where an epoch ends or minival is measured after the step, that comes first.
     """
 
     def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0) -> None:
         self.path, self.minutes, self.every_n_steps = path, minutes, every_n_steps
-        self.asked_to_stop = False
+        self.asked_to_stop, self.has_saved, self.has_ended = False, False, False
         self.handlers_before: dict[int, Any] = {}
         self.saved_at = time.monotonic()
 
@@ -57,18 +57,25 @@ class LastCheckpoint(Checkpoint):
             self.handlers_before = {number: signal.signal(number, self._stop) for number in both}
         self.saved_at = time.monotonic()
 
+    def stop(self) -> None:
+        """After the step that is running; where none is, as Ctrl-C does."""
+        if not self.handlers_before:
+            raise KeyboardInterrupt
+        self.asked_to_stop = True
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         print("\nstopping after this step (once more to stop at once)", flush=True)
         self.asked_to_stop = True
         for handled in self.handlers_before:
             signal.signal(handled, signal.default_int_handler)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _flush_loggers(trainer)  # the last epoch's figures, which Lightning logs after its checkpoint
-
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.is_last_batch:
-            return  # the epoch is not over before its minival figures and its schedule are
+        loop = trainer.fit_loop.epoch_loop
+        # gradients are in no checkpoint; and Lightning would not go on to a minival that is due, nor to the
+        # figures of an epoch that is over
+        minival_is_due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        if loop._should_accumulate() or minival_is_due or loop._is_training_done or loop.done:
+            return
         due = time.monotonic() - self.saved_at > 60 * self.minutes
         due |= self.every_n_steps > 0 and trainer.global_step % self.every_n_steps == 0
         if due or self.asked_to_stop:
@@ -80,12 +87,27 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         _flush_loggers(trainer)
         trainer.save_checkpoint(self.path)
-        self.saved_at = time.monotonic()
-        if self.asked_to_stop:
-            raise Interrupted
+        self.saved_at, self.has_saved = time.monotonic(), True
+
+    # Lightning logs the figures of a step and of an epoch after these two hooks, and before what comes next
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        self._after_save(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._after_save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore_handlers()
+        self.has_ended = True
+        self._after_save(trainer)
+
+    def _after_save(self, trainer: Trainer) -> None:
+        if self.has_saved:
+            self.has_saved = False
+            _flush_loggers(trainer)
+            if self.asked_to_stop:
+                raise Interrupted
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore_handlers()

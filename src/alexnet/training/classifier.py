@@ -1,6 +1,7 @@
 """The LightningModule: a network, its loss, its optimiser and schedule, its metrics."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import lightning
@@ -9,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric, MetricCollection
 
+from alexnet.data.loader import Batches
 from alexnet.errors import UserError
 from alexnet.models.contract import Outputs, logits_and_auxiliary
+from alexnet.models.layers import Dropout
 from alexnet.models.ranking import top_classes
 from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
@@ -44,11 +48,36 @@ class TopKError(Metric):
         return 100 * self.labels_at_place[self.k :].sum() / self.labels_at_place.sum()
 
 
+class MeanLoss(Metric):
+    """Mean over images; NaN where one batch has it.
+
+    torchmetrics' MeanMetric, which looks for NaN in each step, would wait for an accelerator; told not to, it
+    takes all batches for equally large.
+    """
+
+    is_differentiable, higher_is_better, full_state_update = False, False, False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, weight: int) -> None:
+        """The mean loss of a batch, and its number of images."""
+        self.total += weight * value
+        self.images += weight
+
+    def compute(self) -> Tensor:
+        return self.total / self.images
+
+
 def epoch_metrics(num_classes: int) -> dict[str, Metric | MetricCollection]:
     """What is measured of an epoch in each split: metrics of logits (preds) and labels (target), or of the
     mean loss of a batch (value) and its number of images (weight)."""
     errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5)}
-    return {**errors, "loss": MeanMetric(nan_strategy="disable")}
+    return {**errors, "loss": MeanLoss()}
 
 
 class Classifier(lightning.LightningModule):
@@ -57,11 +86,13 @@ class Classifier(lightning.LightningModule):
     Logs train/, minival/ and val/ top1_error, top5_error (percent) and loss, and the learning rate.
     network: gives logits (N, num_classes), in training also Outputs: logits, and auxiliary logits with their
     weights in the loss, which the logged losses of an epoch leave out.
-    optimizer: network -> Optimizer. schedule: Optimizer -> scheduler stepped by the minival error
-    of each epoch, or None. seed: dropout masks of a step are a function of (seed, step).
+    optimizer: network -> Optimizer. schedule: Optimizer -> scheduler stepped after each epoch of training, a
+    plateau by the last minival error of the epoch; or None.
+    seed: dropout masks are a function of (seed, step, place in the step's batch).
     config: plain values, stored in each checkpoint.
 
-    Raises UserError in the step whose loss is NaN or infinite.
+    Raises UserError for a plateau where minival is not measured in each epoch, and in the step whose loss is
+    NaN or infinite.
     """
 
     def __init__(
@@ -75,7 +106,10 @@ class Classifier(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.num_classes, self.seed = network, num_classes, seed
+        self.dropouts = [layer for layer in network.modules() if isinstance(layer, Dropout)]
         self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.minival_error: float | None = None  # the last one measured in this epoch
+        self.weight = 1.0  # of a batch that is a part of a step: the step is the mean over images
         self.save_hyperparameters(config or {})
         for split in SPLITS:
             collection = MetricCollection(epoch_metrics(num_classes), prefix=f"{split}/")
@@ -92,22 +126,64 @@ class Classifier(lightning.LightningModule):
     # ---- an epoch of training
 
     def on_train_start(self) -> None:
-        saved = getattr(self, "_saved_schedule", None)
-        if self.schedule and saved:
-            self.schedule.load_state_dict(saved)
-        if getattr(self.schedule, "exhausted", False):  # a run that had ended, but for val
+        saved = getattr(self, "_saved", {})
+        if self.schedule and saved.get("schedule"):
+            self.schedule.load_state_dict(saved["schedule"])
+        self.minival_error = saved.get("minival_error")
+        if saved.get("should_stop"):  # a run that had ended, but for val
             self.trainer.should_stop = True
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self._check_minival_is_measured()
+
+    def _check_minival_is_measured(self) -> None:
+        """Raises UserError unless that is so in each epoch."""
+        trainer: Any = self.trainer
+        every, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
+        if not trainer.enable_validation:
+            setting = f"trainer.limit_val_batches={trainer.limit_val_batches}"
+        elif every is not None and every != 1:
+            setting = f"trainer.check_val_every_n_epoch={every}"
+        elif batches is None:  # by the clock
+            setting = f"trainer.val_check_interval={timedelta(seconds=trainer._val_check_time_interval)}"
+        elif batches > trainer.num_training_batches:
+            setting = f"trainer.val_check_interval={trainer.val_check_interval}"
+        else:
+            return
+        raise UserError(
+            f"{setting} is not possible with schedule=plateau, which needs the error on minival in each epoch"
+            ": leave it out, or choose schedule=constant, schedule=steps or schedule=stepped_exponential."
+        )
 
     def on_train_epoch_start(self) -> None:
         self.metrics_of("train").reset()  # a checkpoint at the end of an epoch holds that epoch's counts
+        self.minival_error = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        state = np.random.SeedSequence([self.seed, self.global_step]).generate_state(1, np.uint64)
+        images = len(batch[1])
+        first, whole = self._part_of_step(batch_idx, images)
+        self.weight = self.trainer.accumulate_grad_batches * images / whole
+        for dropout in self.dropouts:
+            dropout.part = None if images == whole else (first, whole)
+            if first == 0:
+                dropout.masks = None
+        # with first, which SeedSequence ignores where it is 0: a library's own dropout differs between parts
+        state = np.random.SeedSequence([self.seed, self.global_step, first]).generate_state(1, np.uint64)
         seed = int(state[0] >> np.uint64(1))
         # torch.manual_seed, which is for all devices, costs more than a small network's step
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
+
+    def _part_of_step(self, batch_idx: int, images: int) -> tuple[int, int]:
+        """Where a batch begins in the whole batch of its step, and how many images that has."""
+        every = self.trainer.accumulate_grad_batches
+        if every == 1:
+            return 0, images
+        loader: Any = self.trainer.train_dataloader
+        size, start = loader.batch_size, batch_idx - batch_idx % every
+        end = min(start + every, self.trainer.num_training_batches)
+        available = len(loader.members if isinstance(loader, Batches) else loader.sampler)
+        return size * (batch_idx - start), int(min(size * end, available)) - size * start
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -119,11 +195,19 @@ class Classifier(lightning.LightningModule):
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
             self.log("train/loss_step", loss.detach(), prog_bar=True)
         self._check_finite(loss.detach())
-        return loss
+        return loss if self.weight == 1 else self.weight * loss  # Lightning takes the mean of the parts
 
     def on_train_epoch_end(self) -> None:
         self._refuse_bad_step()
         self._log("train")
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self.log("lr", optimizer.param_groups[0]["lr"])
+        # of epochs, not of validations; an epoch that max_steps cut short may have none
+        if isinstance(self.schedule, ReduceLROnPlateau) and self.minival_error is None:
+            return
+        if self.schedule and advance(self.schedule, self.minival_error):
+            self.trainer.should_stop = True
 
     # ---- minival after each epoch, val at the end
 
@@ -135,12 +219,7 @@ class Classifier(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log("minival")
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
-        self.log("lr", optimizer.param_groups[0]["lr"])
-        error = float(self.metrics_of("minival")["top1_error"].compute())
-        if self.schedule and advance(self.schedule, error):
-            self.trainer.should_stop = True
+        self.minival_error = float(self.metrics_of("minival")["top1_error"].compute())
 
     def on_test_epoch_start(self) -> None:
         self.metrics_of("val").reset()
@@ -164,12 +243,13 @@ class Classifier(lightning.LightningModule):
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["format"] = FORMAT
+        checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
+        checkpoint["should_stop"] = self.trainer.should_stop
         if self.schedule:
             checkpoint["schedule"] = self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._saved_schedule = checkpoint.get("schedule")
+        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", "should_stop")}
 
     # ---- metrics
 

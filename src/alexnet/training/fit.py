@@ -2,16 +2,20 @@
 
 import logging
 import platform
+import re
 import time
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, WeightAveraging
 from torch import nn
 
 from alexnet import progress
@@ -38,18 +42,33 @@ from alexnet.training.loggers import close
 
 log = logging.getLogger("alexnet")
 
+# what Lightning says in each run; all else that it says answers a setting, and reaches people
+RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # the logger of most of it
+QUIET = ("lightning.fabric", "lightning.pytorch.accelerators", "lightning.pytorch.trainer")
+SAID_ANYWAY = re.compile(
+    r"(GPU|TPU) available|💡 Tip|Using .*Automatic Mixed Precision|Loading `train_dataloader` to estimate|"
+    r"Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|Detected KeyboardInterrupt"
+)
 IGNORED = (  # warnings of Lightning's
     "Checkpoint directory .* exists and is not empty",
     "The number of training batches .* is smaller than the logging interval",
     ".*treespec, LeafSpec.*",  # 2.6 with newer torch
+    "The `srun` command is available .* but is not used",  # a run is one process
 )
 
 
 def seed(number: int) -> None:
     """Before the network is made; silences what Lightning says of itself in each run."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(RANK_ZERO).addFilter(is_for_people)
+    logging.getLogger("lightning").removeHandler(lightning._console)  # or all is said twice
     lightning.seed_everything(number, verbose=False)
+
+
+def is_for_people(record: logging.LogRecord) -> bool:
+    """Whether Lightning says it because of what was set."""
+    return not SAID_ANYWAY.match(record.getMessage().strip())
 
 
 def build(
@@ -73,23 +92,42 @@ def build(
     return module, ImageData.of(config, images, digest, augment)
 
 
-def plugins() -> list[AtomicCheckpointIO]:
-    """For lightning.Trainer."""
-    return [AtomicCheckpointIO()]
+def plugins() -> list[Any]:
+    """For lightning.Trainer: checkpoints, and that a run is one process, whatever cluster it is on."""
+    alone = LightningEnvironment()
+    alone.set_global_rank(0)  # or the second task of a job writes no metrics
+    return [AtomicCheckpointIO(), alone]
 
 
-def callbacks(run_dir: Path, minutes: float, every_n_steps: int, bar: bool = True) -> list[Callback]:
-    """For lightning.Trainer: last.ckpt, best.ckpt by minival/top1_error, speed, and predictions for val."""
+def callbacks(
+    run_dir: Path,
+    minutes: float,
+    every_n_steps: int,
+    bar: bool = True,
+    others: Mapping[str, Any] | None = None,
+) -> list[Callback]:
+    """For lightning.Trainer: last.ckpt, best.ckpt by minival/top1_error, speed, predictions for val, others.
+
+    others: by their names in the settings. Raises UserError for one that is no callback.
+    """
+    for name, other in (others or {}).items():
+        if not isinstance(other, Callback):
+            kind = f"{type(other).__module__}.{type(other).__qualname__}"
+            raise UserError(f"callbacks.{name}: {kind} is no lightning.pytorch.callbacks.Callback.")
+    more: list[Callback] = list((others or {}).values())
+    averaged = any(isinstance(callback, WeightAveraging) for callback in more)
     best = ModelCheckpoint(
         run_dir,
         filename=BEST.removesuffix(".ckpt"),
         monitor="minival/top1_error",
-        save_weights_only=True,
+        save_weights_only=not averaged,  # or they would be those before averaging, which minival did not see
+        save_on_train_epoch_end=False,  # but where minival is measured
         enable_version_counter=False,
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
+    bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
     shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
-    return [*shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
+    return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -98,16 +136,6 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     result.json says "interrupted" until the run is over, so that a process that is killed leaves
     the truth. Raises what stopped the run, after noting it.
     """
-    if trainer.world_size > 1:
-        raise UserError(
-            f"trainer.devices={trainer.world_size} is not possible: a run uses one device; start several runs"
-            " beside each other instead, each with its own CUDA_VISIBLE_DEVICES."
-        )
-    if trainer.check_val_every_n_epoch != 1:
-        raise UserError(
-            f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} is not possible: choose 1,"
-            " since the schedule counts the epochs by it."
-        )
     started, before, last = time.perf_counter(), read(run.directory) or {}, run.directory / LAST
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
@@ -135,13 +163,23 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 step, resume = resumable_step(last, state), str(last)
                 drop_from(run.directory, step)
                 log.info("going on from step %d", step)
+            # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
+            trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            if not any(isinstance(each, LastCheckpoint) and each.has_ended for each in trainer.callbacks):  # type: ignore[attr-defined]
+                # Lightning leaves this out where a run goes on that had ended, but for val
+                epochs: Any = trainer.fit_loop.epoch_progress.current
+                epochs.completed = epochs.processed
+                for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                    callback.on_train_end(trainer, module)
             trainer.test(module, datamodule=data, verbose=False)
         result["status"] = "completed"
     except Interrupted:
         log.info("\ninterrupted: the same command goes on from here")
     except Exception as error:
         result |= {"status": "failed", "error": explain(error) or repr(error)}
+        if raised_by_lightning(error):
+            raise UserError(f"Lightning can't do that: {error}") from error
         raise
     finally:
         (speed,) = (callback for callback in trainer.callbacks if isinstance(callback, Speed))  # type: ignore[attr-defined]
@@ -157,6 +195,13 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         run.write(result)
         close(trainer.loggers, result)
     return result
+
+
+def raised_by_lightning(error: Exception) -> bool:
+    """Whether it is Lightning's own message about a setting, and no defect."""
+    kinds = (MisconfigurationException, ValueError, RuntimeError, ImportError)
+    origin = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return isinstance(error, kinds) and origin.is_relative_to(Path(lightning.__file__).parent)
 
 
 def device_name(device: torch.device) -> str:

@@ -1,0 +1,74 @@
+"""Arguments of lightning.Trainer and callbacks of Lightning's that a run does not take, and why.
+
+torch is not imported here: they are refused before that.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from alexnet.errors import UserError
+from alexnet.registry import TARGET
+
+CALLBACKS = "lightning.pytorch.callbacks."
+
+# values that are possible beside null, and why no others are
+LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "devices": (
+        (1, "1"),
+        "a run uses one device. Start several runs beside each other instead; [2] alone is the third GPU.",
+    ),
+    "num_nodes": ((1,), "a run uses one device. Start several runs, each on a node of its own."),
+    "strategy": (("auto",), "a run uses one device, which has no other strategy."),
+    "sync_batchnorm": ((False,), "a run uses one device, which has no others to synchronise with."),
+    "logger": ((), "choose logger=wandb, or add one of your own: +logger.NAME._target_=PATH."),
+    "callbacks": ((), "add callbacks by name: +callbacks.NAME._target_=PATH."),
+    "plugins": ((), "a run has its own, for checkpoints. See trainer.precision and trainer.accelerator."),
+    "default_root_dir": ((), "choose output_dir=PATH, or hydra.run.dir=PATH for one run."),
+    "enable_checkpointing": (
+        (True,),
+        "a run leaves its weights in last.ckpt. It is written least with checkpoint.minutes=1e9.",
+    ),
+    "model_registry": ((), "it is for checkpoints in Lightning's cloud, and a run's lie in its directory."),
+    "barebones": ((False,), "a run keeps its metrics and checkpoints. See src/benchmark.py for raw speed."),
+    "limit_predict_batches": ((), "training predicts nothing. See src/predict.py."),
+}
+
+# callbacks of Lightning's, and why not
+REFUSED: dict[str, str] = {
+    "BackboneFinetuning": "no network here has a layer of that name. Freeze one by +optim.layers.NAME.lr=0.",
+    "BasePredictionWriter": "training predicts nothing. See src/predict.py, and predictions.npz of each run.",
+    "BatchSizeFinder": "what a run is would follow from the memory of the machine. Choose data.batch_size.",
+    "LearningRateFinder": "the rate would be none of the settings. Sweep over it: -m optim.lr=0.003,0.01.",
+    "ModelPruning": "last.ckpt lacks its masks, without which no run can go on. Prune what was trained.",
+    "OnExceptionCheckpoint": "every run keeps last.ckpt, and another run would start from this one's.",
+    "StochasticWeightAveraging": "last.ckpt would lack the average, and two schedules would change the rate."
+    f" Choose {CALLBACKS}WeightAveraging or EMAWeightAveraging.",
+}
+
+
+def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
+    """Raises UserError for the first setting below trainer or callbacks that a run does not take.
+
+    They are plain values, as OmegaConf.to_container() gives them.
+    """
+    for argument, value in trainer.items():
+        possible, why = LIMITED.get(argument, ((value,), ""))
+        one_of_several = argument == "devices" and isinstance(value, list) and len(value) == 1
+        if value is not None and not one_of_several and repr(value) not in map(repr, possible):
+            raise UserError(f"trainer.{argument}={_typed(value)} is not possible: {why}")
+    for name, callback in callbacks.items():
+        if callback is None:
+            continue
+        if not isinstance(callback, Mapping) or TARGET not in callback:
+            raise UserError(
+                f"callbacks.{name}={_typed(callback)} is no callback: give"
+                f" +callbacks.{name}._target_=PATH, and its settings beside it."
+            )
+        kind = str(callback[TARGET])
+        if kind.startswith(CALLBACKS) and (reason := REFUSED.get(kind.rpartition(".")[2])):
+            raise UserError(f"callbacks.{name}._target_={kind} is not possible: {reason}")
+
+
+def _typed(value: object) -> str:
+    """As people type it."""
+    return str(value).lower() if isinstance(value, bool | None) else str(value).replace("'", "")

@@ -1,0 +1,75 @@
+"""A run that was asked to stop anywhere and goes on is, to the bit, the run that was left alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet.cli.train import train
+from alexnet.tables import read_csv
+from tiny import config, directory, state
+
+SETTINGS = {  # 50 images to train on, for two epochs
+    "plain": [],  # batches of 16, 16, 16 and 2
+    "parts": ["data.batch_size=8", "trainer.accumulate_grad_batches=2"],  # steps of 8 + 8, the last of 2
+    "odd parts": ["trainer.accumulate_grad_batches=3"],  # steps of 16 + 16 + 16 and of 2
+    "minival twice": ["trainer.val_check_interval=0.5"],
+    "minival twice, in parts": ["trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2"],
+    "minival in odd epochs": [
+        "trainer.check_val_every_n_epoch=2",
+        "schedule=steps",
+        "schedule.milestones=[1]",
+    ],
+    "so many steps": ["trainer.max_steps=6"],
+    "steps to spare": ["trainer.max_steps=99", "schedule=steps", "schedule.milestones=[1]"],
+    "averaged": ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
+    "stopped early": [
+        "trainer.max_epochs=9",
+        "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
+        "+callbacks.stop.monitor=minival/top1_error",
+        "+callbacks.stop.patience=1",
+        "+callbacks.stop.min_delta=1000",  # after two epochs
+    ],
+}
+# between two parts of a step, at its end; between minivals; in the last batch of an epoch, of the run
+QUICK = [("parts", 1), ("parts", 8), ("parts", 13), ("minival twice", 6), ("plain", 4), ("plain", 8)]
+QUICK += [("so many steps", 6), ("steps to spare", 4), ("stopped early", 8), ("averaged", 8)]
+SLOW = [(name, batches) for name in SETTINGS for batches in range(1, 15 if name == "parts" else 9)]
+CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW if case not in QUICK)]
+
+
+@pytest.fixture(scope="module")
+def finished(outputs: Path) -> dict[str, Any]:
+    """Runs that were left alone, as they are asked for."""
+    return {}
+
+
+def figures(run_dir: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.csv, without speeds and what is empty, which depends on when rows were written."""
+    return [
+        {key: value for key, value in row.items() if value is not None and "per_second" not in key}
+        for row in read_csv(run_dir / "metrics.csv")
+    ]
+
+
+@pytest.mark.parametrize(("name", "batches"), CASES)
+def test_a_run_goes_on_to_the_same_weights_and_figures(
+    name: str, batches: int, outputs: Path, finished: dict[str, Any], tmp_path: Path, stopping: Any
+) -> None:
+    if name not in finished:
+        finished[name] = train(config(outputs, *SETTINGS[name]))
+    settings = [*SETTINGS[name], f"data.root='{outputs}/demo'"]
+    with stopping(batches):
+        stopped = train(config(tmp_path, *settings))
+    resumed = train(config(tmp_path, *settings))
+    assert resumed["status"] == "completed"
+    if stopped["status"] == "interrupted":
+        assert stopped["steps"] <= resumed["steps"]
+    else:
+        assert name == "so many steps"
+    assert (resumed["epochs"], resumed["steps"]) == (finished[name]["epochs"], finished[name]["steps"])
+    alone, both = directory(outputs, finished[name]), directory(tmp_path, resumed)
+    weights = [state(run_dir / "last.ckpt") for run_dir in (alone, both)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert figures(both) == figures(alone)
