@@ -211,6 +211,17 @@ def images_are_there(cfg: DictConfig) -> bool:
     return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
 
 
+def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
+    """How many images train and val will have once they are fetched or drawn, where that is known."""
+    from alexnet.data.named import NAMED
+
+    source = cfg.data.source
+    if named := NAMED.get(source.get("name")):
+        return named.counts["train"], named.counts["val"]
+    drawn = source.get("train_images"), source.get("val_images")
+    return None if None in drawn else drawn
+
+
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
     """The config as it is to be used, which nothing can write, and its run.
 

@@ -35,6 +35,7 @@ from alexnet.training.callbacks import (
     LastCheckpoint,
     Predictions,
     Speed,
+    Told,
 )
 from alexnet.training.classifier import Classifier
 from alexnet.training.loggers import ResumableCSVLogger, close
@@ -110,7 +111,7 @@ def callbacks(
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
-    shown: list[Callback] = [Bar(leave=True)] if bar else []
+    shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
     return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
 
 
@@ -129,6 +130,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
     result = run.facts() | {
+        "threads": torch.get_num_threads(),
         "data": data.describe(),
         "status": "interrupted",
         "seconds": seconds,
