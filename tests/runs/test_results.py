@@ -151,7 +151,7 @@ def test_a_sweep_says_so_of_such_a_result_and_goes_on(tmp_path: Path) -> None:
     jobs = [plan.Job([], "row", seed, run) for seed, run in enumerate((old, new))]
     assert [job.state for job in jobs] == [plan.IMPOSSIBLE, plan.NEW]
     assert plan.to_train(jobs) == jobs[1:]
-    assert plan.text(jobs, None).count("was written by an earlier version of this project") == 1
+    assert plan.text(jobs).count("was written by an earlier version of this project") == 1
     assert plan.Job([], "row", 0, old, again=True).state == plan.NEW
 
 

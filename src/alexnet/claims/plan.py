@@ -1,5 +1,6 @@
 """What a sweep is to train: which runs are finished, which go on, which start, and how long that takes."""
 
+import heapq
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,9 @@ class Job:
     error: str = ""
     again: bool = False  # rerun=true
     settings: str = ""  # a hash of the config, which tells jobs apart that have no run yet
+    images: tuple[int, int] | None = None  # how many train and val have, where that is known
+    config: dict[str, Any] | None = None  # of a job that has no run yet, whose images are known
+    expected: float | None = None  # seconds of the whole run, by this machine's speed
     result: Result | None = field(default=None, init=False)
     owner: Owner | None = field(default=None, init=False)  # the process that trains it now
 
@@ -127,21 +131,31 @@ def _distinct(jobs: Iterable[Job]) -> list[Job]:
     return list(by_run.values())
 
 
-def seconds_left(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None) -> float | None:
-    """By finished runs of the same row, else by all finished ones, else by the scale's minutes a run."""
+def seconds_left(
+    jobs: Sequence[Job], todo: Sequence[Job], at_once: int = 1, device: str | None = None
+) -> float | None:
+    """Until todo, of which so many are trained at once, is done; None where nothing is known of a run.
+
+    By finished runs of the same row on that device, else by this machine's speed, else by what is known of
+    the others. device: as in result.json; None: any.
+    """
     by_row: dict[str, list[float]] = {}
     for job in jobs:
-        if job.result and job.status == "completed" and "seconds" in job.result:
+        if not job.result or job.status != "completed" or "seconds" not in job.result:
+            continue
+        if device in (None, job.result.get("device")):
             by_row.setdefault(job.row, []).append(float(job.result["seconds"]))
-    every = [seconds for of_row in by_row.values() for seconds in of_row]
-    usual = statistics.fmean(every) if every else None if minutes is None else 60 * minutes
-    if usual is None:
-        return None
-    left = 0.0
+    known = [statistics.fmean(of_row) for of_row in by_row.values()]
+    known = known or [job.expected for job in jobs if job.expected is not None]
+    ends = [0.0] * at_once
     for job in todo:
+        whole = statistics.fmean(by_row[job.row]) if job.row in by_row else job.expected
+        if whole is None and not known:
+            return None
         spent = float(job.result.get("seconds", 0)) if job.result and job.state == RESUME else 0.0
-        left += max(0.0, statistics.fmean(by_row.get(job.row, [usual])) - spent)
-    return left
+        left = (statistics.fmean(known) if whole is None else whole) - spent
+        heapq.heapreplace(ends, ends[0] + max(0.0, left))
+    return max(ends)
 
 
 def duration(seconds: float | None) -> str:
@@ -154,8 +168,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def text(jobs: Sequence[Job], minutes: float | None) -> str:
-    """A table of rows and seeds, and the sum of it."""
+def text(jobs: Sequence[Job], at_once: int = 1, threads: int | None = None, device: str | None = None) -> str:
+    """A table of rows and seeds, and the sum of it; as in seconds_left(). threads: of each run."""
     seeds = sorted({job.seed for job in jobs})
     states = {(job.row, job.seed): job.state for job in jobs}
     table: list[list[object]] = [["seed", *seeds]]
@@ -168,7 +182,9 @@ def text(jobs: Sequence[Job], minutes: float | None) -> str:
     counted = ", ".join(f"{runs.count(state)} {state}" for state in dict.fromkeys(runs))
     shared = f" ({len(jobs) - len(runs)} more are shared)" if len(jobs) > len(runs) else ""
     todo = [job for job in to_train(jobs) if job.state != RUNNING]
-    time = f"; about {duration(seconds_left(jobs, todo, minutes))}" if todo else ""
+    each = f" with {threads} thread{'s' * (threads != 1)} each" if threads else ""
+    beside = f", {at_once} at a time{each}" if at_once > 1 else ""
+    time = f"; about {duration(seconds_left(jobs, todo, at_once, device))}{beside}" if todo else ""
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"
     return "\n".join([aligned(table, indent="  "), *notes, "", total])
 

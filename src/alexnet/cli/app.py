@@ -21,7 +21,7 @@ from alexnet import progress
 from alexnet.claims.claim import list_claims
 from alexnet.cli import schema
 from alexnet.cli.configs import composed
-from alexnet.cli.hydra_private import share_store
+from alexnet.cli.hydra_private import VERSION, share_store
 from alexnet.cli.messages import check_options, friendly, group_choice, translated
 from alexnet.paths import CONF
 
@@ -39,6 +39,12 @@ _full = False  # HYDRA_FULL_ERROR as the user has it
 
 def start(entry: str) -> None:
     """Runs alexnet.cli.ENTRY's main with the settings of conf/ENTRY.yaml that the command line asks for."""
+    job = task_of(entry)
+    run(hydra.main(version_base=VERSION, config_path=str(CONF), config_name=entry)(job), entry)
+
+
+def task_of(entry: str) -> Callable[[DictConfig], Any]:
+    """What Hydra runs with a config composed from conf/ENTRY.yaml."""
     main = import_module(f"alexnet.cli.{entry}").main
 
     @wraps(main)
@@ -46,7 +52,7 @@ def start(entry: str) -> None:
         with task(entry):
             return main(schema.checked(entry, cfg))
 
-    run(hydra.main(version_base="1.3", config_path=str(CONF), config_name=entry)(job), entry)
+    return job
 
 
 def run(main: Callable[[], object], entry: str) -> None:

@@ -117,7 +117,6 @@ class Scale:
     name: str
     seeds: int
     about: str
-    minutes: float | None = None
     papers: bool = False
 
 
@@ -222,6 +221,8 @@ class Train(Run):
     init_from: str | None
     compile: bool
     run_dir: str | None
+    threads: Any
+    jobs: Any
     scale: Scale | None = None
     claim: Any = None
 

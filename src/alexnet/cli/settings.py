@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet import progress
 from alexnet.cli import schema
 from alexnet.cli.configs import keys
 from alexnet.cli.messages import no_setting, translated
@@ -149,7 +150,7 @@ def check_parts(cfg: DictConfig) -> None:
             for name, part in cfg[group].items():
                 if part is not None:
                     check_call(f"{group}.{name}", part)
-        fit.quiet()
+        progress.quiet_lightning()
         without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
         model = {**cfg.model, "crop_size": cfg.data.crop_size}
@@ -208,6 +209,17 @@ def images_are_there(cfg: DictConfig) -> bool:
     from alexnet.data.manifest import pack_folder
 
     return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
+
+
+def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
+    """How many images train and val will have once they are fetched or drawn, where that is known."""
+    from alexnet.data.named import NAMED
+
+    source = cfg.data.source
+    if named := NAMED.get(source.get("name")):
+        return named.counts["train"], named.counts["val"]
+    drawn = source.get("train_images"), source.get("val_images")
+    return None if None in drawn else drawn
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:

@@ -24,12 +24,15 @@ from alexnet.claims import plan
 from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
-from alexnet.cli import schema, settings
+from alexnet.cli import schema, settings, workers
+from alexnet.cli.estimates import estimate
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.messages import group_choice
 from alexnet.cli.settings import Request, parsed
-from alexnet.errors import UserError, check_distinct, explain
+from alexnet.cli.workers import Division
+from alexnet.errors import AUTO, UserError, check_auto, check_distinct, explain
 from alexnet.files import one_at_a_time
+from alexnet.runs import cores, results
 from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
 from alexnet.runs.results import NOT_HASHED, acting_callbacks, run_hash
 
@@ -43,13 +46,19 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     """Plans, trains, measures and reports; raises UserError if runs failed, with what to do."""
     check_single_process()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    for override in overrides:
+        if override.key_or_group in ("jobs", "threads") and override.is_sweep_override():
+            raise UserError(f"{override.input_line} is not possible: give one number, for the whole sweep.")
+    check_auto("jobs", cfg.jobs)
+    check_auto("threads", cfg.threads)
     planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
     claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
     jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
-    minutes = OmegaConf.select(cfg, "scale.minutes")
-    print(plan.text(jobs, minutes) + measured_afterwards(claims, jobs) + planner.about_images(), flush=True)
+    division, device = divided(jobs, cfg, launcher)
+    told = planner.about_images() + plan.text(jobs, division.jobs, division.threads, device)
+    print(told + measured_afterwards(claims, jobs), flush=True)
     impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
         if impossible:
@@ -61,7 +70,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
         indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides, cfg), runs)
-    returned = train(jobs, launcher, minutes)
+    returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()
     failures = report(output_dir, indexes, cfg) if claims else []
@@ -184,7 +193,7 @@ class Planner:
 
     def of_claims(self, claims: Iterable[Claim], overrides: Sequence[Override]) -> list[Job]:
         """Each variant with each seed; raises UserError where what a claim compares is set."""
-        typed = [override for override in overrides if override.key_or_group not in OF_SWEEP]
+        typed = [override for override in overrides if override.key_or_group not in (*OF_SWEEP, "jobs")]
         jobs = []
         for claim in claims:
             changes = parsed(item for items in claim.variants.values() for item in items)
@@ -211,7 +220,9 @@ class Planner:
         """The product of all values after commas."""
         values: list[list[str]] = []
         swept: set[str] = set()
-        for override in _once(override for override in overrides if override.key_or_group != "seed"):
+        for override in _once(
+            override for override in overrides if override.key_or_group not in ("seed", "jobs")
+        ):
             if not override.is_sweep_override():
                 values.append([str(override.input_line)])
             elif override.is_discrete_sweep():
@@ -241,25 +252,30 @@ class Planner:
             opened = self._opened(cfg)
             if opened is None:
                 plain: Any = OmegaConf.to_container(cfg, resolve=True)
-                return Job(overrides, row, seed, again=cfg.rerun, settings=run_hash(plain, ""))
+                job = Job(overrides, row, seed, again=cfg.rerun, settings=run_hash(plain, ""))
+                if counts := settings.counts_expected(cfg):
+                    job.images, job.config = counts, results.settled(plain)
+                return job
             images, digest = opened
             run = settings.settled(cfg, images, digest, Request(overrides=tuple(overrides)))[1]
-            return Job(overrides, row, seed, run, again=cfg.rerun)
+            counts = (len(images.train), len(images.val))
+            return Job(overrides, row, seed, run, again=cfg.rerun, images=counts)
         except UserError as error:
             return Job(overrides, row, seed, error=str(error))
 
     def scale(self, overrides: list[str]) -> dict[str, Any]:
         """What the config says of its scale, which a claim may change; subset: of which set it is a part."""
         scale: Any = OmegaConf.to_container(self._composed(overrides).scale, resolve=True)
-        return {**scale, "subset": next((images.title for images in self._sets() if images.subset), "")}
+        subset = next((images.title for images in self._sets() if images.subset), None)
+        return {**scale, "subset": subset} if subset else dict(scale)
 
     def about_images(self) -> str:
-        """Lines on those that were opened: which they are, what is left out, and what to know of them."""
+        """Lines on those that were opened: which they are, which files are none, and what to know of them."""
         lines = []
         for images in self._sets():
             lines += [f"images: {images.title}", f"  not used: {images.unused_files}" * bool(images.unused)]
             lines.append(f"  note: {images.note}" * bool(images.note))
-        return "".join(f"\n{line}" for line in dict.fromkeys(lines) if line)
+        return "".join(f"{line}\n" for line in dict.fromkeys(lines) if line)
 
     def _sets(self) -> "list[ImageSet]":
         return [opened[0] for opened in self.images.values() if opened]
@@ -320,17 +336,47 @@ def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
     return f"\nthen measured for {names}: {count}, seconds to minutes each"
 
 
-def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dict[str, JobReturn]:
-    """One after the other, or as the launcher does it; by the keys of the jobs.
+def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[Division, str | None]:
+    """How many of the runs go at a time, and the name of what they are trained on, if they were timed.
+
+    Raises UserError for settings that can't be.
+    """
+    if cfg.jobs != AUTO and not is_basic(launcher):
+        raise UserError(f"jobs={cfg.jobs} is not possible with a launcher of its own: leave out one of them.")
+    todo = [job for job in plan.to_train(jobs) if not job.owner]
+    if not todo or not is_basic(launcher):
+        return Division(1, 1), None
+    free = cores.cores() if cfg.jobs == 1 else cores.cores() - cores.taken(Path(cfg.output_dir).expanduser())
+    gpus = workers.visible_gpus(cfg.trainer.accelerator, cfg.trainer.devices)
+    divide = partial(workers.divide, len(todo), cfg.jobs, cfg.threads, max(1, free), gpus)
+    speeds = estimate(todo, divide().threads, Path(cfg.cache_dir))
+    memory = max((speed["memory"] for speed in speeds), default=1)
+    return divide(memory), next((speed["device"] for speed in speeds), None)
+
+
+def is_basic(launcher: Launcher) -> bool:
+    """Whether it is Hydra's own, which runs one job after another in this process."""
+    return type(launcher).__module__.endswith("basic_launcher")
+
+
+def train(
+    jobs: Sequence[Job],
+    division: Division,
+    cfg: DictConfig,
+    loader: ConfigLoader,
+    launcher: Launcher,
+    device: str | None,
+) -> dict[str, JobReturn]:
+    """One after the other, several side by side, or as the launcher does it; by the keys of the jobs.
 
     Runs that another process trains come last: what it leaves of them is waited for, and then trained.
-    minutes: what a run takes, as far as the scale knows.
+    device: what they are trained on, as in result.json, for the time that is left.
     """
     todo = plan.to_train(jobs)
     total, launched, started, returned = len(todo), 0, time.monotonic(), dict[str, JobReturn]()
     launchers_module = type(launcher).__module__
     logging.getLogger(launchers_module).setLevel(logging.WARNING)
-    one_by_one = launchers_module.endswith("basic_launcher")
+    one_by_one = is_basic(launcher) and division.jobs == 1
     while todo:
         free = [job for job in todo if not job.owner]
         if not free:
@@ -339,19 +385,24 @@ def train(jobs: Sequence[Job], launcher: Launcher, minutes: float | None) -> dic
         if one_by_one and batch:
             done = total - len(todo)
             progress.sweep = f"run {done + 1}/{total}"
-            left = plan.duration(plan.seconds_left(jobs, todo, minutes))
+            left = plan.duration(plan.seconds_left(jobs, todo, device=device))
             spent = time.monotonic() - started
             bar = tqdm.format_meter(done, total, spent, ncols=60, bar_format="{l_bar}{bar}|")
             (job,) = batch
             print(f"\n{bar} {progress.sweep}: {job.row}, seed {job.seed}; about {left} left", flush=True)
-        ended = launcher.launch([job.overrides for job in batch], initial_job_idx=launched) if batch else []
+        ended: Sequence[JobReturn] = []
+        if division.jobs > 1:
+            ended = workers.train(batch, jobs, division, loader, cfg, device)
+        elif batch:
+            ended = launcher.launch([job.overrides for job in batch], initial_job_idx=launched)
         launched += len(batch)
         for job, job_return in zip(batch, ended, strict=True):
             error = failure(job_return)
-            if isinstance(error, LockedError):  # another process was faster
+            if isinstance(error, LockedError) and job.run:  # another process was faster
+                job.run.directory = error.directory  # hydra.sweep.subdir may have placed it elsewhere
                 continue
             returned[job.key] = job_return
-            if error:
+            if error and division.jobs == 1:  # else it was told at once
                 message = explain(error)
                 if message is None:
                     traceback.print_exception(error)

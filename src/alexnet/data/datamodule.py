@@ -117,11 +117,16 @@ class ImageData(lightning.LightningDataModule):
         return self._batches("val")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """On the device: mirror, subtract the mean, shift the colours."""
+        """On the device: mirror, subtract the mean, shift the colours, in float32 at any precision."""
         assert self.pixels is not None
         if self.trainer and self.trainer.training:
-            return self.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor), batch.labels
-        return self.pixels.plain(batch.crops), batch.labels
+            settings = (batch.crops, batch.flips, batch.colours.float(), batch.divisor)
+            images = self.pixels.augmented(*settings)
+        else:
+            images = self.pixels.plain(batch.crops)
+        if self.trainer:
+            images = self.trainer.precision_plugin.convert_input(images)
+        return images, batch.labels
 
     def state_dict(self) -> dict[str, Any]:
         """What prediction needs of the training data."""

@@ -157,8 +157,12 @@ def _read(path: Path, key: str) -> dict[str, Any]:
 
 
 def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    saved = content[STATE].items()
-    weights = {name.removeprefix(PREFIX): value for name, value in saved if name.startswith(PREFIX)}
+    """In float32, whatever the run's precision was."""
+    weights = {
+        name.removeprefix(PREFIX): value.float() if value.is_floating_point() else value
+        for name, value in content[STATE].items()
+        if name.startswith(PREFIX)
+    }
     if not weights:
         raise KeyError(PREFIX)
     return weights

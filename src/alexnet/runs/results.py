@@ -30,7 +30,7 @@ WRITTEN = (  # by a run, into its directory
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("claim", "variant", "scale", "dry_run", "rerun", "lock"),
+        *("claim", "variant", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
         *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "subset", "skip_broken")),

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import re
 import time
 import traceback
 import warnings
@@ -36,19 +35,13 @@ from alexnet.training.callbacks import (
     LastCheckpoint,
     Predictions,
     Speed,
+    Told,
 )
 from alexnet.training.classifier import Classifier
 from alexnet.training.loggers import ResumableCSVLogger, close
 
 log = logging.getLogger("alexnet")
 
-# what Lightning says in each run; all else that it says answers a setting, and reaches people
-RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # the logger of most of it
-QUIET = ("lightning.fabric", "lightning.pytorch.accelerators", "lightning.pytorch.trainer")
-SAID_ANYWAY = re.compile(
-    r"(GPU|TPU) available|💡 Tip|Using .*Automatic Mixed Precision|Loading `train_dataloader` to estimate|"
-    r"Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|Detected KeyboardInterrupt"
-)
 IGNORED = (  # warnings of Lightning's
     "Checkpoint directory .* exists and is not empty",
     "The number of training batches .* is smaller than the logging interval",
@@ -57,23 +50,10 @@ IGNORED = (  # warnings of Lightning's
 )
 
 
-def quiet() -> None:
-    """Silences what Lightning says of itself in each run."""
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger(RANK_ZERO).addFilter(is_for_people)
-    logging.getLogger("lightning").removeHandler(lightning._console)  # or all is said twice
-
-
 def seed(number: int) -> None:
     """Before the network is made."""
-    quiet()
+    progress.quiet_lightning()
     lightning.seed_everything(number, verbose=False)
-
-
-def is_for_people(record: logging.LogRecord) -> bool:
-    """Whether Lightning says it because of what was set."""
-    return not SAID_ANYWAY.match(record.getMessage().strip())
 
 
 def build(
@@ -131,7 +111,7 @@ def callbacks(
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
-    shown: list[Callback] = [Bar(leave=True)] if bar else []
+    shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
     return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
 
 
@@ -150,6 +130,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
     result = run.facts() | {
+        "threads": torch.get_num_threads(),
         "data": data.describe(),
         "status": "interrupted",
         "seconds": seconds,
