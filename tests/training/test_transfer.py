@@ -142,7 +142,9 @@ def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
     second.write_bytes(b"two")
     assert contents_digest(first) != contents_digest(second)
     for wrong in (tmp_path / "none", tmp_path):
-        with pytest.raises(UserError, match="^init_from=.* is no file: give a run's directory, or its last.ckpt"):
+        with pytest.raises(
+            UserError, match=r"^init_from=.* is no file: give a run's directory, or its last.ckpt"
+        ):
             checkpoint_at(wrong, "init_from")
     (tmp_path / "last.ckpt").write_bytes(b"one")
     assert checkpoint_at(tmp_path, "init_from") == tmp_path / "last.ckpt"
@@ -210,7 +212,9 @@ def test_a_run_refuses_another_networks_layers(outputs: Path, first: Path, more:
 
 
 def test_a_run_refuses_a_file_that_is_missing(outputs: Path) -> None:
-    with pytest.raises(UserError, match=r"^init_from=/nowhere/last\.ckpt is no file: give a run's directory, or"):
+    with pytest.raises(
+        UserError, match=r"^init_from=/nowhere/last\.ckpt is no file: give a run's directory, or"
+    ):
         train(config(outputs, "init_from=/nowhere/last.ckpt"))
 
 
