@@ -234,6 +234,8 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
     assert (where, metrics) == (directory, {"kernels/colour_gap": colour_gap(weights)})
     assert list(pictures.values()) == written[:2]
     assert len(tables["kernels/table"].rows) == 1
+    with pytest.raises(UserError, match="^out=x is for runs=GLOB"):
+        entry.kernels(composed("kernels", [f"checkpoint='{directory}/last.ckpt'", "out=x"]))
 
 
 def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
@@ -249,7 +251,7 @@ def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ((), r"^there is no network .*: give checkpoint=PATH"),
+    ((), r"^checkpoint=PATH is missing: give a run's directory, .* For several: runs="),
     (("checkpoint=a", "runs=b"), r"^checkpoint and runs are not for the same command: give"),
     (("checkpoint=[a,b]",), r"^checkpoint=\['a', 'b'\] is more than one network: give"),
     (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),

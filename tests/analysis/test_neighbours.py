@@ -154,7 +154,7 @@ def test_json_is_all_on_standard_output(
 
 
 def test_the_entry_wants_a_checkpoint_and_a_split() -> None:
-    with pytest.raises(UserError, match=r"^there is no network: type checkpoint=PATH"):
+    with pytest.raises(UserError, match=r"^checkpoint=PATH is missing: give a run's directory"):
         _run()
     with pytest.raises(UserError, match=r"^split=train is not possible: choose val, minival"):
         _run("checkpoint=a", "split=train")

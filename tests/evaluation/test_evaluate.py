@@ -13,6 +13,7 @@ from pyarrow import parquet
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from alexnet.cli import evaluate as entry
+from alexnet.cli.app import compose
 from alexnet.cli.configs import composed
 from alexnet.cli.train import train
 from alexnet.errors import UserError
@@ -47,7 +48,7 @@ def nets(outputs: Path, train_images: int = 60) -> list[Path]:
 
 def evaluated(*overrides: str) -> Found:
     found: Found = json.loads(
-        entry.evaluate(composed("evaluate", ["accelerator=cpu", "format=json", *overrides]))
+        entry.evaluate(compose("evaluate", ["accelerator=cpu", "format=json", *overrides]))
     )
     return found
 
@@ -325,11 +326,14 @@ WRONG = [
     (["worst=0"], r"^worst=0 is not possible"),
     (["mixed=no"], r"^mixed=no is not possible: choose true, false"),
     (["accelerator=tpu"], r"^accelerator=tpu is not possible: choose auto, cpu, gpu"),
-    ([], ASK),
+    ([], r"^checkpoint=PATH is missing: give a run's directory, .* For several: runs="),
     (["checkpoint=[]"], ASK),
     (["checkpoint=a", "runs=b"], ASK),
     (["runs=/nowhere/*"], r"^runs=/nowhere/\* finds no finished run: .*for example runs="),
-    (["checkpoint=/nowhere/last.ckpt"], r"^checkpoint=/nowhere/last\.ckpt is no file: give last\.ckpt"),
+    (
+        ["checkpoint=/nowhere/last.ckpt"],
+        r"^checkpoint=/nowhere/last\.ckpt is no file: give a run's directory",
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.v2 import functional
 
-from alexnet.cli.configs import composed
+from alexnet.cli.app import compose
 from alexnet.cli.predict import predict
 from alexnet.errors import UserError
 from alexnet.evaluation import prediction_figure
@@ -66,7 +66,7 @@ def trained(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 
 def _settings(trained: Checkpoint, *more: str) -> Any:
-    cfg = composed("predict", ["accelerator=cpu", *more])
+    cfg = compose("predict", ["accelerator=cpu", *more])
     cfg.checkpoint = str(trained.path)
     return cfg
 

@@ -187,7 +187,9 @@ def check_file_name(key: str, value: str) -> None:
 
 def check_network(cfg: DictConfig) -> None:
     """Raises UserError for a command whose trained network is not named, or not there: torch comes later."""
-    if cfg.checkpoint is None and cfg.get("runs") is None:
+    if cfg.get("runs") is not None:
+        return
+    if cfg.checkpoint is None:
         several = " For several: runs='DIRECTORIES*'." if "runs" in cfg else ""
         raise UserError(f"checkpoint=PATH is missing: {GIVE}{several}")
     if isinstance(cfg.checkpoint, str):
