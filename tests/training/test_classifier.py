@@ -1,5 +1,6 @@
 """Loss, errors in percent, masks by step, and the loss that is no number."""
 
+import math
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,7 +58,7 @@ def test_top5_of_fewer_classes_is_never_wrong() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_the_loss_of_an_epoch_is_the_mean_over_images(dtype: torch.dtype) -> None:
+def test_the_loss_is_summed_in_float32_at_any_precision(dtype: torch.dtype) -> None:
     metric = MeanLoss().to(dtype)
     for _ in range(500):
         metric.update(torch.tensor(1.0, dtype=dtype), 16)
@@ -91,6 +92,17 @@ def test_the_loss_is_of_all_outputs_and_what_is_logged_of_the_first() -> None:
     for split in ("train", "minival"):
         measured = classifier.metrics_of(split).compute()
         assert float(measured[f"{split}/loss"]) == pytest.approx(first)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
+    torch.manual_seed(0)
+    classifier = Classifier(nn.Linear(4, 3), 3, partial(published, lr=0.01, momentum=0.9, weight_decay=0))
+    images, labels = torch.randn(20, 4), torch.randint(3, (20,))
+    for part in (slice(0, 16), slice(16, 20)):  # the last batch is smaller
+        classifier.validation_step((images[part], labels[part]), 0)
+    loss = classifier.metrics_of("minival").compute()["minival/loss"]
+    assert float(loss) == pytest.approx(float(functional.cross_entropy(classifier(images), labels).detach()))
+    assert MeanLoss()(torch.tensor(math.nan), 2).isnan()
 
 
 def test_a_metric_added_in_one_place_is_measured_in_all_splits_by_logits(

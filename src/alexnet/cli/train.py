@@ -72,7 +72,11 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
             run.directory,
             **cfg.checkpoint,
             bar=cfg.trainer.enable_progress_bar,
-            others={name: instantiate(callback) for name, callback in cfg.callbacks.items() if callback},
+            others={
+                name: instantiate(callback, _convert_="all")
+                for name, callback in cfg.callbacks.items()
+                if callback
+            },
         ),
         logger=[instantiate(logger) for logger in cfg.logger.values()],
         plugins=fit.plugins(),

@@ -38,6 +38,7 @@ NOT_HASHED = frozenset(
         *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")),
         *(f"trainer.{key}" for key in ("enable_autolog_hparams", "enable_checkpointing", "inference_mode")),
         *(f"trainer.{key}" for key in ("use_distributed_sampler", "reload_dataloaders_every_n_epochs")),
+        *(f"trainer.{key}" for key in ("deterministic", "benchmark")),  # in whose bits results differ
     )
 )
 # keys that change nothing either, but were in the hash before that was said: as they were then

@@ -22,6 +22,8 @@ from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
+# what callbacks set, and Lightning's checkpoints lack: that a run had ended, but for val, and parts of a step
+OF_TRAINER = ("should_stop", "accumulate_grad_batches")
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
@@ -49,8 +51,11 @@ class TopKError(Metric):
 
 
 class MeanLoss(Metric):
-    """Mean over images. torchmetrics' MeanMetric, told to let NaN pass, takes it over batches whatever their
-    weights; and in a run in bfloat16 it would sum in that."""
+    """Mean over images, in float32 at any precision; NaN where one batch has it.
+
+    torchmetrics' MeanMetric, which looks for NaN in each step, would wait for an accelerator; told not to, it
+    takes all batches for equally large.
+    """
 
     is_differentiable, higher_is_better, full_state_update = False, False, False
     total: Tensor
@@ -62,7 +67,7 @@ class MeanLoss(Metric):
         self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: int) -> None:
-        """The mean of a batch, and its number of images."""
+        """The mean loss of a batch, and its number of images."""
         self.total += weight * value.to(self.total.dtype)
         self.images += weight
 
@@ -132,11 +137,12 @@ class Classifier(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         saved = getattr(self, "_saved", {})
-        if self.schedule and saved.get("schedule"):
+        if self.schedule and "schedule" in saved:
             self.schedule.load_state_dict(saved["schedule"])
         self.minival_error = saved.get("minival_error")
-        if saved.get("should_stop"):  # a run that had ended, but for val
-            self.trainer.should_stop = True
+        self.trainer.should_stop |= saved.get("should_stop", False)
+        parts = saved.get("accumulate_grad_batches", self.trainer.accumulate_grad_batches)
+        self.trainer.accumulate_grad_batches = parts
         if isinstance(self.schedule, ReduceLROnPlateau):
             self._check_minival_is_measured()
 
@@ -249,12 +255,13 @@ class Classifier(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
-        checkpoint["should_stop"] = self.trainer.should_stop
+        checkpoint |= {name: getattr(self.trainer, name) for name in OF_TRAINER}
         if self.schedule:
             checkpoint["schedule"] = self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", "should_stop")}
+        names = ("schedule", "minival_error", *OF_TRAINER)
+        self._saved = {name: checkpoint[name] for name in names if name in checkpoint}
 
     # ---- metrics
 

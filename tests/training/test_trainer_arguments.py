@@ -1,0 +1,243 @@
+"""Every argument of lightning.Trainer: what a run does with it, or why it takes none of it."""
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from alexnet.cli import settings
+from alexnet.cli.train import train
+from alexnet.data.datamodule import ImageData
+from alexnet.errors import UserError
+from alexnet.training import arguments
+from alexnet.training.classifier import Classifier
+from tiny import config, directory, state
+
+
+@dataclass
+class Observed:
+    """A run: its result and directory, its weights, and what was seen while it ran."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    directory: Path = Path()
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    log: str = ""
+    shown: str = ""
+    calls: Counter[str] = field(default_factory=Counter)
+    labels: list[list[int]] = field(default_factory=list)  # of each training batch
+    flags: set[str] = field(default_factory=set)  # of torch, while it trained and measured
+
+    def count(self, column: str) -> int:
+        """Rows of metrics.csv that have a value there."""
+        with (self.directory / "metrics.csv").open(newline="") as file:
+            return sum(bool(row[column]) for row in csv.DictReader(file))
+
+
+Observe = Callable[..., Observed]
+
+
+@pytest.fixture(scope="module")
+def observe(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Observe:
+    """Trains with the tests' tiny settings and others, in a directory of its own."""
+
+    def run(*overrides: str, capsys: Any = None) -> Observed:
+        place = tmp_path_factory.mktemp("run")
+        if (outputs / "demo").exists():
+            shutil.copytree(outputs / "demo", place / "demo")
+        seen = Observed()
+        with pytest.MonkeyPatch.context() as patch:
+            for kind, name in (
+                *((Classifier, name) for name in ("training_step", "validation_step", "test_step")),
+                (ImageData, "train_dataloader"),
+            ):
+                patch.setattr(kind, name, _counted(getattr(kind, name), name, seen))
+            seen.result = train(config(place, *overrides))
+        seen.directory = directory(place, seen.result)
+        seen.weights = state(seen.directory / "last.ckpt")
+        seen.log = (seen.directory / "train.log").read_text()
+        if not (outputs / "demo").exists():
+            shutil.copytree(place / "demo", outputs / "demo")
+        return seen
+
+    return run
+
+
+def _counted(function: Callable[..., Any], name: str, seen: Observed) -> Callable[..., Any]:
+    def called(self: Any, *args: Any, **more: Any) -> Any:
+        seen.calls[name] += 1
+        if name == "training_step":
+            seen.labels.append(args[0][1].tolist())
+            seen.flags |= {"deterministic"} if torch.are_deterministic_algorithms_enabled() else set()
+            seen.flags |= {"benchmark"} if torch.backends.cudnn.benchmark else set()
+            seen.flags |= {"anomaly"} if torch.is_anomaly_enabled() else set()
+        elif torch.is_inference_mode_enabled():
+            seen.flags.add("inference")
+        return function(self, *args, **more)
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def plain(observe: Observe) -> Observed:
+    return observe()
+
+
+def same(first: Observed, second: Observed) -> bool:
+    """Whether they ended with the same weights, bit for bit."""
+    return all(value.equal(second.weights[name]) for name, value in first.weights.items())
+
+
+STALLED = (  # is to stop after two epochs
+    "+callbacks.es._target_=lightning.pytorch.callbacks.EarlyStopping",
+    *("+callbacks.es.monitor=minival/loss", "+callbacks.es.min_delta=1000", "+callbacks.es.patience=1"),
+    "data.epochs=6",
+)
+PLAIN = 8  # steps of the plain run: 50 images in batches of 16, twice
+
+# argument: settings, and what can then be seen of the run beside that with none; None: no run may be the same
+TABLE: dict[str, tuple[tuple[str, ...], Callable[[Observed, Observed], bool]]] = {
+    "accelerator": (("trainer.accelerator=cpu",), lambda run, plain: "(cpu," in run.result["device"]),
+    "precision": (
+        ("trainer.precision=bf16-mixed",),
+        lambda run, plain: not same(run, plain) and run.result["precision"] == "bf16-mixed",
+    ),
+    "fast_dev_run": (("++trainer.fast_dev_run=true",), lambda run, plain: run.calls["training_step"] == 1),
+    "max_epochs": (("trainer.max_epochs=1",), lambda run, plain: run.result["epochs"] == 1),
+    "min_epochs": ((*STALLED, "trainer.min_epochs=3"), lambda run, plain: run.result["epochs"] == 3),
+    "max_steps": (("trainer.max_steps=3",), lambda run, plain: run.result["steps"] == 3),
+    "min_steps": ((*STALLED, "trainer.min_steps=11"), lambda run, plain: run.result["steps"] in (11, 12)),
+    "max_time": (
+        ("trainer.max_time='00:00:00:01'", "data.epochs=9999", "schedule=constant"),
+        lambda run, plain: 0 < run.result["epochs"] < 9999 and "Time limit reached" in run.log,
+    ),
+    "limit_train_batches": (("trainer.limit_train_batches=2",), lambda run, plain: run.result["steps"] == 4),
+    "limit_val_batches": (
+        ("trainer.limit_val_batches=1", "data.batch_size=4"),
+        lambda run, plain: run.calls["validation_step"] == 2,
+    ),
+    "limit_test_batches": (
+        ("trainer.limit_test_batches=1",),
+        lambda run, plain: (
+            run.calls["test_step"] == 1 and len(np.load(run.directory / "predictions.npz")["labels"]) == 16
+        ),
+    ),
+    "overfit_batches": (
+        ("trainer.overfit_batches=1",),
+        lambda run, plain: len(run.labels) == 2 and run.labels[0] == run.labels[1],
+    ),
+    "val_check_interval": (
+        ("trainer.val_check_interval=0.5",),
+        lambda run, plain: run.calls["validation_step"] == 2 * plain.calls["validation_step"],
+    ),
+    "check_val_every_n_epoch": (
+        ("trainer.check_val_every_n_epoch=2", "schedule=constant"),
+        lambda run, plain: 2 * run.calls["validation_step"] == plain.calls["validation_step"],
+    ),
+    "num_sanity_val_steps": (
+        ("trainer.num_sanity_val_steps=1",),
+        lambda run, plain: run.calls["validation_step"] == plain.calls["validation_step"] + 1,
+    ),
+    "log_every_n_steps": (
+        ("trainer.log_every_n_steps=2",),
+        lambda run, plain: [r.count("train/loss_step") for r in (plain, run)] == [PLAIN, PLAIN // 2],
+    ),
+    "enable_progress_bar": (
+        ("trainer.enable_progress_bar=true",),
+        lambda run, plain: "Epoch 1" in run.shown and "Epoch 1" not in plain.shown,
+    ),
+    "enable_model_summary": (
+        ("trainer.enable_model_summary=true",),
+        lambda run, plain: "Trainable params" in run.log and "Trainable params" not in plain.log,
+    ),
+    "accumulate_grad_batches": (
+        ("trainer.accumulate_grad_batches=2",),
+        lambda run, plain: (run.result["steps"], run.calls["training_step"]) == (PLAIN // 2, PLAIN),
+    ),
+    "gradient_clip_val": (("trainer.gradient_clip_val=0.01",), lambda run, plain: not same(run, plain)),
+    "gradient_clip_algorithm": (
+        ("trainer.gradient_clip_val=1e-9", "trainer.gradient_clip_algorithm=value", "optim.weight_decay=0"),
+        lambda run, plain: not same(run, plain),
+    ),
+    "deterministic": (("trainer.deterministic=true",), lambda run, plain: "deterministic" in run.flags),
+    "benchmark": (("trainer.benchmark=true",), lambda run, plain: "benchmark" in run.flags),
+    "inference_mode": (
+        ("trainer.inference_mode=false",),
+        lambda run, plain: "inference" in plain.flags and "inference" not in run.flags,
+    ),
+    "use_distributed_sampler": (
+        ("trainer.use_distributed_sampler=false",),
+        lambda run, plain: run.labels == plain.labels,
+    ),
+    "profiler": (("trainer.profiler=simple",), lambda run, plain: "Profiler Report" in run.log),
+    "detect_anomaly": (("trainer.detect_anomaly=true",), lambda run, plain: "anomaly" in run.flags),
+    "reload_dataloaders_every_n_epochs": (
+        ("trainer.reload_dataloaders_every_n_epochs=1",),
+        lambda run, plain: [r.calls["train_dataloader"] for r in (plain, run)] == [1, 2],
+    ),
+    "enable_autolog_hparams": (
+        ("trainer.enable_autolog_hparams=false",),
+        lambda run, plain: (
+            (plain.directory / "hparams.yaml").exists() and not (run.directory / "hparams.yaml").exists()
+        ),
+    ),
+}
+# those that change nothing that is computed: the same run, the same weights
+UNCHANGED = frozenset(
+    (
+        *("accelerator", "num_sanity_val_steps", "log_every_n_steps", "enable_progress_bar", "profiler"),
+        *("enable_model_summary", "inference_mode", "use_distributed_sampler", "detect_anomaly"),
+        *("reload_dataloaders_every_n_epochs", "enable_autolog_hparams", "deterministic", "benchmark"),
+    )
+)
+# what is typed, and a part of the answer
+REFUSED = {
+    "devices": ("2", "a run uses one device. Start several runs"),
+    "num_nodes": ("2", "each on a node of its own"),
+    "strategy": ("ddp", "a run uses one device"),
+    "sync_batchnorm": ("true", "a run uses one device"),
+    "logger": ("false", "choose logger=wandb"),
+    "callbacks": ("[]", r"\+callbacks\.NAME\._target_"),
+    "plugins": ("[x]", "trainer.precision"),
+    "default_root_dir": ("x", "choose output_dir=PATH"),
+    "enable_checkpointing": ("false", "a run leaves its weights in last.ckpt"),
+    "model_registry": ("x", "Lightning's cloud"),
+    "barebones": ("true", "a run keeps its metrics and checkpoints"),
+    "limit_predict_batches": ("1", "src/predict.py"),
+}
+
+
+def test_each_argument_is_decided() -> None:
+    """Where this fails with a new version of Lightning: say in one of the tables what is to happen to it."""
+    assert {*TABLE, *REFUSED} == {*signature(lightning.Trainer).parameters}
+    assert not TABLE.keys() & REFUSED.keys()
+    assert arguments.LIMITED.keys() == REFUSED.keys()
+
+
+@pytest.mark.parametrize("argument", TABLE)
+def test_an_argument_does_what_lightning_says(
+    argument: str, observe: Observe, plain: Observed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more, is_seen = TABLE[argument]
+    run = observe(*more)
+    run.shown = "".join(capfd.readouterr())
+    assert is_seen(run, plain)
+    assert (run.result["hash"] == plain.result["hash"]) == (argument in UNCHANGED)
+    assert argument not in UNCHANGED or same(run, plain)
+
+
+@pytest.mark.parametrize("argument", REFUSED)
+def test_an_argument_is_refused_in_one_message(argument: str, tmp_path: Path) -> None:
+    value, why = REFUSED[argument]
+    cfg = config(tmp_path, f"++trainer.{argument}={value}")
+    with pytest.raises(UserError, match=rf"^trainer\.{argument}=.* is not possible: .*{why}"):
+        settings.checked(cfg)
