@@ -18,8 +18,8 @@ def train(output_dir: Path, *more: str, **environment: str) -> subprocess.Comple
 
 def results(output_dir: Path) -> dict[str, dict[str, Any]]:
     """By hash."""
-    paths = sorted(output_dir.glob("*/result.json"))
-    return {path.parent.name.rpartition("-")[2]: json.loads(path.read_text()) for path in paths}
+    found = [json.loads(path.read_text()) for path in sorted(output_dir.glob("*/result.json"))]
+    return {result["hash"]: result for result in found}
 
 
 def index(output_dir: Path, claim: str = "lrn") -> dict[str, Any]:

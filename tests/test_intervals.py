@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from alexnet.statistics import Region, interval, power, values_needed
+from alexnet.statistics import Region, crossed_interval, interval, power, values_needed
 
 ABOVE = Region(0.0, math.inf)
 
@@ -77,3 +77,27 @@ def _at(low: float, high: float) -> Any:
     found = interval(np.array([low, high]))
     assert found is not None
     return found._replace(low=low, high=high)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5, 10, 30])
+@pytest.mark.parametrize("images", [500, 2000])
+@pytest.mark.parametrize("seed_std", [0.0, 0.8, 2.0])
+def test_an_interval_over_seeds_and_images_covers(seeds: int, images: int, seed_std: float) -> None:
+    """Effects in points, spread as they are in pairs of networks that err on a third of the images."""
+    random, covered, tries = np.random.default_rng(0), 0, 1000
+    for _ in range(tries):
+        of_seeds = random.normal(0, seed_std, (seeds, 1))
+        of_images = random.normal(0, 15, (1, images))
+        low, high = crossed_interval(of_seeds + of_images + random.normal(0, 38, (seeds, images)))
+        covered += low <= 0 <= high
+    assert covered / tries >= 0.94 - 2 * np.sqrt(0.95 * 0.05 / tries)
+
+
+def test_an_interval_over_seeds_and_images_is_that_of_one_where_the_other_does_not_vary() -> None:
+    by_seed, by_image = np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 5.0, 2.0])
+    of_seeds, of_images = interval(by_seed), interval(by_image)
+    assert of_seeds
+    assert of_images
+    assert crossed_interval(np.tile(by_seed[:, None], 50)) == pytest.approx(of_seeds)
+    assert crossed_interval(np.tile(by_image, (3, 1))) == pytest.approx(of_images)

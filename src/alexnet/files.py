@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and work that one process does at a time."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+log = logging.getLogger("alexnet")
 
 if TYPE_CHECKING:  # slow to import
     from matplotlib.figure import Figure
@@ -18,7 +22,7 @@ if TYPE_CHECKING:  # slow to import
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary neighbour of path to write to; it becomes path only if all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         yield temporary
         temporary.replace(path)
@@ -32,6 +36,25 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def one_at_a_time(lock: Path, doing: str) -> Iterator[None]:
+    """Waits for other processes that are in here with the same file; one that was killed is none.
+
+    lock: stays there, as to remove it would let two in. doing: what others do, for who waits for it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file_lock = FileLock(lock)
+    try:
+        acquired = file_lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is %s: waiting for it", doing)
+        acquired = file_lock.acquire()
+    with acquired:
+        yield
 
 
 def save_figure(figure: "Figure | Image", path: Path, **settings: Any) -> None:

@@ -214,6 +214,14 @@ def test_without_weight_decay_nothing_decays() -> None:
 def test_the_base_is_one_network_for_most_claims() -> None:
     """So that a sweep over all of them trains it once."""
     published = _settings(CLAIMS["lrn"], "with", "imagenette")
-    own = {"relu", "lrn_cifar", "headline", "second_norm", "batch_256"}
+    own = {"relu", "lrn_cifar", "headline", "second_norm", "batch_256", "schedules"}
     for name in (PAPER | SOURCE) - own:
         assert _settings(CLAIMS[name], CLAIMS[name].base, "imagenette") == published, name
+
+
+def test_a_scale_leaves_a_claim_its_schedules() -> None:
+    claim = CLAIMS["schedules"]
+    names = [_run(claim, variant, "imagenette").schedule.name for variant in claim.variants]
+    assert names == ["plateau", "stepped_exponential", "stepped_exponential"]
+    assert _run(CLAIMS["lrn"], "with", "imagenette").schedule.name == "falls"
+    assert _run(CLAIMS["batch_256"], "batch_256", "imagenette").schedule.name == "stepped_exponential"

@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.claims import plan
-from alexnet.claims.index import write_index
-from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, Job
+from alexnet.claims.index import open_indexes, write_index
+from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, RUNNING, Job
+from alexnet.runs import lock
 from alexnet.runs.results import FORMAT, Run
 
 SCALE = {"name": "demo", "seeds": 2, "minutes": 1, "about": "", "papers": False}
@@ -73,6 +75,36 @@ def test_a_run_that_ends_meanwhile_is_seen_by_looking_again(tmp_path: Path) -> N
     assert job.state == NEW
     job.look()
     assert job.state == FINISHED
+
+
+@pytest.mark.parametrize("status", [None, "interrupted", "failed"])
+def test_a_run_that_is_being_trained_is_running_and_by_whom(tmp_path: Path, status: str | None) -> None:
+    job = made(tmp_path, status=status, last=True)
+    assert job.run
+    path = write_index(tmp_path, "lrn", SCALE, (), [job])
+    with lock.training(job.run.directory) as owner:
+        job.look()
+        assert job.state == RUNNING
+        text = plan.text([job, made(tmp_path, seed=1)], 1)
+        assert f"  lrn/with, seed 0: {owner}\n" in text
+        assert "2 runs: 1 running, 1 to do; about 60 seconds" in text  # of what is left to this process
+        indexes = open_indexes(tmp_path)
+        (told,) = indexes.of([path])
+        assert told.states() == {"running": 1}
+        assert indexes.notes == [f"{job.run.directory} is being trained by {owner}"]
+    job.look()
+    assert job.state != RUNNING
+    assert open_indexes(tmp_path).indexes[0].states() == {status or "missing": 1}
+
+
+def test_what_another_process_has_just_trained_is_not_trained_again(tmp_path: Path) -> None:
+    run = made(tmp_path, status="completed").run
+    assert run
+    with lock.training(run.directory):
+        job = Job([], "lrn/with", 0, run, again=True)
+        assert plan.to_train([job]) == [job]
+    job.look()
+    assert plan.to_train([job]) == []
 
 
 def test_a_damaged_result_is_one_jobs_error_until_it_is_removed(tmp_path: Path) -> None:
@@ -194,6 +226,15 @@ def test_the_end_is_mean_and_spread_of_what_is_complete(tmp_path: Path) -> None:
     assert never == ["lrn/never", "none", "0"]
 
 
+def test_the_end_says_what_was_no_better_than_guessing(tmp_path: Path) -> None:
+    data = {"chance_error": 90.0, "val": 500}
+    jobs = [
+        made(tmp_path, seed=seed, status="completed", metrics={"val/top1_error": error}, data=data)
+        for seed, error in enumerate([89.0, 40.0])
+    ]
+    assert plan.ends(jobs).splitlines()[1].endswith("  1 of 2 no better than guessing")
+
+
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:
     path = write_index(output_dir, "lrn", SCALE, settings, jobs)
     found: dict[str, Any] = json.loads(path.read_text())
@@ -233,6 +274,13 @@ def test_seeds_accumulate_while_their_variant_is_the_same(tmp_path: Path) -> Non
 def test_a_variant_that_the_claim_no_longer_has_goes(tmp_path: Path) -> None:
     index(tmp_path, made(tmp_path), made(tmp_path, "lrn/without"))
     assert list(index(tmp_path, made(tmp_path))["runs"]) == ["with"]
+
+
+def test_sweeps_that_write_an_index_at_the_same_time_keep_all_seeds(tmp_path: Path) -> None:
+    jobs = [made(tmp_path, seed=seed) for seed in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda job: index(tmp_path, job), jobs))
+    assert index(tmp_path, jobs[0])["runs"]["with"].keys() == {str(seed) for seed in range(20)}
 
 
 def test_other_settings_have_an_index_of_their_own_in_any_order(tmp_path: Path) -> None:

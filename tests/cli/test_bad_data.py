@@ -272,7 +272,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_message(part: int | None, bench: 
 
 def test_a_home_folder_may_be_meant_for_runs(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    run = results.Run.of({"output_dir": "~/runs", "name": None}, "", "x", None, [])
+    run = results.Run.of({"output_dir": "~/runs", "name": None, "seed": 0}, "", "x", None, [])
     assert run.directory.parent == tmp_path / "runs"
 
 

@@ -253,6 +253,7 @@ def test_the_state_of_other_data_is_refused(
 
 def test_a_result_is_told_what_the_data_was(data: ImageData, image_set: ImageSet) -> None:
     facts = data.describe()
+    assert facts["chance_error"] == pytest.approx(100 * 2 / 3, abs=1e-3)
     assert (facts["classes"], facts["fingerprint"]) == (image_set.classes, DIGEST)
     assert (facts["name"], facts["drawn"], facts["note"]) == ("image_folder", False, "")
     assert (facts["train"], facts["minival"], facts["val"]) == (23, 7, 9)

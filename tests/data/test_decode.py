@@ -1,7 +1,9 @@
 """Decoding against a plain recipe, whatever the format and the decoder; what is broken is named."""
 
 import io
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,8 +113,57 @@ def test_odd_files_are_read_quietly(tmp_path: Path) -> None:
     first, second = _picture(40, 40), _picture(41, 41).resize((40, 40))
     first.save(path, "PNG", save_all=True, append_images=[second], default_image=False)  # an animation
     _assert_as_recipe(path, first)
-    Image.fromarray(np.full((8, 8), 200, dtype=np.int32)).save(path, "TIFF")  # 32 bits are levels already
-    assert (decode(path, 8) == 200).all()
+
+
+GREYS = np.tile(np.linspace(0, 1, 8), (8, 1))
+
+
+def _netpbm(white: int) -> bytes:
+    return b"P5 8 8 %d\n" % white + (GREYS * white).astype(">u2").tobytes()
+
+
+def _tiff(white_is_zero: bool = False, twelve_bits: bool = False) -> bytes:
+    """An uncompressed one, of kinds that Pillow reads but does not write."""
+    levels = ((1 - GREYS if white_is_zero else GREYS) * (4095 if twelve_bits else 65535)).astype(int)
+    pixels = levels.astype("<u2").tobytes()
+    if twelve_bits:
+        pairs = levels.reshape(-1, 2)
+        pixels = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs.tolist())
+    tags = {256: 8, 257: 8, 258: 12 if twelve_bits else 16, 259: 1, 262: int(not white_is_zero), 273: 122}
+    tags |= {277: 1, 278: 8, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + pixels
+
+
+def _saved(pixels: NDArray[Any], format: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format)
+    return stream.getvalue()
+
+
+SIXTEEN = (GREYS * 65535).astype(np.uint16)
+SCALED = {
+    "PGM": _netpbm(65535),
+    "PGM, 12 bits": _netpbm(4095),
+    "PNG": _saved(SIXTEEN, "PNG"),
+    "TIFF": _saved(SIXTEEN, "TIFF"),
+    "TIFF, white is 0": _tiff(white_is_zero=True),
+    "TIFF, 12 bits": _tiff(twelve_bits=True),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_greys_of_more_than_8_bits_keep_their_brightness(name: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(SCALED[name])
+    assert np.abs(decode(tmp_path / "x", 8) - 255 * GREYS).max() < 2
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_greys_without_a_known_white_are_named(kind: Any, white: int, tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(_saved((GREYS * white).astype(kind), "TIFF"))
+    with pytest.raises(BrokenImageError, match=r"x\.tif can't be used \(its greys have no known white"):
+        decode(tmp_path / "x.tif", 8)
 
 
 def _encoded(format: str) -> bytes:

@@ -71,12 +71,10 @@ def test_class_folders_are_used_as_they_are(source: Any, tmp_path: Path) -> None
     assert found.titles == [*titles, "n99999999"]
 
 
-def test_a_thousand_classes_have_the_names_of_ilsvrc_in_the_order_of_their_ids(tmp_path: Path) -> None:
-    ids = [f"n{number:08d}" for number in range(1000)]
-    found = ImageNet(class_folders(tmp_path, ids[::-1])).load()
-    assert found.classes == ids
-    known = {0: "tench (n00000000)", 217: "English springer (n00000217)", 999: "toilet tissue (n00000999)"}
-    assert {number: found.titles[number] for number in known} == known
+def test_classes_of_ilsvrc_have_their_names_also_in_part(tmp_path: Path) -> None:
+    found = ImageNet(class_folders(tmp_path, ["n15075141", *WNIDS[::-1], "n03445777", "n99999999"])).load()
+    names = ["tench (n01440764)", "English springer (n02102040)", "golf ball (n03445777)"]
+    assert found.titles == [*names, "toilet tissue (n15075141)", "n99999999"]
 
 
 @pytest.mark.parametrize("source", [Imagenette, CIFAR10, lambda root: ImageNet(root, "IMAGENET_ROOT")])

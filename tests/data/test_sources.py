@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet.data.decode import decode
 from alexnet.data.demo import CLASSES
 from alexnet.data.sources import EXTENSIONS, Demo, Folders, ImageSet, Split
 from alexnet.errors import UserError
@@ -62,6 +63,51 @@ def test_images_in_nested_folders_belong_to_the_class(own_folder: Path) -> None:
 def test_extensions_count_in_either_case(extension: str, own_folder: Path) -> None:
     (own_folder / "val" / "ant" / f"x{extension}").write_bytes(b"")
     assert f"ant/x{extension}" in Folders(own_folder).load().val.files
+
+
+def test_each_kind_of_file_that_pillow_knows_is_decided_on() -> None:
+    Image.init()
+    decoded = {extension for extension, name in Image.registered_extensions().items() if name in Image.OPEN}
+    others = (  # measurements, documents, video, or what only some systems can open
+        *(".bufr", ".fit", ".fits", ".grib", ".h5", ".hdf", ".iim"),
+        *(".emf", ".eps", ".ps", ".wmf", ".mpeg", ".mpg"),
+    )
+    assert decoded == {*EXTENSIONS, *others}
+
+
+@pytest.mark.parametrize("extension", ["avif", "jp2", "jfif", "pgm", "tga", "ico", "qoi", "webp", "pcx"])
+def test_what_pillow_decodes_is_used(extension: str, own_folder: Path) -> None:
+    path = own_folder / "train" / "bee" / f"x.{extension}"
+    Image.new("L" if extension == "pgm" else "RGB", (32, 32), "white").save(path)
+    assert f"bee/x.{extension}" in Folders(own_folder).load().train.files
+    assert decode(path, 16).min() > 250
+
+
+def test_files_that_are_no_images_are_counted_and_named(own_folder: Path) -> None:
+    assert "not used" not in str(Folders(own_folder).load())
+    for name in ("train/ant/a.heic", "train/ant/b.HEIC", "val/cat/deep/n.txt", "train/loose.jpg", "val/x"):
+        (own_folder / name).parent.mkdir(exist_ok=True)
+        (own_folder / name).touch()
+    found = Folders(own_folder).load()
+    assert len(found.train) == 30
+    counted = "2 .heic, 1 .jpg, 1 without an ending, 1 .txt"
+    named = "train/loose.jpg, val/x, train/ant/a.heic"
+    expected = f"  not used: 5 files that are no images or in no class ({counted}), such as {named}"
+    assert expected in str(found)
+
+
+def test_a_class_of_other_files_alone_says_which(own_folder: Path) -> None:
+    for path in (own_folder / "val" / "bee").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(UserError, match=r"val/bee holds no images .*, only \.heic: fill or remove it"):
+        Folders(own_folder).load()
+
+
+def test_a_single_class_is_remarked_on(own_folder: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("ant", "bee"):
+            shutil.rmtree(own_folder / split / name)
+    assert "note: there is only one class" in str(Folders(own_folder).load())
 
 
 OTHER_FILES = ["notes.txt", "x.jpg.part", "jpg", "Thumbs.db", ".cache/ant_0.jpg", "ant/._ant_0.jpg"]

@@ -95,6 +95,50 @@ def test_settings_changed_by_the_user_stand_in_the_row(made: Any) -> None:
     )  # summary, 2 rows
 
 
+def _tell(outputs: Path, hashes: Any, **data: Any) -> None:
+    """Adds to what the results say of their images."""
+    for hashed in hashes:
+        path = outputs / f"made_up-{hashed}" / "result.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"data": result["data"] | data}))
+
+
+def test_a_subset_is_called_one_and_is_not_the_papers_scale(made: Any) -> None:
+    outputs, _ = made
+    runs = made_up.sweep(outputs, "lrn", "paper", {"with": WITH, "without": WITHOUT})
+    title = "ILSVRC-2012 (subset: 760 of 1,281,167 training images)"
+    _tell(outputs, runs["with"].values(), title=title, subset={"train": [760, 1_281_167]})
+    written = _report(*made)
+    about = f"ILSVRC-2012, 90 epochs; {title}: not the paper's scale"
+    assert written.text.count(about) == 3  # summary, 2 rows
+    assert written.page.read_text().count(f"ILSVRC-2012, 90 epochs; {title}") >= 3
+    assert {row["subset"] for row in written.rows if row["claim"] == "lrn"} == {title, ""}
+    with (outputs / "report" / "results.csv").open(newline="") as file:
+        assert sum(row["data"] == title for row in csv.DictReader(file)) == len(WITH)
+
+
+def test_runs_on_a_subset_are_known_by_their_sweep_where_they_were_trained_under_no_name(made: Any) -> None:
+    outputs, claims = made
+    path = outputs / "claims" / "lrn-paper.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"scale": index["scale"] | {"subset": "ILSVRC-2012 (subset)"}}))
+    assert _text(outputs, claims).count("; ILSVRC-2012 (subset): not the paper's scale") == 3
+
+
+def test_other_images_are_not_the_papers_scale(made: Any) -> None:
+    made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "data=image_folder")
+    assert _report(*made).text.count("changed by data=image_folder: not the paper's scale") == 3
+
+
+def test_runs_no_better_than_guessing_are_remarked_on(made: Any) -> None:
+    outputs, _ = made
+    runs = made_up.sweep(outputs, "lrn", "paper", {"with": [89.0, 89.5, 40.0], "without": WITHOUT})
+    _tell(outputs, [*runs["with"].values(), *runs["without"].values()], chance_error=90.0, val=200)
+    written, said = _report(*made), "2 of 6 runs no better than guessing"
+    assert written.text.count(said) == 2
+    assert said in written.page.read_text()
+
+
 def test_runs_that_are_missing_unfinished_failed_or_broken_are_counted(made: Any) -> None:
     outputs, claims = made
     runs = made_up.sweep(

@@ -31,8 +31,8 @@ with lock.training(Path(sys.argv[1])):
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that trains outputs/a-01234567 until its standard input is closed."""
-    command = [sys.executable, "-c", TRAINING, str(tmp_path / "a-01234567")]
+    """A process that trains outputs/a-01234567-seed0 until its standard input is closed."""
+    command = [sys.executable, "-c", TRAINING, str(tmp_path / "a-01234567-seed0")]
     environment = os.environ | {"PYTHONPATH": "src"}
     pipe = subprocess.PIPE
     root = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_the_second_process_is_told_who_trains_the_run(
     tmp_path: Path, other: "subprocess.Popen[str]"
 ) -> None:
-    directory = tmp_path / "a-01234567"
+    directory = tmp_path / "a-01234567-seed0"
     owner = lock.held(directory)
     assert owner
     assert (owner.pid, owner.is_here, owner.threads) == (other.pid, True, None)
@@ -59,9 +59,9 @@ def test_the_second_process_is_told_who_trains_the_run(
 def test_the_same_run_under_another_name_is_held_as_well(
     tmp_path: Path, other: "subprocess.Popen[str]"
 ) -> None:
-    with pytest.raises(LockedError), lock.training(tmp_path / "b-with-other-name-01234567"):
+    with pytest.raises(LockedError), lock.training(tmp_path / "b-01234567-seed0"):
         pass
-    with lock.training(tmp_path / "a-76543210"):
+    with lock.training(tmp_path / "a-01234567-seed1"):
         assert len(lock.running(tmp_path)) == 2
     assert [owner.pid for owner in lock.running(tmp_path)] == [other.pid]
 
@@ -72,7 +72,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path, other: "subprocess.Popen
     assert len(list((tmp_path / lock.LOCKS).glob("*.json"))) == 1
     started = time.monotonic()
     assert lock.running(tmp_path) == []
-    with lock.training(tmp_path / "a-01234567") as owner:
+    with lock.training(tmp_path / "a-01234567-seed0") as owner:
         assert owner.pid == os.getpid()
     assert time.monotonic() - started < 2
 
@@ -83,10 +83,10 @@ def test_waiting_ends_when_the_other_does(
     caplog.set_level(logging.INFO)
     assert other.stdin
     threading.Timer(lock.GRACE + 0.5, other.stdin.close).start()
-    with lock.training(tmp_path / "a-01234567", wait=True) as owner:
-        assert owner == lock.held(tmp_path / "a-01234567")
+    with lock.training(tmp_path / "a-01234567-seed0", wait=True) as owner:
+        assert owner == lock.held(tmp_path / "a-01234567-seed0")
     assert f"is being trained by process {other.pid}" in caplog.text
-    assert lock.held(tmp_path / "a-01234567") is None
+    assert lock.held(tmp_path / "a-01234567-seed0") is None
 
 
 def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
@@ -94,11 +94,11 @@ def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
 
     def start() -> None:
         try:
-            lock.training(tmp_path / "a-01234567").__enter__()
+            lock.training(tmp_path / "a-01234567-seed0").__enter__()
         except LockedError as error:
             refused.append(error.owner)
 
-    with lock.training(tmp_path / "a-01234567"):
+    with lock.training(tmp_path / "a-01234567-seed0"):
         thread = threading.Thread(target=start)
         thread.start()
         thread.join()
@@ -113,28 +113,28 @@ def test_a_run_that_was_placed_by_hand_is_locked_in_its_directory(tmp_path: Path
 
 
 def test_the_owner_may_say_more_of_itself(tmp_path: Path) -> None:
-    with lock.training(tmp_path / "a-01234567") as owner:
-        lock.record(tmp_path / "a-01234567", replace(owner, threads=2))
-        assert lock.held(tmp_path / "a-01234567") == replace(owner, threads=2)
+    with lock.training(tmp_path / "a-01234567-seed0") as owner:
+        lock.record(tmp_path / "a-01234567-seed0", replace(owner, threads=2))
+        assert lock.held(tmp_path / "a-01234567-seed0") == replace(owner, threads=2)
 
 
 def test_what_is_no_owner_is_nobody(tmp_path: Path) -> None:
     (tmp_path / lock.LOCKS).mkdir()
     for text in ("", "[]", "{}", json.dumps({"pid": 1})):
-        (tmp_path / lock.LOCKS / "01234567.json").write_text(text)
+        (tmp_path / lock.LOCKS / "01234567-seed0.json").write_text(text)
         assert lock.running(tmp_path) == []
 
 
 def test_the_lock_is_given_back_where_training_fails(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lock.training(tmp_path / "a-01234567"):
+    with pytest.raises(ZeroDivisionError), lock.training(tmp_path / "a-01234567-seed0"):
         raise ZeroDivisionError
-    assert lock.held(tmp_path / "a-01234567") is None
-    with lock.training(tmp_path / "a-01234567"):
+    assert lock.held(tmp_path / "a-01234567-seed0") is None
+    with lock.training(tmp_path / "a-01234567-seed0"):
         pass
 
 
 def test_an_owner_in_words() -> None:
-    owner = Owner("outputs/a-01234567", 12, "here", "2026-01-02T03:04:05+01:00")
+    owner = Owner("outputs/a-01234567-seed0", 12, "here", "2026-01-02T03:04:05+01:00")
     assert str(owner) == "process 12 on here since 2026-01-02 03:04:05"
 
 

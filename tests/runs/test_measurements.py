@@ -1,6 +1,7 @@
 """What is measured after training: added to a run, and to all runs of a variant together."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import made_up
 from alexnet.errors import UserError
-from alexnet.runs import measurements
+from alexnet.runs import lock, measurements
 from alexnet.runs.measurements import Measurement
 from alexnet.runs.metrics import FinishedRun, errors_by_image, value
 
@@ -22,11 +23,15 @@ def _run(where: Path) -> FinishedRun:
     return FinishedRun(path, json.loads((path / "result.json").read_text()))
 
 
+def _add(run: FinishedRun, measurement: Measurement) -> None:
+    measurements.add(run.directory, measurement, measurements.run_identity(run.result))
+
+
 def test_figures_and_mistakes_are_added_to_what_a_run_has(tmp_path: Path) -> None:
     run = _run(tmp_path)
-    measurements.add(run.directory, Measurement({"kernels/colour_gap": 0.25}))
-    measurements.add(run.directory, Measurement({TEN: 50.0}, np.arange(4), {TEN: WRONG}))
-    measurements.add(run.directory, Measurement({"other": 25.0}, np.arange(4), {"other": ~WRONG}))
+    _add(run, Measurement({"kernels/colour_gap": 0.25}))
+    _add(run, Measurement({TEN: 50.0}, np.arange(4), {TEN: WRONG}))
+    _add(run, Measurement({"other": 25.0}, np.arange(4), {"other": ~WRONG}))
     result = json.loads((run.directory / "result.json").read_text())
     assert result == {
         **run.result,
@@ -52,13 +57,34 @@ def test_a_run_trained_anew_to_other_weights_is_another() -> None:
     assert measurements.run_identity(one) != measurements.run_identity({**one, "hash": "1"})
 
 
+def test_what_was_measured_of_other_weights_is_not_added(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    before = (run.directory / "result.json").read_bytes()
+    with pytest.raises(UserError, match="was trained anew while it was measured"):
+        measurements.add(run.directory, Measurement({TEN: 50.0}), "another 0.5")
+    with lock.training(run.directory), pytest.raises(UserError, match="is being trained by process"):
+        _add(run, Measurement({TEN: 50.0}))
+    assert (run.directory / "result.json").read_bytes() == before
+
+
+def test_figures_that_are_added_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(lambda n: _add(run, Measurement({str(n): n}, np.arange(4), {str(n): WRONG})), range(16))
+        )
+    result = json.loads((run.directory / "result.json").read_text())
+    assert result["metrics"] == run.result["metrics"] | {str(number): number for number in range(16)}
+    assert all(errors_by_image(FinishedRun(run.directory, result), str(number)) for number in range(16))
+
+
 def test_damaged_mistakes_are_told_of(tmp_path: Path) -> None:
     run = _run(tmp_path)
-    measurements.add(run.directory, Measurement({TEN: 50.0}, np.arange(4), {TEN: WRONG}))
+    _add(run, Measurement({TEN: 50.0}, np.arange(4), {TEN: WRONG}))
     measurements.mistakes_path(run.directory).write_bytes(b"PK")
     with pytest.raises(UserError, match=r"mistakes.npz is damaged: remove it"):
         errors_by_image(run, TEN)
-    measurements.add(run.directory, Measurement({TEN: 50.0}, np.arange(4), {TEN: WRONG}))  # and made anew
+    _add(run, Measurement({TEN: 50.0}, np.arange(4), {TEN: WRONG}))  # and made anew
     assert errors_by_image(run, TEN) is not None
 
 

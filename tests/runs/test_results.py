@@ -155,6 +155,30 @@ def test_a_sweep_says_so_of_such_a_result_and_goes_on(tmp_path: Path) -> None:
     assert plan.Job([], "row", 0, old, again=True).state == plan.NEW
 
 
+@pytest.mark.parametrize(
+    ("error", "chance", "images", "expected"),
+    [
+        (90.0, 90.0, 1000, True),
+        (88.2, 90.0, 1000, True),  # within two standard errors, of 0.95 points
+        (88.0, 90.0, 1000, False),
+        (88.2, 90.0, 10_000, False),
+        (None, 90.0, 1000, False),  # not measured, or no number
+        (0.0, 0.0, 1000, False),  # a single class, which has a note of its own
+        (50.0, None, None, False),
+    ],
+)
+def test_chance_is_what_needs_no_network(
+    error: float | None, chance: float | None, images: int | None, expected: bool
+) -> None:
+    data = {"chance_error": chance, "val": images, "classes": [], "title": "flowers"}
+    result = {"metrics": {"val/top1_error": error, "val/top5_error": 50.0}, "data": data}
+    assert results.at_chance(result) is expected
+    whole = result | {"status": "completed", "epochs": 1, "images_per_second": 1.0, "seconds": 1.0}
+    said = results.ending(whole, Path(), "", "flowers")
+    assert ("no better than naming the commonest class" in said) is expected
+    assert "data           flowers" in said
+
+
 def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
     for name in ("result.json", "last.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ConstantLR, MultiStepLR
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.tables import read_csv
-from alexnet.training.optim import Plateau, advance, published, settle_rates, sgd, stepped_exponential
+from alexnet.training.optim import Plateau, advance, falls, published, settle_rates, sgd, stepped_exponential
 from tiny import config, directory, state
 
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "bias_lr": 0.2, "bias_weight_decay": 0.003}
@@ -33,6 +33,10 @@ SCHEDULES = {
     "steps": (
         lambda o: MultiStepLR(o, [25, 51, 79], 0.1),
         lambda epoch: 0.1 ** sum(epoch >= each for each in (25, 51, 79)),
+    ),
+    "falls": (
+        lambda o: falls(o, EPOCHS),
+        lambda epoch: 0.1 ** sum(epoch >= each for each in (48, 64, 74)),
     ),
     "exponential": (lambda o: stepped_exponential(o, 90), _exponential),
     # an error that stays: the rate falls in each 21st epoch after the first
@@ -167,6 +171,23 @@ WRONG = [("epochs", 0), ("epochs", None), ("epochs", -1), ("steps", 0), ("steps"
 def test_impossible_schedules_are_named(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"schedule.{key}={value} "):
         stepped_exponential(published(small_net(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("at", 0.5),
+        ("at", [0.8, 0.6]),
+        ("at", [0.5, 1]),
+        ("at", [0]),
+        ("factor", 0),
+        ("factor", 2),
+    ],
+)
+def test_impossible_falls_are_named(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"^schedule.{key}="):
+        falls(published(small_net(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
 
 
 FROZEN = (

@@ -274,9 +274,10 @@ def text(result: Neighbours) -> str:
         spread = f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if interval else ""
         cells.setdefault(by, []).append(f"{100 * share:.1f}{spread}")
     images, train = (len(result.data.members(split)) for split in (result.split, "train"))
+    of_train = f"{train} training images of {result.data.images.title}"
     head = ["by", *(f"at {at}" for at in dict.fromkeys(row.at for row in result.precisions))]
     lines = [
-        f"precision of the nearest of {train} training images, for {images} of {result.split}, in %",
+        f"precision of the nearest of {of_train}, for {images} of {result.split}, in %",
         "",
         tables.markdown([[title(by), *row] for by, row in cells.items()], head),
     ]

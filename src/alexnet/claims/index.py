@@ -6,7 +6,7 @@ Reading never fails because of a run: one that is missing, unfinished or broken 
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,24 @@ from alexnet.claims.claim import Claim, load_claim, section_key
 from alexnet.claims.exhibits import exhibits_are_of
 from alexnet.claims.plan import Job
 from alexnet.errors import UserError
-from alexnet.files import write_atomically
+from alexnet.files import one_at_a_time, write_atomically
 from alexnet.paths import CLAIMS
 from alexnet.runs import results
+from alexnet.runs.lock import LOCKS, held
 from alexnet.runs.measurements import read_pooled, run_identity
 from alexnet.runs.metrics import FinishedRun
 
 FOLDER = "claims"  # of the indexes, in output_dir
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
+RUNNING = "running"
 
 
 @dataclass(frozen=True)
 class IndexedRun:
-    """A run that an index names. state: completed, interrupted, failed, unfinished, broken or missing.
+    """A run that an index names.
 
-    why: what is wrong with a broken one, and what to do.
+    state: completed, running, interrupted, failed, unfinished, broken or missing. why: what is wrong with a
+    broken one, and what to do; who trains a running one.
     """
 
     hash: str
@@ -62,6 +65,13 @@ class ClaimIndex:
     def drawn(self) -> bool:
         """Whether it was run on images that the program drew."""
         return any((run.result.get("data") or {}).get("drawn") for _, _, run in self.all_runs())
+
+    @property
+    def subset(self) -> str:
+        """The title of the part of a public set that it was run on; empty for a whole set."""
+        data = (run.result.get("data") or {} for _, _, run in self.all_runs())
+        titles = (str(of_run["title"]) for of_run in data if of_run.get("subset"))
+        return str(self.scale.get("subset") or next(titles, ""))
 
     def all_runs(self) -> Iterator[tuple[str, int, IndexedRun]]:
         """Variant, seed and run."""
@@ -134,11 +144,11 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
     indexes, notes = [], []
     for path in paths:
         try:
-            indexes.append(_open(path, claims_dir, directories))
+            indexes.append(_open(path, claims_dir, output_dir, directories))
         except UserError as error:
             notes.append(f"{path} is left out: {error}")
-    broken = (run.why for index in indexes for _, _, run in index.all_runs())
-    notes += list(dict.fromkeys(why for why in broken if why))
+    reasons = (run.why for index in indexes for _, _, run in index.all_runs())
+    notes += list(dict.fromkeys(why for why in reasons if why))
     indexes.sort(  # from the paper's scale down
         key=lambda index: (
             section_key(index.claim.section),
@@ -150,11 +160,13 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
     return Indexes(indexes, notes)
 
 
-def _open(path: Path, claims_dir: Path, directories: Sequence[Path]) -> ClaimIndex:
+def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[Path]) -> ClaimIndex:
     try:
         stored = json.loads(path.read_text("utf-8"))
         runs = {
-            variant: {int(seed): _indexed_run(digest, directories) for seed, digest in by_seed.items()}
+            variant: {
+                int(seed): _indexed_run(digest, output_dir, directories) for seed, digest in by_seed.items()
+            }
             for variant, by_seed in stored["runs"].items()
         }
         settings = [str(item) for item in stored.get("settings") or []]
@@ -166,8 +178,9 @@ def _open(path: Path, claims_dir: Path, directories: Sequence[Path]) -> ClaimInd
         raise UserError("it is no index as a claim's sweep writes it") from error
 
 
-def _indexed_run(digest: str, directories: Sequence[Path]) -> IndexedRun:
+def _indexed_run(digest: str, output_dir: Path, directories: Sequence[Path]) -> IndexedRun:
     """The finished one, where it was trained under several names."""
+    owner = held(output_dir / f"run-{digest}")  # whatever its name
     runs = []
     for directory in directories:
         if not directory.name.endswith(f"-{digest}"):
@@ -183,7 +196,10 @@ def _indexed_run(digest: str, directories: Sequence[Path]) -> IndexedRun:
         except (UserError, OSError, KeyError) as error:
             runs.append(IndexedRun(digest, BROKEN, directory, why=str(error)))
     finished = [run for run in runs if run.state == COMPLETED]
-    return [*finished, *runs, IndexedRun(digest, MISSING)][0]
+    run = [*finished, *runs, IndexedRun(digest, MISSING)][0]
+    if owner and not finished:
+        return replace(run, state=RUNNING, why=f"{owner.directory} is being trained by {owner}")
+    return run
 
 
 def write_index(
@@ -205,14 +221,15 @@ def write_index(
         if job.run:
             variants[name] = job.run.family
             runs.setdefault(name, {})[str(job.seed)] = job.run.hash
-    try:
-        earlier = json.loads(path.read_text("utf-8"))
-        earlier_runs, earlier_variants = dict(earlier["runs"]), dict(earlier["variants"])
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier_runs, earlier_variants = {}, {}
-    for name, by_seed in earlier_runs.items():
-        if name in runs and earlier_variants.get(name) == variants[name]:
-            runs[name] = by_seed | runs[name]
     index = {"claim": claim, "scale": scale, "settings": list(settings), "runs": runs, "variants": variants}
-    write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
+    with one_at_a_time(output_dir / LOCKS / f"{path.stem}.lock", f"writing {path}"):
+        try:
+            earlier = json.loads(path.read_text("utf-8"))
+            earlier_runs, earlier_variants = dict(earlier["runs"]), dict(earlier["variants"])
+        except (OSError, ValueError, KeyError, TypeError):
+            earlier_runs, earlier_variants = {}, {}
+        for name, by_seed in earlier_runs.items():
+            if name in runs and earlier_variants.get(name) == variants[name]:
+                runs[name] = by_seed | runs[name]
+        write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
     return path

@@ -43,7 +43,7 @@ def _measure_runs(index: ClaimIndex, evaluators: list[Evaluator]) -> list[str]:
             trained = last = Trained(run.directory / LAST, like=last)
             for evaluator in todo:
                 measurement = evaluator.measure(trained)
-                measurements.add(run.directory, measurement)
+                measurements.add(run.directory, measurement, measurements.run_identity(run.result))
                 tracking.add(run.directory, measurement.metrics)
                 run.result["metrics"].update(measurement.metrics)
             trained.unload()

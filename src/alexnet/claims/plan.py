@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alexnet.errors import UserError
 from alexnet.runs.lock import Owner, held
-from alexnet.runs.results import LAST, Result, Run, find, read
+from alexnet.runs.results import LAST, Result, Run, at_chance, find, read
 from alexnet.tables import aligned, mean_std
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
@@ -135,10 +135,12 @@ def text(jobs: Sequence[Job], minutes: float | None) -> str:
 
 def ends(jobs: Sequence[Job], metric: str = "val/top1_error") -> str:
     """A table for the end of a sweep by hand: mean and spread of each row over its seeds."""
-    table: list[list[object]] = [["run", f"{metric}, %", "n"]]
+    table: list[list[object]] = [["run", f"{metric}, %", "n", ""]]
     for row in dict.fromkeys(job.row for job in jobs):
         completed = _distinct(job for job in jobs if job.row == row and job.status == "completed")
+        guessing = sum(at_chance(job.result) for job in completed if job.result)
+        remark = f"{guessing} of {len(completed)} no better than guessing" if guessing else ""
         figures = [job.result.get("metrics", {}).get(metric) for job in completed if job.result]
         values = [float(figure) for figure in figures if figure is not None]
-        table.append([row, mean_std(values), len(values)])
+        table.append([row, mean_std(values), len(values), remark])
     return aligned(table, right=(1, 2), indent="  ")

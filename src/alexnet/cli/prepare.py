@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from alexnet.data import SOURCES
 from alexnet.data.fingerprint import fingerprint
-from alexnet.data.manifest import FORMS, NONE, Manifest, pack_path
+from alexnet.data.manifest import FORMS, NONE, Manifest, load, pack_path
 from alexnet.errors import UserError, check_choice, check_whole
 
 
@@ -18,7 +18,7 @@ def prepare(cfg: DictConfig) -> Path:
     check_whole("data.threads", cfg.data.threads, 0)
     if cfg.data.pack == NONE:
         raise UserError("data.pack=none makes no pack: give data.pack=PATH, or leave it out.")
-    images = SOURCES.build(cfg.data.source).load()
+    images = load(SOURCES.build(cfg.data.source), cfg.data.subset)
     print(images)
     cache_dir = Path(cfg.cache_dir).expanduser()
     digest = fingerprint(images, cache_dir)

@@ -28,6 +28,7 @@ class Data:
     epochs: int
     minival_fraction: float
     pack: str | None
+    subset: bool
     skip_broken: bool
     threads: int
     source: Any

@@ -118,7 +118,8 @@ def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
     from alexnet.data import SOURCES, find_images  # NumPy with it: --help does without
 
     cache_dir = Path(cfg.cache_dir).expanduser()
-    return find_images(SOURCES.build(cfg.data.source), cfg.data.pack, cfg.data.image_size, cache_dir)
+    source = SOURCES.build(cfg.data.source)
+    return find_images(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset)
 
 
 def images_are_there(cfg: DictConfig) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,8 +27,12 @@ from alexnet.cli import settings
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.settings import Request, parsed
 from alexnet.errors import UserError, explain
-from alexnet.runs.lock import LockedError, check_single_process, held
+from alexnet.files import one_at_a_time
+from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
 from alexnet.runs.results import NOT_HASHED, acting_callbacks, run_hash
+
+if TYPE_CHECKING:
+    from alexnet.data.sources import ImageSet
 
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
 
@@ -43,7 +47,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
     minutes = OmegaConf.select(cfg, "scale.minutes")
-    print(plan.text(jobs, minutes) + measured_afterwards(claims, jobs), flush=True)
+    print(plan.text(jobs, minutes) + measured_afterwards(claims, jobs) + planner.about_images(), flush=True)
     if cfg.dry_run:
         return []
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
@@ -128,7 +132,8 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
 
 def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
     """What was typed that makes other runs than the claim and its scale do. cfg: the sweep's."""
-    without = (NOT_HASHED | {"scale", "hydra", *OF_SWEEP}) - {"data.epochs", "data.source", "init_from"}
+    without = NOT_HASHED | {"scale", "hydra", *OF_SWEEP}
+    without -= {"data.epochs", "data.source", "data.subset", "init_from"}
     callbacks: Any = OmegaConf.to_container(cfg.callbacks) if cfg.callbacks else None
     if acting_callbacks(callbacks):
         without -= {"callbacks"}
@@ -220,9 +225,20 @@ class Planner:
             return Job(overrides, row, seed, error=str(error))
 
     def scale(self, overrides: list[str]) -> dict[str, Any]:
-        """What the config says of its scale, which a claim may change."""
+        """What the config says of its scale, which a claim may change; subset: of which set it is a part."""
         scale: Any = OmegaConf.to_container(self._composed(overrides).scale)
-        return dict(scale)
+        return {**scale, "subset": next((images.title for images in self._sets() if images.subset), "")}
+
+    def about_images(self) -> str:
+        """Lines on those that were opened: which they are, what is left out, and what to know of them."""
+        lines = []
+        for images in self._sets():
+            lines += [f"images: {images.title}", f"  not used: {images.unused_files}" * bool(images.unused)]
+            lines.append(f"  note: {images.note}" * bool(images.note))
+        return "".join(f"\n{line}" for line in dict.fromkeys(lines) if line)
+
+    def _sets(self) -> "list[ImageSet]":
+        return [opened[0] for opened in self.images.values() if opened]
 
     def _composed(self, overrides: list[str]) -> DictConfig:
         """Without seed and variant, in which the jobs of a sweep differ most: composing takes 0.2 s."""
@@ -339,13 +355,14 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
     from alexnet.claims.index import open_indexes
     from alexnet.report.wandb_claims import log_claim
 
-    indexes = open_indexes(output_dir)
     failures = []
-    if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
-        from alexnet.claims.measure import measure  # with torch
+    with one_at_a_time(output_dir / LOCKS / "report.lock", "measuring runs or writing their report"):
+        indexes = open_indexes(output_dir)
+        if unmeasured := [index for index in indexes.of(paths.values()) if not index.is_measured]:
+            from alexnet.claims.measure import measure  # with torch
 
-        failures = [failure for index in unmeasured for failure in measure(index)]
-    written = report.write(indexes, output_dir / "report", list(paths))
+            failures = [failure for index in unmeasured for failure in measure(index)]
+        written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
     if "wandb" in cfg.logger:
         for index in indexes.of(paths.values()):

@@ -45,7 +45,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
             if cfg.rerun:
                 run.clear()
             result = run.finished() or start(cfg, run, images, digest)
-    log.info("%s", results.ending(result, run.directory, images.note))
+    log.info("%s", results.ending(result, run.directory, images.note, images.title))
     return result
 
 

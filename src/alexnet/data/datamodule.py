@@ -152,7 +152,9 @@ class ImageData(lightning.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What result.json says of the data; after prepare() also what was skipped."""
-        facts = {key: getattr(self.images, key) for key in ("name", "drawn", "note", "classes")}
+        facts = {key: getattr(self.images, key) for key in ("name", "title", "drawn", "note", "classes")}
+        facts |= {"subset": self.images.subset or None, "unused": self.images.unused_files}
+        facts |= {"chance_error": self.chance_error()}
         facts |= {"fingerprint": self.fingerprint, "skipped": tell_broken(self.images, self.broken)}
         return facts | {split: len(self.members(split)) for split in ("train", "minival", "val")}
 
@@ -177,6 +179,11 @@ class ImageData(lightning.LightningDataModule):
             return np.flatnonzero(self.usable("val"))
         mask = self.minival_mask() if split == "minival" else ~self.minival_mask()
         return np.flatnonzero(mask & self.usable("train"))
+
+    def chance_error(self) -> float:
+        """Percent: of naming val's commonest class each time, which takes no network."""
+        labels = self.images.val.labels
+        return round(100 * (1 - float(np.bincount(labels).max()) / len(labels)), 4)
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """(N,) of members(split)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -23,6 +23,7 @@ Pixels = NDArray[np.uint8]
 
 SMALLEST_SIDE = 2  # pixels
 LONGEST = 4  # times the shorter side: what is kept of a strip before it is resized
+RULES = "2"  # of decode(): another number with each change of the pixels that it gives
 PIXEL_LIMIT = 100_000_000  # of a whole image: more is taken for a decompression bomb
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit is ours
 
@@ -41,7 +42,7 @@ def decode(path: Path, image_size: int) -> Pixels:
     """RGB uint8 (3, S, S): shorter side to S, then the central S x S (P 2).
 
     Colours as Pillow converts them, 16-bit greys scaled to 8 bits; the first frame of an animation;
-    turned upright where EXIF says how, as people see it. Raises BrokenImageError.
+    turned upright where EXIF says how, as people see it. Raises BrokenImageError, also for greys of 32 bits.
     """
     try:
         rgb = _read(path)
@@ -71,7 +72,7 @@ def _read(path: Path) -> Tensor:
         if image.format == "JPEG" and torchcodec:
             with suppress(RuntimeError, ValueError):  # Pillow may succeed, and has the clearer words
                 return _by_torchcodec(path.read_bytes())
-        pixels: Tensor = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image)))
+        pixels: Tensor = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image), image))
         return pixels
 
 
@@ -82,10 +83,17 @@ def _by_torchcodec(jpeg: bytes) -> Tensor:
     return pixels
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # sixteen bits, which Pillow would cut off at 255 instead of scaling
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+def _rgb(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """opened: as the file has it, which knows its format."""
+    if image.mode.startswith(("I", "F")):  # greys of more than 8 bits, which Pillow would cut off at 255
+        tags = getattr(opened, "tag_v2", {})
+        (bits, *_) = tags.get(ExifTags.Base.BitsPerSample, (16,))
+        if image.mode == "F" or (image.mode == "I" and opened.format not in ("PNG", "PPM")):
+            raise ValueError("its greys have no known white; save them with 8 or 16 bits")
+        greys = np.asarray(image).astype(np.int64) * 255 // (2**bits - 1)
+        if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
+            greys = 255 - greys
+        return Image.fromarray(greys.astype(np.uint8)).convert("RGB")
     # Pillow asks for this detour where a palette has shades of transparency
     return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
 
@@ -96,9 +104,9 @@ def blank(image_size: int) -> Pixels:
 
 
 def decoder() -> dict[str, str]:
-    """Names and versions of the libraries that the pixels come from."""
+    """Names and versions of the libraries that the pixels come from, and of what is done here."""
     names = ["pillow", "torchvision", *(["torchcodec"] if torchcodec else [])]
-    return {name: version(name) for name in names}
+    return {name: version(name) for name in names} | {"decode": RULES}
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:

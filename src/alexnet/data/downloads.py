@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from alexnet.data.named import WNIDS
 from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
 from alexnet.files import replacing_folder
@@ -57,9 +58,9 @@ class ImageNet(Folders):
             ) from error
         mark.unlink()
 
-    def names(self, classes: list[str]) -> dict[str, str]:
-        """Names of the thousand classes of ILSVRC, or of those that are Imagenette's."""
-        return imagenet_names(classes)
+    def names(self) -> dict[str, str]:
+        """Names of the thousand classes of ILSVRC."""
+        return imagenet_names()
 
 
 class Downloaded(Folders):
@@ -87,9 +88,9 @@ class Imagenette(Downloaded):
         check_choice("data.source.size", size, IMAGENETTE_SIZES)
         self.size, self.below = size, IMAGENETTE_SIZES[size]
 
-    def names(self, classes: list[str]) -> dict[str, str]:
-        """Names of the ten classes."""
-        return imagenette_names()
+    def names(self) -> dict[str, str]:
+        """Names of its classes, as ILSVRC has them."""
+        return imagenet_names()
 
     def fetched(self, root: Path) -> Path:
         from torchvision.datasets import Imagenette as Source
@@ -151,16 +152,9 @@ def _downloading(name: str, root: Path) -> Iterator[None]:
         ) from error
 
 
-def imagenet_names(classes: list[str]) -> dict[str, str]:
-    """WordNet id -> name, where the classes are the thousand of ILSVRC or some of Imagenette's."""
+def imagenet_names() -> dict[str, str]:
+    """WordNet id -> name of the thousand classes of ILSVRC."""
     from torchvision.models import AlexNet_Weights
 
     names = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]  # in the order of the sorted ids
-    return dict(zip(classes, names, strict=True)) if len(classes) == len(names) else imagenette_names()
-
-
-def imagenette_names() -> dict[str, str]:
-    """WordNet id -> name of Imagenette's ten classes."""
-    from torchvision.datasets import Imagenette as Source
-
-    return {wnid: names[0] for wnid, names in Source._WNID_TO_CLASS.items()}
+    return dict(zip(WNIDS, names, strict=True))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from alexnet.data.fingerprint import fingerprint
+from alexnet.data.named import titled
 from alexnet.data.sources import ImageSet, Split
 from alexnet.errors import UserError, check_choice
 from alexnet.files import write_atomically
@@ -173,18 +174,28 @@ def pack_folder(pack: object) -> Path | None:
     return path
 
 
-def find_images(source: Source, pack: str, image_size: int, cache_dir: Path) -> tuple[ImageSet, str]:
+def load(source: Source, subset: bool | None = False) -> ImageSet:
+    """The images of a source, if it holds the public set that it is named after; see find_images()."""
+    images = source.load()
+    return titled(images, subset, f"data.root={images.train.root.parent}")
+
+
+def find_images(
+    source: Source, pack: str, image_size: int, cache_dir: Path, subset: bool | None = False
+) -> tuple[ImageSet, str]:
     """The images and their digest, out of the source, or out of the pack if ``pack`` names one.
 
     source: of alexnet.data.sources, Folders(root) for example. pack: "auto", "none" or a pack's folder.
     image_size: pixels of the shorter side. cache_dir: where digests of files are remembered.
+    subset: whether a part of a public set will do (data.subset); None: it will, if it is one.
 
     A pack needs no source. Where the source is there all the same, both must have the same images.
-    Raises UserError where they have not, the pack has another size, or images are missing.
+    Raises UserError where they have not, the pack has another size or is of another set, images are missing,
+    or a public set is not what its name says.
     """
     folder = pack_folder(pack)
     if folder is None:
-        images = source.load()
+        images = load(source, subset)
         return images, fingerprint(images, cache_dir)
     manifest = Manifest.load(folder)
     plan = manifest.plan
@@ -197,8 +208,15 @@ def find_images(source: Source, pack: str, image_size: int, cache_dir: Path) -> 
             " that it was made with."
         )
     if not source.present():
-        return manifest.images(), manifest.digest
-    images = source.load()
+        packed = manifest.images()
+        name = getattr(source, "name", packed.name)  # a source of the user's may have none
+        if name != packed.name:
+            raise UserError(
+                f"data.pack={folder} was made with data={packed.name}, and data={name} was asked for: give"
+                " the one that it was made with."
+            )
+        return titled(packed, subset, f"data.pack={folder}"), manifest.digest
+    images = load(source, subset)
     if fingerprint(images, cache_dir) != plan.fingerprint:
         raise UserError(
             f"data.pack={folder} was not made from what is in {images.train.root.parent} now: files"

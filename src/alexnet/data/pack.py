@@ -23,7 +23,6 @@ from shutil import disk_usage
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -44,7 +43,7 @@ from alexnet.data.manifest import (
 from alexnet.data.sources import ImageSet, Split
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import UserError
-from alexnet.files import write_atomically
+from alexnet.files import one_at_a_time, write_atomically
 
 log = logging.getLogger("alexnet")
 
@@ -142,14 +141,12 @@ def make_pack(
     Raises UserError where folder holds another pack or other files, or the disk is too small.
     """
     plan = Plan(form, image_size, digest, decoder())
-    if (folder / MANIFEST).exists():
-        _refuse_another(Manifest.load(folder), plan)
-    else:
+    if not (folder / MANIFEST).exists():
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         if names - {LOCK} and UNFINISHED not in names:
             raise UserError(f"data.pack={folder} holds other files: give a new folder, data.pack=PATH.")
         _check_space(images, plan, folder)
-    return Prepared.of(_ensure(images, plan, folder, threads), images)
+    return Prepared.of(_ensure(images, plan, folder, threads, replace=False), images)
 
 
 def _refuse_another(manifest: Manifest, plan: Plan) -> None:
@@ -218,21 +215,17 @@ def refuse_broken(images: ImageSet, broken: dict[str, Broken], listing: Path) ->
     )
 
 
-def _ensure(images: ImageSet, plan: Plan, folder: Path, threads: int) -> Manifest:
-    """The pack that is there, or else is made now, by one process; the lock of a killed one is no lock."""
+def _ensure(images: ImageSet, plan: Plan, folder: Path, threads: int, replace: bool = True) -> Manifest:
+    """The pack that is there, or else is made now, by one process.
+
+    replace: one that was made otherwise goes; False: it is refused.
+    """
     if manifest := _usable(images, plan, folder):
         return manifest
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)  # the file stays there: to remove it would let two processes in
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is preparing %s: waiting for it", folder)
-        lock.acquire()
-    try:
+    with one_at_a_time(folder / LOCK, f"preparing {folder}"):
+        if not replace and (folder / MANIFEST).exists():
+            _refuse_another(Manifest.load(folder), plan)
         return _usable(images, plan, folder) or _make(images, plan, folder, threads)
-    finally:
-        lock.release()
 
 
 def _usable(images: ImageSet, plan: Plan, folder: Path) -> Manifest | None:

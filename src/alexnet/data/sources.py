@@ -1,6 +1,7 @@
 """Where images come from: a source finds files and labels, and knows nothing of pixels."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,45 @@ from alexnet.data import demo
 from alexnet.errors import UserError, check_whole
 from alexnet.registry import Registry
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
+EXTENSIONS = (  # of pictures that Pillow decodes by itself: no documents, no measurements, no video
+    *(".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".flc", ".fli"),
+    *(
+        ".ftc",
+        ".ftu",
+        ".gbr",
+        ".gif",
+        ".icb",
+        ".icns",
+        ".ico",
+        ".im",
+        ".j2c",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpc",
+    ),
+    *(
+        ".jpe",
+        ".jpeg",
+        ".jpf",
+        ".jpg",
+        ".jpx",
+        ".msp",
+        ".pbm",
+        ".pcd",
+        ".pcx",
+        ".pfm",
+        ".pgm",
+        ".png",
+        ".pnm",
+    ),
+    *(".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda"),
+    *(".vst", ".webp", ".xbm", ".xpm"),
+)
 UNEQUAL = 1.5  # times as many images in one class as in another: worth telling
 SHOWN = 20  # classes that people are shown with their counts
+NAMED_FILES = 3  # of those that are no images, in a message
+ONE_CLASS = "there is only one class, and so nothing to tell apart: the error means nothing"
 SOURCES = Registry("data.source")
 
 
@@ -44,10 +81,16 @@ class ImageSet:
     note: str = ""  # shown wherever figures on this data are shown
     drawn: bool = False  # True: no photographs, figures say nothing about the paper
     titles: list[str] = field(default_factory=list)  # what people call the classes; empty: as the folders
+    title: str = ""  # what people call the set, and how much of it this is; empty: as name
+    subset: dict[str, tuple[int, int]] = field(default_factory=dict)  # of a known set's classes, train, val:
+    # how many there are here, and in the whole set; empty: no subset
+    unused: list[str] = field(default_factory=list)  # files beside the images that are none, below root
 
     def __post_init__(self) -> None:
         if not self.titles:
             object.__setattr__(self, "titles", list(self.classes))
+        if not self.title:
+            object.__setattr__(self, "title", self.name)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -57,7 +100,7 @@ class ImageSet:
     def __str__(self) -> str:
         """Counts, classes with theirs, and how unequal they are."""
         counts = np.bincount(self.train.labels, minlength=len(self.classes))
-        head = f"{self.name}: {len(self.train)} training and {len(self.val)} validation images"
+        head = f"{self.title}: {len(self.train)} training and {len(self.val)} validation images"
         sizes = [f"{title} {count}" for title, count in zip(self.titles, counts, strict=True)]
         more = [f"and {len(sizes) - SHOWN} more"] if len(sizes) > SHOWN else []
         lines = [f"{head} in {len(self.classes)} classes", "  " + ", ".join(sizes[:SHOWN] + more)]
@@ -65,7 +108,21 @@ class ImageSet:
             few, many = self.titles[counts.argmin()], self.titles[counts.argmax()]
             ratio = counts.max() / counts.min()
             lines.append(f"  imbalance: {many} has {ratio:.1f} times as many images as {few}")
+        if self.unused:
+            lines.append(f"  not used: {self.unused_files}")
         return "\n".join(lines + [f"note: {self.note}"] * bool(self.note))
+
+    @property
+    def unused_files(self) -> str:
+        """ "3 files that are no images or in no class (2 .txt, 1 .heic), such as train/cat/a.heic", or ""."""
+        if not self.unused:
+            return ""
+        kinds = Counter(Path(file).suffix.lower() or "without an ending" for file in self.unused)
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        shown = ", ".join(self.unused[:NAMED_FILES])
+        one = len(self.unused) == 1
+        files = "1 file that is no image" if one else f"{len(self.unused)} files that are no images"
+        return f"{files} or in no class ({counted}), such as {shown}"
 
 
 @SOURCES.register("image_folder")
@@ -84,7 +141,7 @@ class Folders:
     def load(self) -> ImageSet:
         """The image set, fetched, unpacked or drawn where the source can do that."""
         images = self.scan(self.folder())
-        names = self.names(images.classes)
+        names = self.names()
         titles = [f"{names[wnid]} ({wnid})" if wnid in names else wnid for wnid in images.classes]
         return replace(images, titles=titles)
 
@@ -94,7 +151,7 @@ class Folders:
             return False
         return any((self.place() / below / "train").is_dir() for below in ("", self.below))
 
-    def names(self, classes: list[str]) -> dict[str, str]:
+    def names(self) -> dict[str, str]:
         """What people call a class, for the classes whose folders are named otherwise."""
         return {}
 
@@ -124,8 +181,13 @@ class Folders:
             odd = [f"{name} only in {places[name in of_second].name}/" for name in differing[:5]]
             more = ", ..." if len(differing) > 5 else ""
             raise UserError(f"the splits in {root} have different classes: {', '.join(odd)}{more}.")
-        train, val = (_scan(place, classes) for place in places)
-        return ImageSet(self.name, classes, train, val)
+        beside = (path for place in places for path in sorted(place.iterdir()))  # the class folders
+        unused = [
+            f"{path.parent.name}/{path.name}" for path in beside if path.name[0] != "." and not path.is_dir()
+        ]
+        train, val = (_scan(place, classes, unused) for place in places)
+        note = ONE_CLASS if len(classes) == 1 else ""
+        return ImageSet(self.name, classes, train, val, note, unused=unused)
 
 
 @SOURCES.register("demo")
@@ -180,20 +242,28 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
-def _scan(folder: Path, classes: list[str]) -> Split:
+def _scan(folder: Path, classes: list[str], unused: list[str]) -> Split:
+    """The images of a split; adds the files that are none to unused."""
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = sorted(_images(folder, name))
+        found = sorted(_files(folder, name))
+        images = [file for file in found if file.lower().endswith(EXTENSIONS)]
+        unused += [f"{folder.name}/{file}" for file in found if not file.lower().endswith(EXTENSIONS)]
         if not images:
-            raise UserError(f"{folder / name} holds no images ({', '.join(EXTENSIONS)}): fill or remove it.")
+            kinds = sorted({Path(file).suffix.lower() for file in found} - {""})
+            others = f", only {', '.join(kinds)}" if kinds else ""
+            raise UserError(
+                f"{folder / name} holds no images (.jpg, .png and whatever else Pillow decodes){others}: fill"
+                " or remove it."
+            )
         files += images
         labels += [label] * len(images)
     return Split(folder, files, np.array(labels, dtype=np.int64))
 
 
-def _images(folder: Path, name: str) -> Iterator[str]:
-    """The images of a class, relative to folder."""
+def _files(folder: Path, name: str) -> Iterator[str]:
+    """The files of a class that are not hidden, relative to folder."""
 
     def refuse(error: OSError) -> None:
         raise error  # which os.walk would pass over, and the images with it
@@ -207,5 +277,5 @@ def _images(folder: Path, name: str) -> Iterator[str]:
         entered.add(real)
         folders[:] = sorted(inner for inner in folders if inner[0] != ".")  # what os.walk enters next
         for file in files:
-            if file[0] != "." and file.lower().endswith(EXTENSIONS):
+            if file[0] != ".":
                 yield (Path(place).relative_to(folder) / file).as_posix()

@@ -66,7 +66,7 @@ class Evaluation:
         many = len(self.networks)
         of_kinds = f" of {self.kinds} kinds" if self.kinds > 1 else ""
         which = self.networks[0].name if many == 1 else f"averaged softmax of {many} networks{of_kinds}"
-        return f"{which}: {self.data.images.name}, {self.split}, {self.errors.images:,} images, {crops}"
+        return f"{which}: {self.data.images.title}, {self.split}, {self.errors.images:,} images, {crops}"
 
     def as_json(self) -> str:
         """All but what is in the other files."""
@@ -78,7 +78,8 @@ class Evaluation:
             }
             networks.append(facts | asdict(network.errors) | {"softmax": str(network.scores)})
         whole: dict[str, Any] = {"split": self.split, "crops": self.crops, **asdict(self.errors)}
-        whole |= {"data": images.name, "note": images.note, "drawn": images.drawn}
+        whole |= {"data": images.name, "title": images.title, "subset": images.subset or None}
+        whole |= {"note": images.note, "drawn": images.drawn}
         whole |= {"fingerprint": self.data.fingerprint, "nets": networks, "kinds": self.kinds}
         whole |= {"by_size": [asdict(size) | {"sampled": size.drawn} for size in self.by_size]}
         whole |= {"worst_classes": [asdict(worst) for worst in self.worst]}

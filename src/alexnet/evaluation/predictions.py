@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 from pyarrow import parquet
 from tqdm import tqdm
 
 from alexnet.data.decode import BrokenImageError, Pixels, blank, decode
 from alexnet.data.loader import Batch, Batches
+from alexnet.data.sources import EXTENSIONS
 from alexnet.errors import UserError, check_whole
 from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.errors import chunks, classes_before
@@ -60,12 +60,10 @@ def _files(place: Path) -> Iterator[Path]:
     if not place.is_dir():
         yield place
         return
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
     for folder, folders, names in os.walk(place):
         folders[:] = sorted(name for name in folders if name[0] != ".")  # what os.walk enters next
         visible = (Path(folder, name) for name in sorted(names) if name[0] != ".")
-        yield from (path for path in visible if path.suffix.lower() in suffixes)
+        yield from (path for path in visible if path.suffix.lower() in EXTENSIONS)
 
 
 def right_labels(paths: Sequence[Path], classes: Sequence[str]) -> list[int]:

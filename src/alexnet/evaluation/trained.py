@@ -123,7 +123,9 @@ class Trained:
                     " data.root=PATH of the folder that holds their train/ and val/ now, or data.pack=PATH."
                 )
             cache = Path(config["cache_dir"]).expanduser()
-            image_set, fingerprint = find_images(source, settings["pack"], settings["image_size"], cache)
+            image_set, fingerprint = find_images(
+                source, settings["pack"], settings["image_size"], cache, subset=None
+            )
             self.checkpoint.check_images(image_set.classes, fingerprint)
             data = ImageData.of(config, image_set, fingerprint, Augment())
             data.prepare()

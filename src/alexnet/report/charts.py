@@ -59,7 +59,8 @@ def _axes(height: float, width: float = WIDTH, panels: Sequence[float] = (1,)) -
 
 
 def _where(index: ClaimIndex) -> str:
-    return f"{index.scale_name}{', changed' * bool(index.settings)}{', drawn' * index.drawn}"
+    marks = {"changed": index.settings, "subset": index.subset, "drawn": index.drawn}
+    return ", ".join([index.scale_name, *(name for name, is_so in marks.items() if is_so)])
 
 
 def training_curves(index: ClaimIndex) -> Figure | None:

@@ -8,11 +8,11 @@ from typing import Any
 from alexnet.claims.claim import Claim, section_key
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult
-from alexnet.report.wording import drawn, interval, phrase, scale, sides, summary, unfinished
+from alexnet.report.wording import chance, drawn, interval, phrase, scale, sides, summary, unfinished
 from alexnet.tables import csv_text, escaped, markdown, number, read_csv
 
 HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
-RUN = ("claim", "scale", "settings", "variant", "seed", "hash", "status", "drawn", "directory")
+RUN = ("claim", "scale", "settings", "variant", "seed", "hash", "status", "data", "drawn", "directory")
 MEASURES = ("epochs", "steps", "seconds")
 
 
@@ -35,7 +35,7 @@ def _cells(result: ComparisonResult) -> list[str]:
     more = verdict.more_seeds
     seeds_needed = f", about {more} more seed{'s' * (more > 1)}" if more else ""
     reason = verdict.reason.rstrip(".") if verdict.outcome == NOT_MEASURED else ""
-    warnings = "; ".join(filter(None, (reason, drawn(result.index), unfinished(result))))
+    warnings = "; ".join(filter(None, (reason, drawn(result.index), chance(result), unfinished(result))))
     return [
         result.claim.section,
         result.claim.name,
@@ -82,6 +82,7 @@ def record(result: ComparisonResult) -> dict[str, Any]:
         "scale": index.scale_name,
         "settings": " ".join(index.settings),
         "drawn": index.drawn,
+        "subset": index.subset,
         "comparison": phrase(comparison),
         "paper": comparison.paper,
         "source": comparison.source,
@@ -106,8 +107,8 @@ def runs_csv(indexes: Iterable[ClaimIndex]) -> str:
         for variant, seed, run in index.all_runs():
             first = (index.claim.name, index.scale_name, " ".join(index.settings))
             place = run.directory.name if run.directory else None
-            is_drawn = (run.result.get("data") or {}).get("drawn")
-            cells = (*first, variant, seed, run.hash, run.state, is_drawn, place)
+            data = run.result.get("data") or {}
+            cells = (*first, variant, seed, run.hash, run.state, data.get("title"), data.get("drawn"), place)
             measures = {name: run.result.get(name) for name in MEASURES}
             rows.append(dict(zip(RUN, cells, strict=True)) | measures | dict(run.result.get("metrics") or {}))
     metrics = sorted({name for row in rows for name in row} - {*RUN, *MEASURES})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from alexnet.claims.claim import Comparison
 from alexnet.claims.index import COMPLETED, ClaimIndex
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
+from alexnet.runs.results import at_chance
 from alexnet.tables import MINUS, NONE, number, spread
 
 
@@ -84,14 +85,26 @@ def scale(index: ClaimIndex) -> str:
     """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
     about = str(index.scale.get("about") or "no scale chosen")
     changed = f", changed by {' '.join(index.settings)}" if index.settings else ""
-    if not index.scale.get("papers"):
-        return f"{about}{changed}: not the paper's scale"
+    subset = f"; {index.subset}" if index.subset else ""
+    other_images = subset or any(item.startswith("data=") for item in index.settings)
+    if not index.scale.get("papers") or other_images:
+        return f"{about}{changed}{subset}: not the paper's scale"
     return f"{about}{changed}: not exactly the paper's scale" if changed else about
 
 
 def drawn(index: ClaimIndex) -> str:
     """A warning, or nothing."""
     return "on drawn images: says nothing about the paper" if index.drawn else ""
+
+
+def chance(result: ComparisonResult) -> str:
+    """ "3 of 6 runs no better than guessing", of those that are compared; empty for none."""
+    variants = dict.fromkeys((result.comparison.of, result.comparison.minus))
+    finished = [run for variant in variants for run in result.index.finished(variant).values()]
+    guessing = sum(at_chance(run.result) for run in finished)
+    if not guessing:
+        return ""
+    return f"{guessing} of {len(finished)} run{'s' * (len(finished) > 1)} no better than guessing"
 
 
 def runs(states: Mapping[str, int]) -> str:

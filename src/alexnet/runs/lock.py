@@ -25,7 +25,7 @@ from alexnet.files import write_atomically
 LOCKS = ".locks"
 REFUSE, WAIT = "refuse", "wait"  # values of the setting lock
 GRACE = 0.5  # seconds: held() takes the lock of a process that was killed, for a moment
-HASHED = re.compile(r".+-([0-9a-f]{8})")  # a run's directory; see alexnet.runs.results
+HASHED = re.compile(r".+?-([0-9a-f]{8}-seed\d+)")  # a run's directory; see alexnet.runs.results
 
 log = logging.getLogger("alexnet")
 

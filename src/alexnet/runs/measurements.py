@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.files import replacing, write_atomically
-from alexnet.runs import results
+from alexnet.runs import lock, results
 from alexnet.runs.results import EVALUATION
 
 INDEX = "index"
@@ -52,13 +52,18 @@ def has(run_dir: Path, metrics: Iterable[str]) -> bool:
     return result is not None and set(metrics) <= set(result["metrics"])
 
 
-def add(run_dir: Path, measurement: Measurement) -> None:
-    """To a finished run, beside what it has. The figures come last: where they are, the mistakes are too."""
-    _add_mistakes(mistakes_path(run_dir), measurement)
-    result = results.read(run_dir)
-    assert result is not None
-    result["metrics"] = {**result["metrics"], **measurement.metrics}
-    write_atomically(run_dir / results.RESULT, (json.dumps(result, indent=2) + "\n").encode())
+def add(run_dir: Path, measurement: Measurement, identity: str) -> None:
+    """To a finished run, beside what it has. The figures come last: where they are, the mistakes are too.
+
+    identity: run_identity() of what was measured. Raises UserError where the run was or is trained anew.
+    """
+    with lock.training(run_dir):
+        result = results.read(run_dir)
+        if result is None or run_identity(result) != identity:
+            raise UserError(f"{run_dir} was trained anew while it was measured.")
+        _add_mistakes(mistakes_path(run_dir), measurement)
+        result["metrics"] = {**result["metrics"], **measurement.metrics}
+        write_atomically(run_dir / results.RESULT, (json.dumps(result, indent=2) + "\n").encode())
 
 
 def mistakes_path(run_dir: Path) -> Path:

@@ -33,7 +33,7 @@ NOT_HASHED = frozenset(
         *("claim", "variant", "scale", "dry_run", "rerun", "lock"),
         *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from"),
-        *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "skip_broken")),
+        *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "subset", "skip_broken")),
         *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "profiler")),
         *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")),
         *(f"trainer.{key}" for key in ("enable_autolog_hparams", "enable_checkpointing", "inference_mode")),
@@ -254,17 +254,37 @@ def commit() -> str | None:
     return head.strip() + ("+changes" if changes.strip() else "")
 
 
-def ending(result: Result, directory: Path, note: str) -> str:
-    """The end of a run, for people: a line in a sweep, else errors, directory, and what to try next."""
+def at_chance(result: Mapping[str, Any]) -> bool:
+    """Whether val's top-1 error may as well be that of naming the commonest class each time.
+
+    Which is so unless it is lower by two standard errors of so many images. False where that isn't known.
+    """
+    data, error = result.get("data") or {}, (result.get("metrics") or {}).get("val/top1_error")
+    chance, images = data.get("chance_error"), data.get("val")
+    if error is None or not chance or not images:
+        return False
+    return bool(error >= chance - 2 * math.sqrt(chance * (100 - chance) / images))
+
+
+def ending(result: Result, directory: Path, note: str, title: str) -> str:
+    """The end of a run, for people: a line in a sweep, else errors, directory, and what to try next.
+
+    note, title: of its images.
+    """
     metrics = result["metrics"]
     measured = [name for name in ("train", "minival", "val") if metrics.get(f"{name}/top1_error") is not None]
     if progress.sweep:
         shown = ", ".join(f"{split} {metrics[f'{split}/top1_error']:.1f} %" for split in measured)
-        return f"{result['status']}: top-1 error {shown or 'none'}; {result['seconds']:.0f} s; {directory}"
-    rows = {"status": result["status"], "epochs": result["epochs"]}
+        chance = " (no better than guessing)" if at_chance(result) else ""
+        errors = f"top-1 error {shown or 'none'}{chance}"
+        return f"{result['status']}: {errors}; {result['seconds']:.0f} s; {directory}"
+    rows = {"status": result["status"], "data": title, "epochs": result["epochs"]}
     for split in measured:
-        errors = [metrics[f"{split}/top{k}_error"] for k in (1, 5)]
-        rows[f"{split} error"] = "top-1 {:.1f} %, top-5 {:.1f} %".format(*errors)
+        top1, top5 = (metrics[f"{split}/top{k}_error"] for k in (1, 5))
+        rows[f"{split} error"] = f"top-1 {top1:.1f} %, top-5 {top5:.1f} %"
+    if at_chance(result):
+        chance = result["data"]["chance_error"]
+        rows["remark"] = f"no better than naming the commonest class each time, which errs in {chance:.1f} %"
     rows |= {"images/s": result["images_per_second"], "minutes": round(result["seconds"] / 60, 1)}
     rows |= ({"note": note} if note else {}) | {"directory": directory}
     checkpoint = shlex.quote(f"checkpoint={directory / LAST}")

@@ -22,8 +22,7 @@ from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
-# what callbacks set, and Lightning's checkpoints lack: that a run had ended, but for val, and parts of a step
-OF_TRAINER = ("should_stop", "accumulate_grad_batches")
+OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
@@ -137,12 +136,13 @@ class Classifier(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         saved = getattr(self, "_saved", {})
-        if self.schedule and "schedule" in saved:
+        if self.schedule and saved.get("schedule"):
             self.schedule.load_state_dict(saved["schedule"])
         self.minival_error = saved.get("minival_error")
-        self.trainer.should_stop |= saved.get("should_stop", False)
-        parts = saved.get("accumulate_grad_batches", self.trainer.accumulate_grad_batches)
-        self.trainer.accumulate_grad_batches = parts
+        if saved:  # GradientAccumulationScheduler sets it as an epoch starts
+            self.trainer.accumulate_grad_batches = saved["accumulate_grad_batches"]
+        if saved.get("should_stop"):  # a run that had ended, but for val
+            self.trainer.should_stop = True
         if isinstance(self.schedule, ReduceLROnPlateau):
             self._check_minival_is_measured()
 
@@ -255,13 +255,13 @@ class Classifier(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
-        checkpoint |= {name: getattr(self.trainer, name) for name in OF_TRAINER}
+        for key in OF_TRAINER:
+            checkpoint[key] = getattr(self.trainer, key)
         if self.schedule:
             checkpoint["schedule"] = self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = ("schedule", "minival_error", *OF_TRAINER)
-        self._saved = {name: checkpoint[name] for name in names if name in checkpoint}
+        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", *OF_TRAINER)}
 
     # ---- metrics
 

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import re
 import time
 import traceback
 import warnings
@@ -41,13 +40,6 @@ from alexnet.training.loggers import close
 
 log = logging.getLogger("alexnet")
 
-# what Lightning says in each run; all else that it says answers a setting, and reaches people
-RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # the logger of most of it
-QUIET = ("lightning.fabric", "lightning.pytorch.accelerators", "lightning.pytorch.trainer")
-SAID_ANYWAY = re.compile(
-    r"(GPU|TPU) available|💡 Tip|Using .*Automatic Mixed Precision|Loading `train_dataloader` to estimate|"
-    r"Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|Detected KeyboardInterrupt"
-)
 IGNORED = (  # warnings of Lightning's
     "Checkpoint directory .* exists and is not empty",
     "The number of training batches .* is smaller than the logging interval",
@@ -57,17 +49,9 @@ IGNORED = (  # warnings of Lightning's
 
 
 def seed(number: int) -> None:
-    """Before the network is made; silences what Lightning says of itself in each run."""
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger(RANK_ZERO).addFilter(is_for_people)
-    logging.getLogger("lightning").removeHandler(lightning._console)  # or all is said twice
+    """Before the network is made."""
+    progress.quiet_lightning()
     lightning.seed_everything(number, verbose=False)
-
-
-def is_for_people(record: logging.LogRecord) -> bool:
-    """Whether Lightning says it because of what was set."""
-    return not SAID_ANYWAY.match(record.getMessage().strip())
 
 
 def build(

@@ -1,6 +1,6 @@
 """The paper's update rule and its plateau schedule (P 5)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, MultiStepLR, ReduceLROnPlateau
 
-from alexnet.errors import check_choice, check_flag, check_mapping, check_range, check_whole
+from alexnet.errors import (
+    UserError,
+    check_choice,
+    check_flag,
+    check_list,
+    check_mapping,
+    check_range,
+    check_whole,
+)
 from alexnet.models import layer_names
 from alexnet.registry import Registry
 
@@ -195,6 +203,24 @@ def settle_rates(optimizer: Optimizer, epoch: int) -> None:
             group["scheduled_lr"] = group["lr"]
             begun = [first for first in group[FROM_EPOCH] if first <= epoch]
             group["lr"] *= group[FROM_EPOCH][max(begun)] if begun else 1.0
+
+
+@SCHEDULES.register("falls")
+def falls(
+    optimizer: Optimizer, epochs: int, at: Sequence[float] = (0.6, 0.8, 0.93), factor: float = 0.1
+) -> MultiStepLR:
+    """Multiplies the rate by factor after these shares of the epochs, rounded to whole ones.
+
+    Raises UserError for an epoch count below 1, and shares that are not above 0 and below 1, or not in order.
+    """
+    check_whole("schedule.epochs", epochs, 1)
+    check_list("schedule.at", at)
+    for share, before in zip(at, [0.0, *at], strict=False):
+        check_range("schedule.at", share, 0, 1)
+        if share <= before:
+            raise UserError(f"schedule.at={list(at)} is not possible: choose rising shares between 0 and 1.")
+    check_range("schedule.factor", factor, 1e-12, 1)
+    return MultiStepLR(optimizer, [round(epochs * share) for share in at], factor)
 
 
 @SCHEDULES.register("stepped_exponential")

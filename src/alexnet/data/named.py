@@ -1,0 +1,82 @@
+"""What the public data sets are, so that nothing else goes by their names: their classes and counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from alexnet.data.sources import ImageSet
+from alexnet.errors import UserError
+
+# of ILSVRC-2012, sorted
+WNIDS = tuple(Path(__file__).with_name("imagenet_wnids.txt").read_text("ascii").split())
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """title: as people know it. classes: its class folders. counts: images of its train and val."""
+
+    title: str
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+
+
+NAMED = {
+    "cifar10": NamedSet(
+        "CIFAR-10",
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        {"train": 50_000, "val": 10_000},
+    ),
+    "imagenette": NamedSet(  # its second version, whose val is of 30 %
+        "Imagenette",
+        (
+            *("n01440764", "n02102040", "n02979186", "n03000684", "n03028079"),
+            *("n03394916", "n03417042", "n03425413", "n03445777", "n03888257"),
+        ),
+        {"train": 9_469, "val": 3_925},
+    ),
+    "imagenet": NamedSet("ILSVRC-2012", WNIDS, {"train": 1_281_167, "val": 50_000}),
+}
+
+
+def titled(images: ImageSet, subset: bool | None, where: str) -> ImageSet:
+    """The set under the title that it deserves; one that has no public name stays as it is.
+
+    subset: whether a part of a public set will do; None: it will, if it is one. where: "data.root=PATH".
+    Raises UserError for images that are not, or only in part, those of the set that they are named after.
+    """
+    named = NAMED.get(images.name)
+    if named is None:
+        if subset:
+            raise UserError(
+                f"data.subset=true is not possible with data={images.name}: only the sets with known images"
+                f" have subsets, {', '.join(NAMED)}."
+            )
+        return images
+    own_name = "data=image_folder takes images under no set's name"
+    strangers = [name for name in images.classes if name not in named.classes]
+    if strangers:
+        shown = ", ".join(strangers[:3]) + ", ..." * (len(strangers) > 3)
+        raise UserError(
+            f"{where} is not {named.title}, which has no class {shown}: give data.root=PATH of"
+            f" {named.title}; {own_name}."
+        )
+    here = {"classes": len(images.classes), **{split: len(part) for split, part in images.splits.items()}}
+    whole = {"classes": len(named.classes), **named.counts}
+    words = {"classes": "classes", "train": "training images", "val": "validation images"}
+    for key, count in here.items():
+        if count > whole[key]:
+            raise UserError(
+                f"{where} is not {named.title}: it has {count:,} {words[key]}, not {whole[key]:,}. Give"
+                f" data.root=PATH of {named.title}; {own_name}."
+            )
+    lacking = [f"{here[key]:,} of {whole[key]:,} {words[key]}" for key in here if here[key] < whole[key]]
+    if not lacking:
+        return replace(images, title=named.title)
+    counts = ", ".join(lacking)
+    if subset is False:
+        raise UserError(
+            f"{where} is only a part of {named.title} ({counts}): add data.subset=true to use it as a subset,"
+            f" which every figure will say; {own_name}."
+        )
+    both = {key: (here[key], whole[key]) for key in here}
+    return replace(images, title=f"{named.title} (subset: {counts})", subset=both)
