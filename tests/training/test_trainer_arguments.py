@@ -1,6 +1,7 @@
 """Every argument of lightning.Trainer: what a run does with it, or why it takes none of it."""
 
 import csv
+import io
 import logging
 import shutil
 from collections import Counter
@@ -259,10 +260,13 @@ def test_what_lightning_says_is_said_once_and_not_of_itself(
     # as where Hydra has set up logging before Lightning is imported
     monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "handlers", [])
     monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)
+    again = io.StringIO()
+    monkeypatch.setattr(lightning, "_console", logging.StreamHandler(again))
     monkeypatch.setattr(logging.getLogger("lightning"), "handlers", [lightning._console])
     done = run("src/train.py", *overrides(tmp_path, "trainer.enable_model_summary=true"))
     shown = done.stdout + done.stderr + "".join(capfd.readouterr())
     assert shown.count("Trainable params") == 1
+    assert not again.getvalue()
     for word in ("available", "Tip", "stopped:"):
         assert word not in shown
 
