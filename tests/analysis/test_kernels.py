@@ -234,7 +234,7 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
     assert (where, metrics) == (directory, {"kernels/colour_gap": colour_gap(weights)})
     assert list(pictures.values()) == written[:2]
     assert len(tables["kernels/table"].rows) == 1
-    with pytest.raises(UserError, match="^out=x is for runs=GLOB"):
+    with pytest.raises(UserError, match=r"^out=x is for runs=GLOB"):
         entry.kernels(composed("kernels", [f"checkpoint='{directory}/last.ckpt'", "out=x"]))
 
 

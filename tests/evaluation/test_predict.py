@@ -260,10 +260,8 @@ REFUSED = [
 def test_impossible_settings_are_refused(
     setting: str, message: str, trained: Checkpoint, image_folder: Path
 ) -> None:
-    cfg = _settings(trained, setting)
-    cfg.images = str(image_folder)
     with pytest.raises(UserError, match=message):
-        predict(cfg)
+        predict(_settings(trained, setting, f"images='{image_folder}'"))
 
 
 def test_a_network_that_diverged_is_an_error(trained: Checkpoint, image_folder: Path, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_the_command_writes_both_forms_and_says_how_well_they_agree(tmp_path: Pa
     ("settings", "message"),
     [
         (["form=tflite"], "form=tflite is not possible: choose onnx, safetensors, all"),
-        ([], "there is no network: type checkpoint=PATH"),
+        ([], "^checkpoint=PATH is missing: give a run's directory"),
     ],
 )
 def test_what_cannot_be_exported_is_said(settings: list[str], message: str) -> None:
