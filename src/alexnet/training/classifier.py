@@ -289,6 +289,8 @@ class Classifier(lightning.LightningModule):
         assert isinstance(self.bad_step, Tensor)
         bad = ~torch.isfinite(loss) & (self.bad_step < 0)
         self.bad_step.masked_fill_(bad, self.global_step)
+        if torch.is_anomaly_enabled():
+            return  # torch says where it comes from, which takes the backward pass
         if loss.device.type == "cpu" or self.global_step % CHECK_EVERY == 0:
             self._refuse_bad_step()
 
