@@ -111,7 +111,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["seed=[1"], ["seed=[1 has a bracket that is not closed", "quotes around all of it"]),
         (["claim=[lrn,", "relu]"], ["A list takes no spaces between its commas"]),
         (["name=a=b,c"], ["put quotes around quotes"]),
-        (["trainer.precision=7"], ["trainer: Precision '7' is invalid"]),
+        (["trainer.precision=7"], ["trainer.precision=7 is not possible: choose auto,"]),
         (["optim.learning_rate=1"], ["optim.learning_rate is no setting", "optim has bias_lr", "momentum"]),
         (["seed=0,1"], ["put -m before the settings"]),
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),

@@ -45,7 +45,7 @@ ACTING: dict[str, tuple[tuple[str, ...], Callable[[Any, Path], bool]]] = {
     ),
     "SpikeDetection": (("atol=100",), lambda result, run_dir: result["epochs"] == 3),
     "Timer": (
-        ("duration={seconds:0}",),
+        ("duration={milliseconds:20}",),
         lambda result, run_dir: "Time limit reached" in (run_dir / "train.log").read_text(),
     ),
 }

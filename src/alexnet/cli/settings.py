@@ -126,6 +126,12 @@ def checked(cfg: DictConfig) -> DictConfig:
     known: Any = OmegaConf.load(CONF / "trainer" / "default.yaml")
     if unknown := [key for key in trainer if key not in known and trainer[TARGET] == known[TARGET]]:
         raise UserError(no_setting(f"trainer.{unknown[0]}", keys("train")))
+    check_whole("data.epochs", cfg.data.epochs, 1)
+    if trainer[TARGET] == known[TARGET]:
+        trainer |= arguments.written_out(trainer)
+        schedule: Any = OmegaConf.to_container(cfg.schedule, resolve=True) if cfg.schedule else None
+        arguments.check_length(trainer, callbacks, schedule)
+        cfg = changed(cfg, {"trainer": trainer})
     check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
@@ -231,8 +237,6 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     """
     classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
     check_whole("model.num_classes", classes, len(images.classes))
-    if cfg.trainer.max_epochs is not None:
-        check_whole("trainer.max_epochs", cfg.trainer.max_epochs, -1)
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     start_from = ""
     if cfg.init_from is not None:

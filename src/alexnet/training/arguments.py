@@ -6,8 +6,9 @@ torch is not imported here: they are refused before that.
 from collections.abc import Mapping
 from typing import Any
 
-from alexnet.errors import UserError
+from alexnet.errors import UserError, check_whole
 from alexnet.registry import TARGET
+from alexnet.runs.results import acting_callbacks
 
 CALLBACKS = "lightning.pytorch.callbacks."
 
@@ -67,6 +68,45 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
         kind = str(callback[TARGET])
         if kind.startswith(CALLBACKS) and (reason := REFUSED.get(kind.rpartition(".")[2])):
             raise UserError(f"callbacks.{name}._target_={kind} is not possible: {reason}")
+
+
+def check_length(
+    trainer: Mapping[str, Any], callbacks: Mapping[str, Any], schedule: Mapping[str, Any] | None
+) -> None:
+    """Raises UserError for a run that would take no step, and for one that nothing would ever end."""
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
+    if epochs is not None:
+        check_whole("trainer.max_epochs", epochs, -1)
+    for argument in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer.get(argument) == 0:
+            raise UserError(f"trainer.{argument}=0 is not possible: a run takes one step or more.")
+    limited = epochs != -1 or steps not in (None, -1) or trainer.get("max_time")
+    ends_itself = (schedule or {}).get("name") == "plateau" or acting_callbacks(callbacks)
+    if not limited and not ends_itself:
+        raise UserError(
+            "trainer.max_epochs=-1 is not possible where nothing else ends the run: add trainer.max_steps or"
+            " trainer.max_time, or choose schedule=plateau."
+        )
+
+
+def written_out(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """trainer.fast_dev_run as the arguments that it stands for; empty where it is not set.
+
+    Lightning would also drop the loggers, and leave a finished run without its figures. max_epochs stays, by
+    which schedules count. Raises UserError for what is neither a flag nor a number of batches.
+    """
+    batches, parts = trainer.get("fast_dev_run"), trainer.get("accumulate_grad_batches", 1)
+    check_whole("trainer.accumulate_grad_batches", parts, 1)
+    if batches in (None, False):  # and 0
+        return {}
+    if not isinstance(batches, int) or batches < 0:
+        raise UserError(
+            f"trainer.fast_dev_run={batches} is not possible: choose true, false or a number of batches."
+        )
+    settings: dict[str, Any] = {f"limit_{part}_batches": int(batches) for part in ("train", "val", "test")}
+    settings |= {"max_steps": -(-int(batches) // parts)}
+    settings |= {"val_check_interval": None, "check_val_every_n_epoch": 1, "num_sanity_val_steps": 0}
+    return {"fast_dev_run": None, **settings}
 
 
 def _typed(value: object) -> str:

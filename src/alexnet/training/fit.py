@@ -162,6 +162,8 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 epochs.completed = epochs.processed
                 for callback in trainer.callbacks:  # type: ignore[attr-defined]
                     callback.on_train_end(trainer, module)
+            if trainer.global_step == 0:
+                raise UserError("the run ended before its first step: choose a longer trainer.max_time.")
             trainer.test(module, datamodule=data, verbose=False)
         result["status"] = "completed"
     except Interrupted:
