@@ -403,7 +403,7 @@ def train(
             (job,) = batch
             print(f"\n{bar} {progress.sweep}: {job.row}, seed {job.seed}; about {left} left", flush=True)
         ended: Sequence[JobReturn] = []
-        if division.jobs > 1:
+        if batch and division.jobs > 1:
             ended = workers.train(batch, jobs, division, loader, cfg, device)
         elif batch:
             ended = launcher.launch([job.overrides for job in batch], initial_job_idx=launched)

@@ -86,7 +86,7 @@ def visible_gpus(accelerator: str, devices: object) -> list[str]:
 class Event(NamedTuple):
     """What is heard of a run: PART, what part is done; SAID, a warning; ENDED, its error, or "".
 
-    LOCKED: another process trains it.
+    LOCKED, a LockedError: another process trains it.
     """
 
     job: Job
@@ -157,8 +157,8 @@ def train(
             elif kind == SAID and content not in said:
                 said.add(content)  # all of them would say it
                 bar.write(f"{name}: {content}")
-            elif kind == LOCKED and job.run:
-                returned[job.key] = ended(LockedError(job.run.directory, None))
+            elif kind == LOCKED:
+                returned[job.key] = ended(content)
             elif kind == ENDED:
                 job.look()
                 if content != STOPPED:
@@ -285,7 +285,7 @@ def serve(
             continue
         error = failure(job)
         if isinstance(error, LockedError):
-            send(LOCKED, "")
+            send(LOCKED, error)
         else:
             send(ENDED, explain(error) or "".join(traceback.format_exception(error)) if error else "")
 
