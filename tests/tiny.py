@@ -20,6 +20,7 @@ TINY = (
     "model.width=0.05",
     "trainer.log_every_n_steps=1",
     "trainer.enable_progress_bar=false",
+    "jobs=1",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",  # the same on any processor
     "memory_format=contiguous",

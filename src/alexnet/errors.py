@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from math import inf
 
+AUTO = "auto"
+
 
 class UserError(ValueError):
     """Something that was asked for cannot work; the message says what, and what to do."""
@@ -39,6 +41,15 @@ def check_list(key: str, value: object) -> None:
         raise UserError(f"{key}={_shown(value)} is not possible: give a list, {key}=[...].")
 
 
+def check_distinct(key: str, values: Iterable[object]) -> None:
+    """Raises UserError, naming key and value, for a value that comes twice."""
+    seen = []
+    for value in values:
+        if value in seen:
+            raise UserError(f"{key} names {value} twice: name it once.")
+        seen.append(value)
+
+
 def check_mapping(key: str, value: object) -> None:
     """Raises UserError, naming key and value, unless value is a mapping."""
     if not isinstance(value, Mapping):
@@ -61,6 +72,12 @@ def check_whole(key: str, value: object, low: int) -> None:
     """Raises UserError, naming key, value and limit, unless value is a whole number from low on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise UserError(f"{key}={value} is not possible: choose a whole number from {low} on.")
+
+
+def check_auto(key: str, value: object) -> None:
+    """Raises UserError, naming key and value, unless value is "auto" or a whole number from 1 on."""
+    if value != AUTO and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise UserError(f"{key}={_shown(value)} is not possible: choose {AUTO}, or a whole number from 1 on.")
 
 
 def explain(error: BaseException) -> str | None:

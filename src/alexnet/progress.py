@@ -2,9 +2,12 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+tell: Callable[[float], None] | None = (
+    None  # takes the part of a run that is done, where a sweep has one bar for all
+)
 sweep = ""  # "run 3/12", shown before the epoch; set by the sweep, and empty outside of one
 
 

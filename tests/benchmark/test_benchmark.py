@@ -31,6 +31,7 @@ NAMES = {
     "step": ["alexnet_lrn", "memory", "lrn_cost", "roofline"],
     "loop": ["lightning"],
     "eval": ["ten_crop", "ten_crop_float32"],
+    "sweep": ["jobs"],
     "start": ["help"],
 }
 
@@ -53,6 +54,14 @@ def test_each_suite_gives_its_rows_with_finite_positive_numbers(
 
 
 @pytest.mark.slow
+def test_a_sweep_is_timed_by_its_command() -> None:
+    rows = report.run("sweep", 1, True, "cpu", None)[1]
+    _checked("sweep", rows)
+    assert rows[0].unit == "runs/hour"
+    assert "at a time" in rows[0].baseline
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", ["data", "eval"])
 def test_the_usual_way_has_workers(suite: str) -> None:
     """Each of which takes seconds to start."""
@@ -72,7 +81,10 @@ def test_standard_output_holds_json_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"suite": "dta"}, ["suite=dta", "data, lrn, step, loop, eval, start, all", "Did you mean data?"]),
+        (
+            {"suite": "dta"},
+            ["suite=dta", "data, lrn, step, loop, eval, sweep, start, all", "Did you mean data?"],
+        ),
         ({"rounds": 0}, ["rounds=0", "from 1"]),
         ({"quick": "yes"}, ["quick=yes", "true, false"]),
         ({"device": "gpu"}, ["device=gpu", "auto, cpu, cuda"]),

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.claims import plan
+from alexnet.claims.claim import Claim, parse_claim
 from alexnet.claims.index import open_indexes, write_index
 from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, RUNNING, Job
+from alexnet.errors import UserError
 from alexnet.runs import lock
 from alexnet.runs.results import FORMAT, Run
 
-SCALE = {"name": "demo", "seeds": 2, "minutes": 1, "about": "", "papers": False}
+SCALE = {"name": "demo", "seeds": 2, "about": "", "papers": False}
 
 
 def made(
@@ -85,7 +87,9 @@ def test_a_run_that_is_being_trained_is_running_and_by_whom(tmp_path: Path, stat
     with lock.training(job.run.directory) as owner:
         job.look()
         assert job.state == RUNNING
-        text = plan.text([job, made(tmp_path, seed=1)], 1)
+        other = made(tmp_path, seed=1)
+        other.expected = 60.0
+        text = plan.text([job, other])
         assert f"  lrn/with, seed 0: {owner}\n" in text
         assert "2 runs: 1 running, 1 to do; about 60 seconds" in text  # of what is left to this process
         indexes = open_indexes(tmp_path)
@@ -114,7 +118,7 @@ def test_a_damaged_result_is_one_jobs_error_until_it_is_removed(tmp_path: Path) 
     job.look()
     assert job.state == IMPOSSIBLE
     assert plan.to_train([job]) == []
-    assert "result.json is no result" in plan.text([job, made(tmp_path, seed=1)], None)
+    assert "result.json is no result" in plan.text([job, made(tmp_path, seed=1)])
     assert Job([], "x", 0, job.run, again=True).state == NEW  # rerun=true replaces it
     (job.run.directory / "result.json").unlink()
     job.look()
@@ -131,7 +135,7 @@ def test_a_shared_run_is_trained_once_and_as_it_was_asked_for_first(tmp_path: Pa
     one, other = made(tmp_path, "lrn/with"), made(tmp_path, "dropout/with")
     assert one.key == other.key
     assert plan.to_train([one, other]) == [one]
-    assert "1 run (1 more are shared): 1 to do" in plan.text([one, other], None)
+    assert "1 run (1 more are shared): 1 to do" in plan.text([one, other])
 
 
 def test_jobs_without_images_are_told_apart_by_their_settings() -> None:
@@ -139,18 +143,32 @@ def test_jobs_without_images_are_told_apart_by_their_settings() -> None:
     assert [job.row for job in plan.to_train(jobs)] == ["a", "c"]
 
 
-def test_the_expected_time_is_of_finished_runs_then_of_the_scale_then_unknown(tmp_path: Path) -> None:
+def test_the_expected_time_is_of_finished_runs_then_of_this_machine_then_unknown(tmp_path: Path) -> None:
     new = [made(tmp_path, "x/slow", 1), made(tmp_path, "x/fast", 1), made(tmp_path, "x/other", 1)]
-    assert plan.seconds_left(new, new, None) is None
-    assert plan.seconds_left(new, new, 2) == 3 * 120
+    assert plan.seconds_left(new, new) is None
+    new[0].expected, new[1].expected = 100.0, 140.0
+    assert plan.seconds_left(new, new) == 100 + 140 + 120  # the other: as those that are known
+    new[0].expected = new[1].expected = None
     ended = [
-        made(tmp_path, "x/slow", 0, "completed", seconds=100),
-        made(tmp_path, "x/slow", 2, "completed", seconds=300),
+        made(tmp_path, "x/slow", 0, "completed", seconds=100, device="a"),
+        made(tmp_path, "x/slow", 2, "completed", seconds=300, device="a"),
         made(tmp_path, "x/fast", 0, "completed", seconds=20),
         made(tmp_path, "x/fast", 3, "failed", seconds=9999),
     ]
-    # 200 and 20 by their own rows, 140 by all that finished
-    assert plan.seconds_left([*new, *ended], new, 2) == 200 + 20 + 140
+    # 200 and 20 by their own rows, 110 by all that finished
+    assert plan.seconds_left([*new, *ended], new) == 200 + 20 + 110
+    new[1].expected = 50.0
+    assert plan.seconds_left([*new, *ended], new, device="a") == 200 + 50 + 200  # on this device alone
+
+
+def test_jobs_at_a_time_end_when_the_last_of_them_does(tmp_path: Path) -> None:
+    jobs = [made(tmp_path, "x", seed) for seed in range(4)]
+    for job, seconds in zip(jobs, (10.0, 30.0, 5.0, 20.0), strict=True):
+        job.expected = seconds
+    assert [plan.seconds_left(jobs, jobs, at_once) for at_once in (1, 2, 4)] == [65, 35, 30]
+    assert "about 35 seconds, 2 at a time with 1 thread each" in plan.text(jobs, 2, 1)
+    assert "about 65 seconds" in plan.text(jobs)
+    assert "at a time" not in plan.text(jobs, 1, 2)
 
 
 def test_what_an_interrupted_run_has_done_is_not_expected_again(tmp_path: Path) -> None:
@@ -159,7 +177,7 @@ def test_what_an_interrupted_run_has_done_is_not_expected_again(tmp_path: Path) 
     over = made(tmp_path, seed=2, status="interrupted", last=True, seconds=170)
     lost = made(tmp_path, seed=3, status="interrupted", seconds=70)
     jobs = [ended, begun, over, lost]
-    assert [plan.seconds_left(jobs, [job], None) for job in jobs[1:]] == [30, 0, 100]
+    assert [plan.seconds_left(jobs, [job]) for job in jobs[1:]] == [30, 0, 100]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +212,7 @@ def test_the_plan_is_a_table_of_rows_and_seeds(tmp_path: Path) -> None:
         made(tmp_path, "lrn/with", 10, "failed"),
         made(tmp_path, "lrn/without", 0, "interrupted", last=True),
     ]
-    lines = [line.split("  ") for line in plan.text(jobs, None).splitlines()]
+    lines = [line.split("  ") for line in plan.text(jobs).splitlines()]
     table = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert table == [
         ["seed", "0", "10"],
@@ -232,7 +250,46 @@ def test_the_end_says_what_was_no_better_than_guessing(tmp_path: Path) -> None:
         made(tmp_path, seed=seed, status="completed", metrics={"val/top1_error": error}, data=data)
         for seed, error in enumerate([89.0, 40.0])
     ]
-    assert plan.ends(jobs).splitlines()[1].endswith("  1 of 2 no better than guessing")
+    assert plan.ends(jobs).splitlines()[1].endswith("  2  1 of 2 no better than guessing")
+
+
+def claim_with_configs(about: str = "model.norm", **configs: dict[str, Any]) -> tuple[Claim, dict[str, Any]]:
+    """A claim about something, and the configs of its variants, of which the first is the base."""
+    names = list(configs)
+    compare = [{"of": names[0], "minus": name} for name in names[1:]]
+    plain = {"section": "mine", "sentence": "A.", "command": "c", "cost": "none", "base": names[0]}
+    plain |= {"about": [about], "variants": {name: [] for name in names}, "compare": compare}
+    usual: dict[str, Any] = {"data": {"source": {"name": "demo"}, "threads": 0}, "optim": {"lr": 0.01}}
+    usual |= {"init_from": None, "seed": 0}
+    return parse_claim("mine", plain), {name: usual | config for name, config in configs.items()}
+
+
+WITH, WITHOUT = {"model": {"norm": {"name": "lrn"}}}, {"model": {"norm": None}}
+
+
+def test_variants_that_differ_in_what_the_claim_is_about_may_be_compared() -> None:
+    plan.check_differences(*claim_with_configs(one=WITH, other=WITHOUT))
+    other = WITH | {"data": {"source": {"name": "x"}, "threads": 0}}
+    plan.check_differences(*claim_with_configs("data.source", one=WITH, other=other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (WITH, WITH, "claim=mine with a=1 compares nothing: .* one and other are the same network"),
+        (WITH, WITH | {"data": {"source": {"name": "demo"}, "threads": 2}}, "one and other are the same"),
+        (
+            WITH,
+            WITHOUT | {"optim": {"lr": 0.02}},
+            "is about model.norm, but one and other differ in optim.lr",
+        ),
+    ],
+)
+def test_variants_that_do_not_differ_or_in_something_else_are_refused(
+    one: dict[str, Any], other: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        plan.check_differences(*claim_with_configs(one=one, other=other), ["a=1"])
 
 
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def test_a_claim_shows_its_plan_trains_and_tells(
 ) -> None:
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("to do  ") == 2
-    assert "4 runs: 4 to do; about 96 seconds" in first.stdout  # 0.4 minutes each: conf/scale/demo.yaml
+    assert re.search(r"4 runs: 4 to do; about \d+ seconds", first.stdout)  # of which a few steps were timed
     assert [f"run {number}/4: lrn/" in first.stdout for number in range(1, 6)] == [True] * 4 + [False]
     assert trained(first) == 4
     assert "next:" not in first.stdout
@@ -53,7 +53,7 @@ def test_the_runs_are_the_variants(first: subprocess.CompletedProcess[str], outp
 def test_the_index_names_each_run(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
     found, known = index(outputs), results(outputs)
     assert found["claim"] == "lrn"
-    assert found["scale"].keys() == {"name", "seeds", "minutes", "about", "papers"}
+    assert found["scale"].keys() == {"name", "seeds", "about", "papers"}
     assert "model.width=0.05" in found["settings"]
     assert not any(item.startswith(("output_dir", "trainer.enable", "seed")) for item in found["settings"])
     named = {
@@ -168,7 +168,7 @@ def test_a_failing_run_ends_no_sweep_and_is_tried_again(outputs: Path) -> None:
     refused(done, "1 of 2 runs failed (optim.lr=1000000000.0 seed 0)", "tries them again")
     assert "error: optim.lr=1000000000.0, seed 0: the loss is not a finite number" in done.stdout
     assert trained(done) == 1
-    assert re.search(r"optim\.lr=0\.02 +[\d.]+ +1\n", done.stdout)
+    assert re.search(r"optim\.lr=0\.02 +[\d.]+ +1  1 of 1 no better than guessing\n", done.stdout)
     assert re.search(r"optim\.lr=1000000000\.0 +none +0\n", done.stdout)
     plan = train(outputs, *arguments, "dry_run=true")
     assert plan.returncode == 0

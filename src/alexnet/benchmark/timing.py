@@ -43,6 +43,9 @@ class Sizes:
     width: float  # factor on the network of the step
     loop_images: int
     loop_batch: int
+    sweep_images: int
+    sweep_batch: int
+    sweep_epochs: int
     matmul: tuple[int, int]  # side of the matrices that show what a processor reaches, and a GPU
     eval_images: int  # of which ten crops are taken
     eval_pixels: tuple[int, int]  # image_size, crop_size of the network there
@@ -74,6 +77,9 @@ FULL = Sizes(
     width=1.0,
     loop_images=3840,
     loop_batch=128,
+    sweep_images=3000,
+    sweep_batch=128,
+    sweep_epochs=2,
     matmul=(3072, 8192),
     eval_images=64,
     eval_pixels=(256, 224),
@@ -94,6 +100,9 @@ QUICK = Sizes(
     width=0.05,
     loop_images=64,
     loop_batch=16,
+    sweep_images=60,
+    sweep_batch=16,
+    sweep_epochs=1,
     matmul=(64, 64),
     eval_images=4,
     eval_pixels=(79, 67),  # an even margin: both ways round the centre alike

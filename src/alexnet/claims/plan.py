@@ -1,13 +1,17 @@
 """What a sweep is to train: which runs are finished, which go on, which start, and how long that takes."""
 
+import heapq
+import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from alexnet.claims.claim import Claim
 from alexnet.errors import UserError
 from alexnet.runs.lock import Owner, held
-from alexnet.runs.results import LAST, Result, Run, at_chance, find, read
+from alexnet.runs.results import LAST, Result, Run, at_chance, find, read, run_hash
 from alexnet.tables import aligned, mean_std
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
@@ -28,6 +32,9 @@ class Job:
     error: str = ""
     again: bool = False  # rerun=true
     settings: str = ""  # a hash of the config, which tells jobs apart that have no run yet
+    images: tuple[int, int] | None = None  # how many train and val have, where that is known
+    config: dict[str, Any] | None = None  # of a job that has no run yet, whose images are known
+    expected: float | None = None  # seconds of the whole run, by this machine's speed
     result: Result | None = field(default=None, init=False)
     owner: Owner | None = field(default=None, init=False)  # the process that trains it now
 
@@ -74,6 +81,43 @@ class Job:
         return self.run.hash if self.run else self.settings or " ".join(sorted(self.overrides))
 
 
+def check_differences(
+    claim: Claim, configs: Mapping[str, Mapping[str, Any]], settings: Sequence[str] = ()
+) -> None:
+    """Raises UserError unless variants differ, and from the base only in what the claim is about.
+
+    configs: plain and resolved, of each variant. settings: what was typed for all of them, for the message.
+    """
+    named = f"claim={claim.name}" + f" with {' '.join(settings)}" * bool(settings)
+    networks: dict[str, str] = {}
+    for variant, config in configs.items():
+        contents = json.dumps([config["data"]["source"], config["init_from"]], sort_keys=True, default=str)
+        same = networks.setdefault(run_hash(config, contents), variant)
+        if same != variant:
+            raise UserError(
+                f"{named} compares nothing: its variants {same} and {variant} are the same network, alike in"
+                f" {', '.join(claim.about)}."
+            )
+    flat = {variant: flattened(config) for variant, config in configs.items()}
+    base, about = flat.get(claim.base, {}), tuple(f"{key}." for key in claim.about)
+    for variant, values in flat.items() if base else ():
+        keys = sorted(key for key in base.keys() | values.keys() if base.get(key) != values.get(key))
+        if others := [key for key in keys if not f"{key}.".startswith(about)]:
+            raise UserError(
+                f"{named} is about {', '.join(claim.about)}, but {claim.base} and {variant} differ in"
+                f" {', '.join(others)} as well: set that for both, or name it under about in its file."
+            )
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys with dots, and their values; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
 def to_train(jobs: Iterable[Job]) -> list[Job]:
     """Each run once, in the order of the plan, without those that are finished or impossible."""
     return _distinct(job for job in jobs if job.state not in (FINISHED, IMPOSSIBLE))
@@ -87,21 +131,31 @@ def _distinct(jobs: Iterable[Job]) -> list[Job]:
     return list(by_run.values())
 
 
-def seconds_left(jobs: Sequence[Job], todo: Sequence[Job], minutes: float | None) -> float | None:
-    """By finished runs of the same row, else by all finished ones, else by the scale's minutes a run."""
+def seconds_left(
+    jobs: Sequence[Job], todo: Sequence[Job], at_once: int = 1, device: str | None = None
+) -> float | None:
+    """Until todo, of which so many are trained at once, is done; None where nothing is known of a run.
+
+    By finished runs of the same row on that device, else by this machine's speed, else by what is known of
+    the others. device: as in result.json; None: any.
+    """
     by_row: dict[str, list[float]] = {}
     for job in jobs:
-        if job.result and job.status == "completed" and "seconds" in job.result:
+        if not job.result or job.status != "completed" or "seconds" not in job.result:
+            continue
+        if device in (None, job.result.get("device")):
             by_row.setdefault(job.row, []).append(float(job.result["seconds"]))
-    every = [seconds for of_row in by_row.values() for seconds in of_row]
-    usual = statistics.fmean(every) if every else None if minutes is None else 60 * minutes
-    if usual is None:
-        return None
-    left = 0.0
+    known = [statistics.fmean(of_row) for of_row in by_row.values()]
+    known = known or [job.expected for job in jobs if job.expected is not None]
+    ends = [0.0] * at_once
     for job in todo:
+        whole = statistics.fmean(by_row[job.row]) if job.row in by_row else job.expected
+        if whole is None and not known:
+            return None
         spent = float(job.result.get("seconds", 0)) if job.result and job.state == RESUME else 0.0
-        left += max(0.0, statistics.fmean(by_row.get(job.row, [usual])) - spent)
-    return left
+        left = (statistics.fmean(known) if whole is None else whole) - spent
+        heapq.heapreplace(ends, ends[0] + max(0.0, left))
+    return max(ends)
 
 
 def duration(seconds: float | None) -> str:
@@ -114,8 +168,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def text(jobs: Sequence[Job], minutes: float | None) -> str:
-    """A table of rows and seeds, and the sum of it."""
+def text(jobs: Sequence[Job], at_once: int = 1, threads: int | None = None, device: str | None = None) -> str:
+    """A table of rows and seeds, and the sum of it; as in seconds_left(). threads: of each run."""
     seeds = sorted({job.seed for job in jobs})
     states = {(job.row, job.seed): job.state for job in jobs}
     table: list[list[object]] = [["seed", *seeds]]
@@ -128,7 +182,9 @@ def text(jobs: Sequence[Job], minutes: float | None) -> str:
     counted = ", ".join(f"{runs.count(state)} {state}" for state in dict.fromkeys(runs))
     shared = f" ({len(jobs) - len(runs)} more are shared)" if len(jobs) > len(runs) else ""
     todo = [job for job in to_train(jobs) if job.state != RUNNING]
-    time = f"; about {duration(seconds_left(jobs, todo, minutes))}" if todo else ""
+    each = f" with {threads} thread{'s' * (threads != 1)} each" if threads else ""
+    beside = f", {at_once} at a time{each}" if at_once > 1 else ""
+    time = f"; about {duration(seconds_left(jobs, todo, at_once, device))}{beside}" if todo else ""
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"
     return "\n".join([aligned(table, indent="  "), *notes, "", total])
 

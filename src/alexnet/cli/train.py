@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from alexnet import progress
 from alexnet.cli import settings
 from alexnet.cli.messages import INTERRUPTED
-from alexnet.errors import UserError
+from alexnet.errors import AUTO, UserError, check_auto
 from alexnet.runs import lock, results
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
+    check_auto("threads", cfg.threads)
+    if cfg.jobs not in (AUTO, 1):
+        raise UserError(
+            f"jobs={cfg.jobs} is not possible here: choose it for a sweep, of a claim or with -m, by our own"
+            " sweeper and launcher."
+        )
+    if not settings.images_are_there(cfg):  # it may take hours to fetch them
+        settings.check_parts(cfg)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     request = request or settings.request()
@@ -39,24 +48,37 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if result:
         log.info("finished before: this is its result; rerun=true trains it again")
     else:
-        with lock.training(run.directory, wait=cfg.lock == lock.WAIT):
+        with lock.training(run.directory, wait=cfg.lock == lock.WAIT) as owner:
             # another process may have finished it by now, or begun it under another name
             cfg, run = settings.settled(cfg, images, digest, request)
             if cfg.rerun:
                 run.clear()
-            result = run.finished() or start(cfg, run, images, digest)
+            result = run.finished() or start(cfg, run, images, digest, owner)
     log.info("%s", results.ending(result, run.directory, images.note, images.title))
     return result
 
 
-def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
-    """Builds everything and trains. torch is first imported here."""
+def start(
+    cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str, owner: lock.Owner
+) -> results.Result:
+    """Trains with as many threads as it is to have, and says so. torch is first imported here."""
+    from alexnet.training import threads
+
+    number = threads.choose(cfg.threads, run.directory, Path(cfg.output_dir).expanduser())
+    lock.record(run.directory, replace(owner, threads=number))
+    with threads.using(number):
+        return build_and_fit(cfg, run, images, digest)
+
+
+def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
+    """Builds everything from its settings and trains."""
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import from_config
     from alexnet.training import fit, slurm
     from alexnet.training.callbacks import LastCheckpoint
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
+    settings.check_parts(cfg)
     fit.seed(cfg.seed)
     parts = {
         "model": from_config(cfg.model),
@@ -78,7 +100,7 @@ def start(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) ->
                 if callback
             },
         ),
-        logger=[instantiate(logger) for logger in cfg.logger.values()],
+        logger=[fit.metrics_logger(run.directory), *map(instantiate, filter(None, cfg.logger.values()))],
         plugins=fit.plugins(),
         default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",

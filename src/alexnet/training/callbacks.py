@@ -1,5 +1,6 @@
 """What happens beside training: checkpoints that survive, speed, what was predicted for each image of val."""
 
+import math
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar, TQDMProgressBar
 from torch import Tensor
 
 from alexnet import progress
@@ -129,6 +130,15 @@ class Bar(TQDMProgressBar):
         super().on_train_epoch_start(trainer, *args)
         if progress.sweep:
             self.train_progress_bar.set_description(f"{progress.sweep}, epoch {trainer.current_epoch}")
+
+
+class Told(ProgressBar):
+    """Tells the sweep, which draws one bar for all its runs, what part of this one is done."""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        steps = trainer.estimated_stepping_batches
+        if progress.tell and 0 < steps < math.inf:
+            progress.tell(trainer.global_step / steps)
 
 
 class Speed(Callback):

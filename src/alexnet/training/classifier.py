@@ -50,11 +50,8 @@ class TopKError(Metric):
 
 
 class MeanLoss(Metric):
-    """Mean over images; NaN where one batch has it.
-
-    torchmetrics' MeanMetric, which looks for NaN in each step, would wait for an accelerator; told not to, it
-    takes all batches for equally large.
-    """
+    """Mean over images. torchmetrics' MeanMetric, told to let NaN pass, takes it over batches whatever their
+    weights; and in a run in bfloat16 it would sum in that."""
 
     is_differentiable, higher_is_better, full_state_update = False, False, False
     total: Tensor
@@ -62,16 +59,24 @@ class MeanLoss(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: int) -> None:
-        """The mean loss of a batch, and its number of images."""
-        self.total += weight * value
+        """The mean of a batch, and its number of images."""
+        self.total += weight * value.to(self.total.dtype)
         self.images += weight
 
     def compute(self) -> Tensor:
         return self.total / self.images
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> nn.Module:
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), *args)
+
+
+def wide(logits: Tensor) -> Tensor:
+    """In float32, or wider where they are so."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def epoch_metrics(num_classes: int) -> dict[str, Metric | MetricCollection]:
@@ -193,7 +198,7 @@ class Classifier(lightning.LightningModule):
         logits, auxiliary = logits_and_auxiliary(self(images))
         loss = self._measure("train", logits, labels)
         for auxiliary_logits, weight in auxiliary:
-            loss = loss + weight * cross_entropy(auxiliary_logits.float(), labels)
+            loss = loss + weight * cross_entropy(wide(auxiliary_logits), labels)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
             self.log("train/loss_step", loss.detach(), prog_bar=True)
@@ -229,7 +234,7 @@ class Classifier(lightning.LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Gives the leading classes (N, 5), of which the errors are, too: both agree on ties."""
-        logits = self.network(batch[0]).float()
+        logits = wide(self.network(batch[0]))
         self._measure("val", logits, batch[1])
         return top_classes(logits)
 
@@ -264,8 +269,8 @@ class Classifier(lightning.LightningModule):
         return collection
 
     def _measure(self, split: str, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss, in float32 at any precision; counts the batch."""
-        logits = logits.float()
+        """The loss, in float32 or wider at any precision; counts the batch."""
+        logits = wide(logits)
         loss = cross_entropy(logits, labels)
         self.metrics_of(split).update(
             preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels)

@@ -15,6 +15,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from alexnet import progress
@@ -26,7 +27,7 @@ from alexnet.models import summary
 from alexnet.runs import precision
 from alexnet.runs.checkpoint import load_layers, resumable_step
 from alexnet.runs.metrics import drop_from, last_metrics
-from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, read
+from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
     Bar,
@@ -34,9 +35,10 @@ from alexnet.training.callbacks import (
     LastCheckpoint,
     Predictions,
     Speed,
+    Told,
 )
 from alexnet.training.classifier import Classifier
-from alexnet.training.loggers import close
+from alexnet.training.loggers import ResumableCSVLogger, close
 
 log = logging.getLogger("alexnet")
 
@@ -65,7 +67,7 @@ def build(
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of a run's config (plain values, settled) and the parts made from it."""
     if config.get("init_from") is not None:
-        checkpoint = Path(config["init_from"]).expanduser()
+        checkpoint = checkpoint_at(config["init_from"], "init_from")
         log.info("from %s: %s", checkpoint, ", ".join(load_layers(model, checkpoint)))
     log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     choice = precision.of_config(config)
@@ -109,8 +111,13 @@ def callbacks(
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
     bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
-    shown: list[Callback] = [Bar(leave=True)] if bar else []
+    shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
     return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
+
+
+def metrics_logger(run_dir: Path) -> Logger:
+    """For lightning.Trainer, beside any others: metrics.csv, of which result.json and reports are made."""
+    return ResumableCSVLogger(run_dir)
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -123,6 +130,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
     result = run.facts() | {
+        "threads": torch.get_num_threads(),
         "data": data.describe(),
         "status": "interrupted",
         "seconds": seconds,

@@ -1,0 +1,47 @@
+"""Runs an hour: side by side, against one after the other with all cores for each."""
+
+import json
+import statistics
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from alexnet.benchmark.timing import Row, Sizes, interleaved, speed_up
+from alexnet.runs.cores import cores, threads_of_one
+
+TRAIN = str(Path(__file__).parents[2] / "train.py")
+ON_A_GPU = 8  # jobs that share it
+
+
+def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
+    """One; what a sweep does once, as importing libraries, is left out."""
+    on_gpu = device.type == "cuda"
+    jobs, threads = ON_A_GPU if on_gpu else max(2, cores()), threads_of_one()
+    with TemporaryDirectory(prefix="alexnet-benchmark-") as folder:
+        train = partial(hours, sizes, Path(folder), "gpu" if on_gpu else "cpu")
+        timers = {"one": partial(train, 1, threads), "jobs": partial(train, jobs, max(1, cores() // jobs))}
+        times = interleaved(timers, rounds, "sweep")
+    baseline = (
+        f"one after the other with {threads} threads, alexnet_lrn, 67 pixels, batch {sizes.sweep_batch};"
+    )
+    return [speed_up("sweep/jobs", times, "one", "jobs", f"{baseline} ours: {jobs} at a time", "runs/hour")]
+
+
+def hours(sizes: Sizes, folder: Path, accelerator: str, jobs: int, threads: int) -> float:
+    """Hours that a run takes of the machine's time in a sweep of train.py, which trains so many at a time."""
+    seeds = ",".join(map(str, range(jobs)))
+    settings = {
+        **{"output_dir": folder, "jobs": jobs, "threads": threads, "seed": seeds, "rerun": "true"},
+        **{"model": "alexnet_lrn", "model.width": sizes.width, "trainer.accelerator": accelerator},
+        **{"data.batch_size": sizes.sweep_batch, "data.epochs": sizes.sweep_epochs},
+        **{"data.source.train_images": sizes.sweep_images, "data.source.val_images": sizes.sweep_images // 5},
+    }
+    command = [sys.executable, TRAIN, "-m", *(f"{key}={value}" for key, value in settings.items())]
+    subprocess.run(command, check=True, capture_output=True)
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/result.json"))]
+    seconds = [result["seconds"] for result in results if result["seed"] < jobs]
+    return statistics.fmean(seconds) / jobs / 3600
