@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from alexnet import tables
 from alexnet.analysis import dropout_study
 from alexnet.benchmark import report
+from alexnet.statistics import interval
 from tiny import ROOT
 
 RESULTS = ROOT / "results"
@@ -46,7 +48,32 @@ def neighbours() -> Iterator[str]:
         yield f"| {' | '.join(row.values())} |"
 
 
+def compared() -> Iterator[str]:
+    """Of claims/runs.csv: each variant less the published network, paired by seed."""
+    rows = tables.read_csv(RESULTS / "claims/runs.csv")
+    errors: dict[str, dict[int, float]] = {}
+    for row in rows:
+        errors.setdefault(row["variant"], {})[row["seed"]] = row["val/top1_error"]
+    published = errors.pop("with")
+    for variant, by_seed in errors.items():
+        differences = np.array([by_seed[seed] - published[seed] for seed in by_seed])
+        low, high = interval(differences) or (0.0, 0.0)
+        verdict = "reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive"
+        claim, paper = ("lrn", 1.4) if variant == "without" else ("depth", 2)
+        cells = [
+            f"`{claim}/{variant}`",
+            f"{np.mean([published[seed] for seed in by_seed]):.2f}",
+            f"{np.mean([*by_seed.values()]):.2f}",
+            f"{differences.mean():.2f} ({low:.2f} to {high:.2f})" if len(by_seed) > 2 else "",
+            f"{len(by_seed)}",
+            f"{paper}",
+            verdict if len(by_seed) == 5 else "not done",
+        ]
+        yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
 TABLES = {
+    "compared": [*compared()],
     "verdicts": [*verdicts()],
     "averages": [*averages()],
     "neighbours": [*neighbours()],
@@ -60,7 +87,7 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_row_is_that_of_the_recorded_files(name: str) -> None:
-    assert len(TABLES[name]) > 7
+    assert len(TABLES[name]) > 5
     assert not [line for line in TABLES[name] if line not in LINES]
 
 
@@ -84,6 +111,9 @@ def test_runs_are_as_many_as_it_says() -> None:
     assert f"| `learned/` | {counts[0]} networks" in README
     assert f"| `dropout/` | {counts[1]} short runs" in README
     assert min(counts) > 20
+    claims, pilot = (len(tables.read_csv(RESULTS / f"claims/{name}.csv")) for name in ("runs", "pilot"))
+    assert f"| `claims/` | {claims} networks trained on Imagenette at 131 pixels" in README
+    assert f"the {pilot} that chose the recipe" in README
 
 
 def test_links_and_files_are_there() -> None:

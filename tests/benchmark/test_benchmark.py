@@ -83,7 +83,7 @@ def test_standard_output_holds_json_and_nothing_else() -> None:
     [
         (
             {"suite": "dta"},
-            ["suite=dta", "data, lrn, step, loop, eval, sweep, start, all", "Did you mean data?"],
+            ["suite=dta", "data, lrn, step, loop, eval, sweep, start, all", "mean data?"],
         ),
         ({"rounds": 0}, ["rounds=0", "from 1"]),
         ({"quick": "yes"}, ["quick=yes", "true, false"]),

@@ -183,6 +183,16 @@ def test_a_process_that_is_killed_ends_no_other_run(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
+def test_two_sweeps_of_the_same_runs_share_them(tmp_path: Path) -> None:
+    arguments = overrides(tmp_path, "-m", "seed=0,1,2,3", *SHORT, "jobs=2")
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: fork("src/train.py", *arguments), range(2)))
+    assert [done.returncode for done in both] == [0, 0], "".join(done.stderr for done in both)
+    assert sum(done.stdout.count(": completed: ") for done in both) == 4
+    assert {each["status"] for each in results(tmp_path).values()} == {"completed"}
+
+
 def _trainers(output_dir: Path) -> list[int]:
     """Processes that have files of this folder open."""
     return [owner.pid for owner in running(output_dir) if psutil.pid_exists(owner.pid)]

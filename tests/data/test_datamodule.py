@@ -18,6 +18,7 @@ from alexnet.data.decode import decode
 from alexnet.data.loader import Batches
 from alexnet.data.sources import Folders, ImageSet, Split
 from alexnet.errors import UserError
+from alexnet.training.threads import using
 
 SIZE, CROP = 24, 16
 DIGEST = "0123456789abcdef" * 2
@@ -148,6 +149,15 @@ def test_pack_and_threads_change_no_batch(
     assert torch.equal(other.state_dict()["mean"], data.state_dict()["mean"])
     packs = sorted(path.name for path in other.cache_dir.glob("*.npy"))
     assert packs == ([] if "pack" in changed else ["train-00000.npy", "val-00000.npy"])
+
+
+def test_as_many_threads_read_as_compute(image_set: ImageSet, tmp_path: Path) -> None:
+    """So that runs side by side do not read with all cores each."""
+    for setting, expected in ((0, 3), (2, 2)):
+        module = _data(image_set, tmp_path, threads=setting)
+        module.setup("fit")
+        with using(3):
+            assert module.train_dataloader().threads == expected
 
 
 def test_a_second_run_decodes_nothing(

@@ -25,10 +25,9 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
         train = partial(hours, sizes, Path(folder), "gpu" if on_gpu else "cpu")
         timers = {"one": partial(train, 1, threads), "jobs": partial(train, jobs, max(1, cores() // jobs))}
         times = interleaved(timers, rounds, "sweep")
-    baseline = (
-        f"one after the other with {threads} threads, alexnet_lrn, 67 pixels, batch {sizes.sweep_batch};"
-    )
-    return [speed_up("sweep/jobs", times, "one", "jobs", f"{baseline} ours: {jobs} at a time", "runs/hour")]
+    what = f"alexnet_lrn, 67 pixels, batch {sizes.sweep_batch}"
+    baseline = f"one after the other with {threads} threads, {what}; ours: {jobs} at a time"
+    return [speed_up("sweep/jobs", times, "one", "jobs", baseline, "runs/hour")]
 
 
 def hours(sizes: Sizes, folder: Path, accelerator: str, jobs: int, threads: int) -> float:

@@ -346,7 +346,8 @@ def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[D
     todo = [job for job in plan.to_train(jobs) if not job.owner]
     if not todo or not is_basic(launcher):
         return Division(1, 1), None
-    free = cores.cores() if cfg.jobs == 1 else cores.cores() - cores.taken(Path(cfg.output_dir).expanduser())
+    output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
+    free = cores.cores() - (0 if cfg.jobs == 1 else cores.taken(output_dir))
     gpus = workers.visible_gpus(cfg.trainer.accelerator, cfg.trainer.devices)
     divide = partial(workers.divide, len(todo), cfg.jobs, cfg.threads, max(1, free), gpus)
     speeds = estimate(todo, divide().threads, Path(cfg.cache_dir))

@@ -161,7 +161,8 @@ def train(
                 returned[job.key] = ended(LockedError(job.run.directory, None))
             elif kind == ENDED:
                 job.look()
-                parts[job.key] = 1.0
+                if content != STOPPED:
+                    parts[job.key] = 1.0
                 returned[job.key] = ended(UserError(content) if content else None)
                 left = [job for job in batch if job.key not in returned]
                 time_left = plan.duration(plan.seconds_left(jobs, left, division.jobs, device))

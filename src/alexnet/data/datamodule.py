@@ -1,6 +1,5 @@
 """The LightningDataModule: train, minival and val of an image set, prepared as in the paper."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ class ImageData(lightning.LightningDataModule):
         they see.
     pack: "auto" keeps decoded images on disk where they fit, "none" decodes in each epoch; else the folder
         of a pack, whose images these are.
-    threads: that read; 0 takes one per core. Neither pack nor threads changes a result.
+    threads: that read; 0 takes as many as torch computes with. Neither pack nor threads changes a result.
     skip_broken: go on without images that can't be used; False: refuse them, all in one message.
 
     Raises UserError for impossible settings, and from prepare() on for broken images.
@@ -204,7 +203,7 @@ class ImageData(lightning.LightningDataModule):
             seed=self.seed,
             augment=augment,
             position=self._position if augment else lambda: (0, 0),
-            threads=self.threads or os.cpu_count() or 1,
+            threads=self.threads or torch.get_num_threads(),
             same_batches=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             **{**usual, **settings},
         )
