@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from alexnet.analysis import kernels
+from alexnet.cli import slurm
 from alexnet.cli.app import compose
 from alexnet.cli.messages import translated
 from alexnet.cli.settings import Request
@@ -38,7 +39,7 @@ def fit(
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     every = (*typed, *overrides)
-    with one_message():
+    with slurm.requeueing(), one_message():
         cfg = compose("train", every)
         for key in ("claim", "dry_run"):
             if cfg[key]:

@@ -287,5 +287,29 @@ def test_what_is_refused_is_said_with_and_without_a_plus(tmp_path: Path, typed: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "possible"),
+    [
+        *(
+            (f"trainer.{flag}=off", "choose true, false")
+            for flag in arguments.CHOICES
+            if flag.startswith("enable")
+        ),
+        ("trainer.detect_anomaly=no", "choose true, false"),
+        ("trainer.deterministic=maybe", "choose true, false, warn"),
+        ("trainer.gradient_clip_algorithm=nrom", r"choose norm, value\. Did you mean norm"),
+        ("trainer.max_steps=abc", "choose a whole number from -1 on"),
+        ("trainer.max_steps=2.5", "choose a whole number from -1 on"),
+        ("trainer.log_every_n_steps=0", "choose a whole number from 1 on"),
+        ("trainer.accumulate_grad_batches=0", "choose a whole number from 1 on"),
+        ("trainer.gradient_clip_val=-1", "choose a number from 0 on"),
+        ("trainer.limit_val_batches=few", "choose a number from 0 on"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(tmp_path: Path, typed: str, possible: str) -> None:
+    with pytest.raises(UserError, match=f"^{typed} is not possible: {possible}"):
+        settings.checked(config(tmp_path, typed))
+
+
 def test_one_device_of_several_may_be_chosen(tmp_path: Path) -> None:
     settings.checked(config(tmp_path, "trainer.devices=[2]"))

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from alexnet import progress
 from alexnet.claims.claim import list_claims
-from alexnet.cli import schema
+from alexnet.cli import schema, slurm
 from alexnet.cli.configs import composed
 from alexnet.cli.hydra_private import VERSION, share_store
 from alexnet.cli.messages import check_options, friendly, group_choice, translated
@@ -64,7 +64,7 @@ def run(main: Callable[[], object], entry: str) -> None:
         print(shown)
         return
     share_store()
-    with friendly(_full), translated(entry):
+    with slurm.requeueing(), friendly(_full), translated(entry):
         sys.argv[1:] = arranged(sys.argv[1:])
         check_options(sys.argv[1:])
         main()

@@ -74,8 +74,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     """Builds everything from its settings and trains."""
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import from_config
-    from alexnet.training import fit, slurm
-    from alexnet.training.callbacks import LastCheckpoint
+    from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     settings.check_parts(cfg)
@@ -105,9 +104,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
         default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",
     )
-    (last,) = (callback for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
-    with slurm.requeueing(last.stop):
-        return fit.fit(module, data, trainer, run)
+    return fit.fit(module, data, trainer, run)
 
 
 def main(cfg: DictConfig) -> float | None:

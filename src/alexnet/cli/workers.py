@@ -29,6 +29,7 @@ from tqdm import tqdm
 from alexnet import progress
 from alexnet.claims import plan
 from alexnet.claims.plan import Job
+from alexnet.cli import slurm
 from alexnet.cli.hydra_private import ended, failure, local_launcher
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, explain
@@ -250,6 +251,8 @@ def serve(
     os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the sweep, which passes it on
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if slurm.SIGNAL:
+        signal.signal(slurm.SIGNAL, signal.SIG_IGN)  # which the sweep passes on, too
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(output, standard)

@@ -6,7 +6,7 @@ torch is not imported here: they are refused before that.
 from collections.abc import Mapping
 from typing import Any
 
-from alexnet.errors import UserError, check_whole
+from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.registry import TARGET
 from alexnet.runs.results import acting_callbacks
 
@@ -34,6 +34,24 @@ LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
     "limit_predict_batches": ((), "training predicts nothing. See src/predict.py."),
 }
 
+# Lightning takes any word for true, and some of these numbers for none at all
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "deterministic": (True, False, "warn"),
+    "gradient_clip_algorithm": ("norm", "value"),
+    **dict.fromkeys(("benchmark", "detect_anomaly", "inference_mode"), (True, False)),
+    **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), (True, False)),
+    **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams"), (True, False)),
+}
+WHOLE = {  # numbers, and from which on
+    **{"max_steps": -1, "num_sanity_val_steps": -1, "reload_dataloaders_every_n_epochs": 0},
+    **{"min_epochs": 0, "min_steps": 0},
+    **{"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1},
+}
+NUMBERS = (  # from 0 on; 1 is one batch and 1.0 all of them
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"),
+    "gradient_clip_val",
+)
+
 # callbacks of Lightning's, and why not
 REFUSED: dict[str, str] = {
     "BackboneFinetuning": "no network here has a layer of that name. Freeze one by +optim.layers.NAME.lr=0.",
@@ -53,9 +71,17 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
     They are plain values, as OmegaConf.to_container() gives them.
     """
     for argument, value in trainer.items():
+        if value is None:
+            continue
+        if argument in CHOICES:
+            check_choice(f"trainer.{argument}", value, CHOICES[argument])
+        if argument in WHOLE:
+            check_whole(f"trainer.{argument}", value, WHOLE[argument])
+        if argument in NUMBERS:
+            check_range(f"trainer.{argument}", value, 0)
         possible, why = LIMITED.get(argument, ((value,), ""))
         one_of_several = argument == "devices" and isinstance(value, list) and len(value) == 1
-        if value is not None and not one_of_several and repr(value) not in map(repr, possible):
+        if not one_of_several and repr(value) not in map(repr, possible):
             raise UserError(f"trainer.{argument}={_typed(value)} is not possible: {why}")
     for name, callback in callbacks.items():
         if callback is None:

@@ -57,12 +57,6 @@ class LastCheckpoint(Checkpoint):
             self.handlers_before = {number: signal.signal(number, self._stop) for number in both}
         self.saved_at = time.monotonic()
 
-    def stop(self) -> None:
-        """After the step that is running; where none is, as Ctrl-C does."""
-        if not self.handlers_before:
-            raise KeyboardInterrupt
-        self.asked_to_stop = True
-
     def _stop(self, number: int, frame: FrameType | None) -> None:
         print("\nstopping after this step (once more to stop at once)", flush=True)
         self.asked_to_stop = True

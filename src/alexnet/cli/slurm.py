@@ -1,11 +1,11 @@
-"""A run as a job of Slurm's, which asks for its place in the queue again when its time is up."""
+"""A command as a job of Slurm's, which asks for its place in the queue again when its time is up."""
 
 import logging
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,8 @@ log = logging.getLogger("alexnet")
 
 
 def job() -> str | None:
-    """The number of the job whose first process this is; None outside of Slurm, and in a shell within it."""
-    in_a_shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if in_a_shell or os.environ.get("SLURM_PROCID", "0") != "0":
+    """The number of the job that this process belongs to; None outside of Slurm, and in a shell within it."""
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return None
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
@@ -25,8 +24,8 @@ def job() -> str | None:
 
 
 @contextmanager
-def requeueing(stop: Callable[[], None]) -> Iterator[None]:
-    """Around a run: Slurm's signal calls stop, which is to end it, and then the job is queued again."""
+def requeueing() -> Iterator[None]:
+    """Around a command: Slurm's signal stops it as Ctrl-C does, and then the job is queued again."""
     number, asked = job(), threading.Event()
     if SIGNAL is None or number is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -34,14 +33,14 @@ def requeueing(stop: Callable[[], None]) -> Iterator[None]:
 
     def handle(*_: Any) -> None:
         asked.set()
-        stop()
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(SIGNAL, handle)
     try:
         yield
     finally:
         signal.signal(SIGNAL, before)
-        if asked.is_set():
+        if asked.is_set() and os.environ.get("SLURM_PROCID", "0") == "0":  # one of its tasks does
             _requeue(number)
 
 

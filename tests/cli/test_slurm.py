@@ -1,4 +1,4 @@
-"""A run in a job of Slurm's: its own checkpoint, one process, and back into the queue when its time is up."""
+"""A command in a job of Slurm's: a run's own checkpoint, one process, and back into the queue in time."""
 
 import shutil
 import signal
@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from alexnet.cli import slurm
 from alexnet.cli.train import train
-from alexnet.training import callbacks, slurm
-from tiny import config, directory, state
+from alexnet.runs.results import read
+from alexnet.training import callbacks
+from commands import run
+from tiny import config, directory, overrides, state
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "sweep", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One output directory for all tests: the images are drawn once."""
+    return tmp_path_factory.mktemp("outputs")
 
 
 @pytest.fixture
@@ -39,43 +48,34 @@ def test_a_run_starts_from_no_other_runs_checkpoint(
     assert again["metrics"]["val/loss"] == plain["metrics"]["val/loss"]
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_test_epoch_start"])
 def test_slurms_signal_saves_and_requeues_and_the_job_goes_on(
-    outputs: Path, in_a_job: Path, stopping: Any
+    outputs: Path, in_a_job: Path, hook: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = train(config(outputs))
-    before = signal.getsignal(signal.SIGUSR1)
-    weights = state(directory(outputs, plain) / "last.ckpt")
-    with stopping(2, signal.SIGUSR1):
-        stopped = train(config(outputs, "rerun=true"))
-    assert (stopped["status"], stopped["steps"]) == ("interrupted", 2)
-    assert in_a_job.read_text() == "requeue 7\n"
-    assert signal.getsignal(signal.SIGUSR1) == before
-    resumed = train(config(outputs))
-    assert resumed["status"] == "completed"
-    assert all(
-        value.equal(weights[name]) for name, value in state(directory(outputs, resumed) / "last.ckpt").items()
-    )
-
-
-def test_a_signal_while_nothing_is_trained_requeues_as_well(
-    outputs: Path, in_a_job: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def measured(*args: Any) -> None:
+    def send(*args: Any) -> None:
         signal.raise_signal(signal.SIGUSR1)
 
+    typed = (*overrides(outputs), "seed=4")
+    whole = train(config(outputs, "seed=4", "rerun=true"))
+    weights = state(directory(outputs, whole) / "last.ckpt")
+    before = signal.getsignal(signal.SIGUSR1)
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Predictions, "on_test_epoch_start", measured)
-        with pytest.raises((SystemExit, KeyboardInterrupt)):
-            train(config(outputs, "seed=2"))
+        patch.setattr(callbacks.Predictions, hook, send)
+        stopped = run("src/train.py", *typed, "rerun=true")
+    assert stopped.returncode != 0
+    assert read(directory(outputs, whole))["status"] == "interrupted"
     assert in_a_job.read_text() == "requeue 7\n"
-    assert train(config(outputs, "seed=2"))["status"] == "completed"
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert run("src/train.py", *typed).returncode == 0
+    resumed = state(directory(outputs, whole) / "last.ckpt")
+    assert not [name for name, value in weights.items() if not value.equal(resumed[name])]
 
 
 def test_a_job_that_cannot_be_requeued_says_so(
     in_a_job: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    with slurm.requeueing(lambda: None):
+    with pytest.raises(KeyboardInterrupt), slurm.requeueing():
         signal.raise_signal(signal.SIGUSR1)
     assert "Slurm's job 7 could not be requeued" in caplog.text
 
@@ -85,11 +85,15 @@ def test_a_job_is_known_by_its_number_in_an_array(in_a_job: Path, monkeypatch: p
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     assert slurm.job() == "5_2"
-    monkeypatch.setenv("SLURM_PROCID", "1")
-    assert slurm.job() is None, "the first task does it"
-    monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
     assert slurm.job() is None
+
+
+def test_one_task_requeues_the_job_of_all(in_a_job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    with pytest.raises(KeyboardInterrupt), slurm.requeueing():
+        signal.raise_signal(signal.SIGUSR1)
+    assert not in_a_job.exists()
 
 
 def test_tasks_of_a_job_are_runs_of_their_own(
