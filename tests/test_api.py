@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,30 @@ def test_settings_reach_the_run_and_it_is_found_again(run: FinishedRun) -> None:
         ({"nonsense": 1}, "nonsense is no setting"),
         ({"optim.lr": "abc"}, "optim.lr=abc"),
         ({"data": "nonsense"}, "data=nonsense"),
+        ({"data": "/my images"}, "data=image_folder data.root=/my images"),
+        ({"claim": "lrn"}, "claim is a setting of src/train.py alone"),
+        ({"dry_run": True}, "dry_run is a setting of src/train.py alone"),
+        ({"trainer.max_time": "never"}, "`Timer(duration='never')` is not a valid duration"),
     ],
 )
 def test_what_cannot_be_is_one_message(settings: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         alexnet.fit(overrides=DEMO, output_dir=tmp_path, **settings)  # type: ignore[arg-type]
     assert words in str(error.value)
+    shown = "".join(traceback.format_exception(error.value))
+    assert ("direct cause" in shown, "During handling" in shown) == (False, False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [None, b"no checkpoint"])
+def test_what_is_no_network_is_one_message(content: bytes | None, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"last.ckpt is .*: give a run's directory, or its last.ckpt"
+    ) as error:
+        alexnet.load(tmp_path)
+    assert "direct cause" not in "".join(traceback.format_exception(error.value))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """A file is either whole or not there, whatever stops its writing."""
 
 import errno
+import logging
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from alexnet.files import replacing, write_atomically
+from alexnet.files import one_at_a_time, replacing, write_atomically
 
 
 def test_the_file_and_its_folders_are_made(tmp_path: Path) -> None:
@@ -85,3 +88,30 @@ def test_the_content_reaches_the_disk_before_the_name(
     )
     write_atomically(path, b"new")
     assert seen == [(3, False)]
+
+
+def test_two_that_replace_a_file_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
+    with replacing(tmp_path / "file") as one, replacing(tmp_path / "file") as other:
+        assert one != other
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+    assert (tmp_path / "file").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_one_works_at_a_time_and_who_waits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    inside, most = 0, 0
+
+    def work(_: int) -> None:
+        nonlocal inside, most
+        with one_at_a_time(tmp_path / "folder" / "lock", "counting"):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.1)
+            inside -= 1
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    assert most == 1
+    assert "another process is counting: waiting for it" in caplog.text

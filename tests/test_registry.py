@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from alexnet.errors import UserError
+from alexnet.models import create_model
 from alexnet.registry import Registry, refuse_unknown_targets
 
 SHAPES = Registry("model.shape")
@@ -50,6 +51,27 @@ def test_a_librarys_part_is_named_by_its_path() -> None:
 def test_what_does_not_exist_is_refused_by_key_value_and_choices(settings: object, words: list[str]) -> None:
     with pytest.raises(UserError) as error:
         SHAPES.build(settings)  # type: ignore[arg-type]
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"norm": "none"}, ["model.norm.name=none", "conf/model/norm/none.yaml", "or None"]),
+        (
+            {"norm": "lrn_caffe"},
+            ["model.norm.name=lrn_caffe", "choose batch, lrn", "conf/model/norm/lrn_caffe.yaml"],
+        ),
+        ({"init": "modern"}, ["model.init.name=modern", "gaussian, kaiming", "conf/model/init/modern.yaml"]),
+        ({"name": "alexnet_lrn"}, ["model.name=alexnet_lrn", 'create_model("alexnet", norm="lrn")']),
+    ],
+)
+def test_a_choice_of_the_command_line_is_known_as_that_in_python(
+    settings: dict[str, str], words: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        create_model(**{"name": "alexnet"} | settings)  # type: ignore[arg-type]
     for word in words:
         assert word in str(error.value)
 

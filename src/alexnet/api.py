@@ -1,6 +1,7 @@
 """Training and using a network from Python, as the commands do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ from PIL import Image
 
 from alexnet.analysis import kernels
 from alexnet.cli.app import compose
+from alexnet.cli.messages import translated
 from alexnet.cli.settings import Request
 from alexnet.cli.train import train
+from alexnet.errors import UserError, explain
 from alexnet.evaluation.trained import Trained
 from alexnet.models.contract import towers
 from alexnet.runs import results
@@ -35,11 +38,29 @@ def fit(
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     every = (*typed, *overrides)
-    cfg = compose("train", every)
-    result = train(cfg, Request(model, None, every))
+    with one_message():
+        cfg = compose("train", every)
+        for key in ("claim", "dry_run"):
+            if cfg[key]:
+                raise UserError(f"{key} is a setting of src/train.py alone: fit() trains one network.")
+        result = train(cfg, Request(model, None, every))
     directory = results.find(Path(cfg.output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Raises what the user can help as UserError, without the errors of libraries that led to it."""
+    try:
+        with translated("train"):
+            yield
+    except OSError:
+        raise
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        raise (error if isinstance(error, UserError) else UserError(message)) from None
 
 
 def _as_typed(value: Any) -> str:
@@ -77,4 +98,5 @@ def load(source: str | Path | FinishedRun, accelerator: str | None = None, **pla
     the run are now. Raises UserError for what is no checkpoint of a run.
     """
     path = source.directory if isinstance(source, FinishedRun) else Path(source).expanduser()
-    return TrainedNetwork(path, accelerator, **place)
+    with one_message():
+        return TrainedNetwork(path, accelerator, **place)

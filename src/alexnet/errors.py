@@ -41,6 +41,15 @@ def check_list(key: str, value: object) -> None:
         raise UserError(f"{key}={_shown(value)} is not possible: give a list, {key}=[...].")
 
 
+def check_distinct(key: str, values: Iterable[object]) -> None:
+    """Raises UserError, naming key and value, for a value that comes twice."""
+    seen = []
+    for value in values:
+        if value in seen:
+            raise UserError(f"{key} names {value} twice: name it once.")
+        seen.append(value)
+
+
 def check_mapping(key: str, value: object) -> None:
     """Raises UserError, naming key and value, unless value is a mapping."""
     if not isinstance(value, Mapping):

@@ -1,6 +1,7 @@
-"""Where in a sweep this process is, for what the run that it trains tells people."""
+"""What a run tells people: where in a sweep it is, and what Lightning says of it."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,3 +25,27 @@ def of_sweep(name: str) -> Iterator[None]:
 def verbose() -> int:
     """The level to log at what people want to see of one run, and not of each in a sweep."""
     return logging.DEBUG if sweep else logging.INFO
+
+
+# what Lightning says in each run; all else that it says answers a setting, and is for people
+OF_ITSELF = ("lightning.fabric", "lightning.pytorch.accelerators", "lightning.pytorch.trainer")
+IN_EACH_RUN = re.compile(
+    r"\s*((GPU|TPU) available|💡 Tip|Using .*Automatic Mixed Prec|Loading `train_dataloader` to estimate|"
+    r"Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|Detected KeyboardInterrupt)"
+)
+
+
+def quiet_lightning() -> None:
+    """Lets Lightning say what answers a setting, once."""
+    import lightning  # late: --help does without
+
+    for name in OF_ITSELF:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_answers)
+    logging.getLogger("lightning").removeHandler(
+        lightning._console
+    )  # beside that of "lightning.pytorch", or root's
+
+
+def _answers(record: logging.LogRecord) -> bool:
+    return not IN_EACH_RUN.match(record.getMessage())

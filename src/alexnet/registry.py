@@ -59,6 +59,12 @@ class Registry:
         if TARGET in values:
             return partial(target(values.pop(TARGET), self.key), **_without_hydras(values))
         name = values.pop(NAME, None)
+        choice = CONF / self.key.replace(".", "/") / f"{name}.yaml"
+        if name not in self.parts and choice.is_file():
+            raise UserError(
+                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for commands:"
+                f" give the name and settings in conf/{choice.relative_to(CONF)}, or None."
+            )
         check_choice(f"{self.key}.{NAME}", name, self.parts)
         part = self.parts[str(name)]
         check_settings(self.key, str(name), part, values)

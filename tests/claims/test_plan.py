@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.claims import plan
+from alexnet.claims.claim import Claim, parse_claim
 from alexnet.claims.index import open_indexes, write_index
 from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, RUNNING, Job
+from alexnet.errors import UserError
 from alexnet.runs import lock
 from alexnet.runs.results import FORMAT, Run
 
@@ -248,7 +250,47 @@ def test_the_end_says_what_was_no_better_than_guessing(tmp_path: Path) -> None:
         made(tmp_path, seed=seed, status="completed", metrics={"val/top1_error": error}, data=data)
         for seed, error in enumerate([89.0, 40.0])
     ]
-    assert plan.ends(jobs).splitlines()[1].endswith("  1 of 2 no better than guessing")
+    assert plan.ends(jobs).splitlines()[1].endswith("  2  1 of 2 no better than guessing")
+
+
+def claim_with_configs(about: str = "model.norm", **configs: dict[str, Any]) -> tuple[Claim, dict[str, Any]]:
+    """A claim about something, and the configs of its variants, of which the first is the base."""
+    names = list(configs)
+    compare = [{"of": names[0], "minus": name} for name in names[1:]]
+    plain = {"section": "mine", "sentence": "A.", "command": "c", "cost": "none", "base": names[0]}
+    plain |= {"about": [about], "variants": {name: [] for name in names}, "compare": compare}
+    usual: dict[str, Any] = {"data": {"source": {"name": "demo"}, "threads": 0}, "optim": {"lr": 0.01}}
+    usual |= {"init_from": None, "seed": 0}
+    return parse_claim("mine", plain), {name: usual | config for name, config in configs.items()}
+
+
+WITH, WITHOUT = {"model": {"norm": {"name": "lrn"}}}, {"model": {"norm": None}}
+
+
+def test_variants_that_differ_in_what_the_claim_is_about_may_be_compared() -> None:
+    plan.check_differences(*claim_with_configs(one=WITH, other=WITHOUT))
+    plan.check_differences(
+        *claim_with_configs("data.source", one=WITH, other=WITH | {"data": {"source": {"name": "x"}}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (WITH, WITH, "claim=mine with a=1 compares nothing: .* one and other are the same network"),
+        (WITH, WITH | {"data": {"source": {"name": "demo"}, "threads": 2}}, "one and other are the same"),
+        (
+            WITH,
+            WITHOUT | {"optim": {"lr": 0.02}},
+            "is about model.norm, but one and other differ in optim.lr",
+        ),
+    ],
+)
+def test_variants_that_do_not_differ_or_in_something_else_are_refused(
+    one: dict[str, Any], other: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        plan.check_differences(*claim_with_configs(one=one, other=other), ["a=1"])
 
 
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def test_a_failing_run_ends_no_sweep_and_is_tried_again(outputs: Path) -> None:
     refused(done, "1 of 2 runs failed (optim.lr=1000000000.0 seed 0)", "tries them again")
     assert "error: optim.lr=1000000000.0, seed 0: the loss is not a finite number" in done.stdout
     assert trained(done) == 1
-    assert re.search(r"optim\.lr=0\.02 +[\d.]+ +1\n", done.stdout)
+    assert re.search(r"optim\.lr=0\.02 +[\d.]+ +1  1 of 1 no better than guessing\n", done.stdout)
     assert re.search(r"optim\.lr=1000000000\.0 +none +0\n", done.stdout)
     plan = train(outputs, *arguments, "dry_run=true")
     assert plan.returncode == 0

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from alexnet.cli.settings import parsed
 from alexnet.cli.sweeper import determining
+from alexnet.runs.results import FORMAT
 from commands import run
 from sweep_commands import LRN, refused, train
 from tiny import overrides
@@ -60,6 +61,22 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         ([*LRN, "hydra/sweeper=basic"], ["claim=NAME is for a sweep of our own"]),
         (["-m", "dry_run=true", "hydra/sweeper=basic"], ["dry_run=true is for a sweep of our own"]),
         (["-m", "optim.lr=interval(0,1)"], ["does not support", "INTERVAL"]),
+        ([*LRN, "scale=demo,cifar10"], ["scale=demo,cifar10 is not possible with a claim", "seed alone"]),
+        (["claim=[lrn,lrn]", "scale=demo"], ["claim names lrn twice"]),
+        ([*LRN, "seed=1,1"], ["seed names 1 twice"]),
+        (["-m", "model/norm=lrn,none,lrn"], ["model/norm names lrn twice"]),
+        ([*LRN, "scale.seeds=0"], ["scale.seeds=0 is not possible: choose a whole number from 1"]),
+        ([*LRN, "scale.name=../x"], ["scale.name=../x is not possible: give a name without /"]),
+        ([*LRN, "variant=mine"], ["variant=mine is not possible"]),
+        ([*LRN, "model=alexnet"], ["with and without are the same network, alike in model.norm"]),
+        ([*LRN, "model.width=-1"], ["model.width=-1"]),
+        (["dry_run=true", "model.activation=tanh"], ["write model/activation=NAME"]),
+        (["dry_run=true", "data.batch_size=0"], ["data.batch_size=0 is not possible"]),
+        (["dry_run=true", "optim.lr=-1"], ["optim.lr=-1.0 is not possible"]),
+        (["dry_run=true", "schedule.patience=-1"], ["schedule.patience=-1 is not possible"]),
+        (["dry_run=true", "trainer.max_time=never"], ["`Timer(duration='never')`"]),
+        (["dry_run=true", "+logger.x._target_=nowhere.X"], ["logger.x._target_=nowhere.X can't be imported"]),
+        (["-m", "dry_run=true", "model.width=0.05,-1"], ["1 of 2 runs can't be trained, as said above"]),
     ],
 )
 def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
@@ -67,6 +84,22 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], w
     done = run("src/train.py", *own, f"output_dir='{tmp_path}'", *arguments)
     refused(done, *words)
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_a_plan_says_how_large_the_runs_are(tmp_path: Path) -> None:
+    done = train(tmp_path, *LRN, "seed=0", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    assert "drawn images, 67 px, 1 epochs" in done.stdout
+    assert "2 epochs" not in done.stdout
+
+
+def test_a_result_of_another_version_is_trained_again_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    sweep = ("-m", "seed=0,1", "data.epochs=1", "trainer.limit_train_batches=1")
+    assert train(tmp_path, *sweep).returncode == 0
+    (path,) = tmp_path.glob("*-seed0/result.json")
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    done = train(tmp_path, *sweep)
+    refused(done, "1 of 2 runs can't be trained (run seed 0)", "with rerun=true")
+    assert "tries them again" not in done.stderr
 
 
 def test_what_makes_other_runs_makes_another_index() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from alexnet.cli.messages import explain, friendly
 from alexnet.errors import UserError
 from commands import run, stop, without_torch
-from tiny import overrides
+from tiny import ROOT, overrides
 
 
 def train(output_dir: Path, *more: str, **environment: Any) -> subprocess.CompletedProcess[str]:
@@ -107,7 +108,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["augment.colour_unit=rood"], ["augment.colour_unit=rood", "Did you mean root?"]),
         (["model.normm=1"], ["model.normm is no setting", "Did you mean model.norm"]),
         (["model=alexnut"], ["model=alexnut is not possible: choose alexnet, alexnet_d2l", "Did you mean"]),
-        (["seed=[1"], ["input '[1'", "quotes around all of it"]),
+        (["seed=[1"], ["seed=[1 has a bracket that is not closed", "quotes around all of it"]),
         (["claim=[lrn,", "relu]"], ["A list takes no spaces between its commas"]),
         (["name=a=b,c"], ["put quotes around quotes"]),
         (["trainer.precision=7"], ["trainer: Precision '7' is invalid"]),
@@ -116,6 +117,18 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
         (["trainer.devices=2", "seed=7"], ["trainer.devices=2"]),
         (["optim.layers.fc8.lr=2"], ["takes a plus: +optim.layers.fc8.lr=..."]),
+        (["--model", "alexnet"], ["--model is no option. Settings are typed without dashes: model=alexnet"]),
+        (["--model=alexnet"], ["Settings are typed without dashes: model=alexnet"]),
+        (["--cfg", "jobs"], ["invalid choice: 'jobs'"]),
+        (["alexnet"], ["alexnet is no setting: settings are typed KEY=VALUE. Did you mean model=alexnet?"]),
+        (["/my/images"], ["A path is given as data=image_folder data.root=/my/images"]),
+        (["name='x"], ["name='x has a quote that is not closed"]),
+        (["model=alexnet,alexnet_lrn"], ["model=alexnet,alexnet_lrn has several values", "put -m before"]),
+        (["scale=demo,cifar10"], ["scale=demo,cifar10 has several values", "put -m before"]),
+        (["model.remove=[conv3,conv3]"], ["model.remove names conv3 twice"]),
+        (["name=../x"], ["name=../x is not possible"]),
+        (["model=torchvision"], ["model.width is no setting of this model", "take a plus: +model.width"]),
+        (["~logger.csv"], ["logger.csv is no setting"]),
     ],
 )
 def test_what_cannot_work_is_one_message(outputs: Path, arguments: list[str], words: list[str]) -> None:
@@ -125,6 +138,30 @@ def test_what_cannot_work_is_one_message(outputs: Path, arguments: list[str], wo
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_what_is_wrong_is_said_without_torch_and_before_the_layers_are_shown() -> None:
+    for wrong in ("data.batch_size=0", "data.crop_size=90", "optim.lr=fast"):
+        done = without_torch("src/train.py", wrong)
+        assert done.stderr.startswith(f"error: {wrong}"), done.stderr
+    for entry in ("evaluate", "predict", "kernels", "neighbours", "export"):
+        done = without_torch(f"src/{entry}.py")
+        assert done.stderr.startswith("error: checkpoint=PATH is missing: give a run's directory"), (
+            done.stderr
+        )
+
+
+def test_a_run_keeps_its_metrics_whatever_is_switched_off_and_paths_stay_what_they_were(
+    outputs: Path,
+) -> None:
+    relative = os.path.relpath(outputs, ROOT)
+    short = ("data.epochs=1", "trainer.limit_train_batches=1", "seed=9")
+    done = train(Path(relative), *short, "logger=null", "callbacks=null", "hydra.job.chdir=true")
+    assert done.returncode == 0, done.stderr
+    (path,) = outputs.glob("alexnet_lrn-*-seed9/result.json")
+    assert "val/top1_error" in json.loads(path.read_text())["metrics"]
+    assert not (path.parent / "kernels.png").exists()
+    assert not list(outputs.glob("outputs"))
 
 
 def test_hydra_full_error_shows_the_traceback(outputs: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from alexnet.cli.app import compose, plain_help, quoted, run
+from alexnet.cli.messages import check_options
 from alexnet.errors import UserError
 
 ODD = [  # names of folders
@@ -109,6 +110,35 @@ def test_what_is_no_setting_is_told_of_a_plus_only_where_that_helps(key: str, me
         compose("train", [f"{key}=1"])
     if key in NEW:
         assert compose("train", [f"+{key}=1"])
+
+
+TYPED = [
+    ("train", "lrn", "lrn is no setting: .* Did you mean claim=lrn or model/norm=lrn?"),
+    ("train", "data.root", "data.root lacks its value: type data.root=VALUE."),
+    ("train", "=5", "=5 has no key"),
+    ("train", "+data=imagenette", "data has a choice already. .* leave out the plus: data=imagenette"),
+    ("train", "data=./photos", "data=./photos is not possible: .* data=image_folder data.root=./photos"),
+    ("train", "model/norm=a", "model/norm=a is not possible: choose batch"),
+    ("train", "optim.lr=${nowhere}", "a value can't be known: Interpolation key 'nowhere' not found"),
+    ("train", "seed=range(3)", "seed=range(3) has several values"),
+    ("evaluate", "outputs/run", "A path is given as checkpoint=outputs/run"),
+    ("predict", "a/b.jpg", "A path is given as images=a/b.jpg"),
+    ("convert", "a/b.pth", "A path is given as weights=a/b.pth"),
+]
+
+
+@pytest.mark.parametrize(("entry", "typed", "said"), TYPED)
+def test_what_hydra_does_not_take_is_said_in_our_words(entry: str, typed: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        compose(entry, [typed])
+    assert all(words in str(error.value) for words in said.split(" .* "))
+    assert "\n" not in str(error.value)
+    assert "hydra.cc" not in str(error.value)
+
+
+def test_a_setting_after_an_option_is_named() -> None:
+    with pytest.raises(UserError, match="seed=1 comes too late"):
+        check_options(["seed=0", "--cfg", "job", "seed=1"])
 
 
 def ended(main: Callable[[], object], entry: str, monkeypatch: pytest.MonkeyPatch) -> object:

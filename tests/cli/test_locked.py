@@ -1,6 +1,7 @@
 """Two starts of one run: the second is refused, waits, or takes the next run of its sweep."""
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,26 @@ def test_a_sweep_takes_the_next_run_and_comes_back(tmp_path: Path, monkeypatch: 
     assert done.stdout.index("run 1/2: run, seed 1") < done.stdout.index("waiting for them:\n  run, seed 0: ")
     assert "run 2/2: run, seed 0" in done.stdout
     assert "error" not in done.stderr
+
+
+def test_a_sweep_waits_for_a_run_that_it_was_told_to_put_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def start(*things: Any) -> dict[str, Any]:
+        threading.Timer(1, over.set).start()
+        return stub_training.start(*things)
+
+    monkeypatch.setattr(module, "start", start)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(_held_until, tmp_path / "place0", over)
+        done = command(tmp_path, "-m", "seed=0,1", "hydra.sweep.subdir='place${seed}'")
+        other.result()
+    assert done.returncode == 0, done.stderr
+    assert times_trained(tmp_path) == [1, 1]
+    assert done.stdout.count("waiting for them:") == 1
+    assert len(re.findall(r"run \d/2: run, seed", done.stdout)) == 3  # once in vain
 
 
 def test_a_claim_takes_what_another_process_trained_meanwhile(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
@@ -44,6 +45,27 @@ WRONG = [
     ("train", "compile=2", "compile=2 is not possible: choose true, false"),
     ("train", "data.skip_broken=yes", "data.skip_broken=yes is not possible: choose true, false"),
     ("train", "~data.threads", "data.threads can't be left out"),
+    ("train", "+schedule.gamma=1", "schedule.gamma is no setting.*schedule has factor, name, patience, "),
+    ("train", "schedule.patience=soon", "schedule.patience=soon is not possible: choose a whole number"),
+    ("train", "schedule.name=steps", "schedule.factor is no setting.*schedule has gamma, milestones, name"),
+    ("train", "logger=5", "logger=5 is not possible: choose one of csv, wandb"),
+    ("train", "data=null", "data=null is not possible: choose one of .*demo"),
+    ("train", "model=[alexnet,alexnet_lrn]", r"model=\[alexnet,alexnet_lrn\] is not possible: choose one of"),
+    ("evaluate", "worst=ten", "worst=ten is not possible: choose a whole number"),
+    ("evaluate", "format=xml", "format=xml is not possible: choose text, json"),
+    ("evaluate", "+crop=1", "crop is no setting. Did you mean crops"),
+    ("predict", "checkpoint=[a,b]", r"checkpoint=\['a', 'b'\] is not possible: choose a text"),
+    ("predict", "+topp=1", "topp is no setting. Did you mean top"),
+    ("kernels", "out={a: 1}", "out={.*} is not possible: choose a text"),
+    ("neighbours", "accelerator=cuda", "accelerator=cuda is not possible: choose auto, cpu, gpu"),
+    ("neighbours", "seed=-1", "seed=-1 is not possible: choose a whole number from 0"),
+    ("export", "opset=new", "opset=new is not possible: choose a whole number"),
+    ("report", "list=no", "list=no is not possible: choose true, false"),
+    ("report", "out=null", "out=null is not possible: choose a text"),
+    ("record", "+run=x", "run is no setting. Did you mean runs"),
+    ("dashboard", "+projects=x", "projects is no setting. Did you mean project"),
+    ("benchmark", "rounds=many", "rounds=many is not possible: choose a whole number"),
+    ("summary", "format=xml", "format=xml is not possible: choose text, json"),
 ]
 
 
@@ -51,6 +73,73 @@ WRONG = [
 def test_what_is_no_setting_or_of_another_type_is_named(entry: str, override: str, words: str) -> None:
     with pytest.raises(UserError, match=f"^{words}"):
         compose(entry, [override])
+
+
+@pytest.mark.parametrize("schedule", ["steps", "falls", "stepped_exponential", "constant", "plateau"])
+def test_each_schedule_has_types_of_its_own(schedule: str) -> None:
+    with pytest.raises(UserError, match=r"^schedule.foo is no setting\. .*schedule has "):
+        compose("train", [f"schedule={schedule}", "+schedule.foo=1"])
+    with pytest.raises(UserError, match=r"^schedule.milestones\[0\]=1.5 is not possible: choose a"):
+        compose("train", ["schedule=steps", "schedule.milestones=[1.5]"])
+    with pytest.raises(UserError, match=r"^schedule.milestones=5 is not possible: choose a list"):
+        compose("train", ["schedule=steps", "schedule.milestones=5"])
+
+
+@pytest.mark.parametrize("group", ["callbacks", "logger"])
+@pytest.mark.parametrize("none", ["{}=null", "~{}", "{}=[]"])
+def test_none_are_none(group: str, none: str) -> None:
+    assert compose("train", [none.format(group)])[group] == {}
+
+
+CHECKED = [
+    ("name=../x", "name=../x is not possible: give a name without /"),
+    ("name=.x", "name=.x is not possible"),
+    ("name=", "name= is not possible"),
+    ("run_dir=/x", "run_dir=/x is not possible: give hydra.run.dir=PATH"),
+    ("data.batch_size=0", "data.batch_size=0 is not possible"),
+    ("data.crop_size=81", "data.crop_size=81 is larger than data.image_size=80"),
+    ("data.minival_fraction=0", "data.minival_fraction=0.0 is not possible"),
+    ("checkpoint.minutes=-1", "checkpoint.minutes=-1.0 is not possible"),
+    ("checkpoint.every_n_steps=-1", "checkpoint.every_n_steps=-1 is not possible"),
+    ("init_from=/nowhere", "init_from=/nowhere is no file: give a run's directory, or its last.ckpt"),
+    ("+logger.x=1", "logger.x=1 is no logger: give its class"),
+    ("+scale={name: x, seeds: 0, about: y}", "scale.seeds=0 is not possible"),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), CHECKED)
+def test_what_no_run_can_have_is_named(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=f"^{words}"):
+        settings.checked(compose("train", [override]))
+
+
+PARTS = [
+    ("model.towers=3", "model.towers=3 is not possible"),
+    ("model.remove=[conv3,conv3]", "model.remove names conv3 twice"),
+    ("optim.momentum=2", "optim.momentum=2.0 is not possible"),
+    ("schedule.factor=2", "schedule.factor=2.0 is not possible"),
+    ("augment.colour_noise=-1", "augment.colour_noise=-1.0 is not possible"),
+    ("trainer.max_time=never", "trainer: `Timer"),
+    ("memory_format=flat", "memory_format=flat is not possible"),
+    ("+callbacks.x._target_=nowhere.X", "callbacks.x._target_=nowhere.X can't be imported"),
+    (
+        "+logger.x._target_=lightning.pytorch.loggers.CSVLogger",
+        "logger.x: .* a required argument: 'save_dir'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), PARTS)
+def test_parts_that_cannot_be_made_are_named_before_anything_is_read(override: str, words: str) -> None:
+    cfg = settings.checked(compose("train", ["model.width=0.05", override]))
+    with pytest.raises(UserError, match=f"^{words}"):
+        settings.check_parts(cfg)
+
+
+def test_parts_that_can_be_made_change_nothing() -> None:
+    before = torch.get_rng_state()
+    settings.check_parts(settings.checked(compose("train", ["callbacks.kernels=null", "logger=wandb"])))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_open_settings_take_new_entries_and_a_users_own_part_has_its_own() -> None:
@@ -72,7 +161,7 @@ def test_a_settled_config_is_whole_and_nothing_can_write_it(tmp_path: Path) -> N
     settled, run = settings.settled(cfg, images, digest, settings.Request("name", overrides=("a=b",)))
     assert OmegaConf.to_container(cfg) == before
     assert (settled.model.num_classes, settled.model.crop_size) == (10, settled.data.crop_size)
-    assert settled.run_dir == settled.logger.csv.save_dir == str(tmp_path / f"name-{run.hash}")
+    assert settled.run_dir == str(tmp_path / f"name-{run.hash}")
     assert OmegaConf.to_container(settled) == OmegaConf.to_container(settled, resolve=True)
     for key in ("seed", "model.crop_size", "data.source.root"):
         with pytest.raises(ReadonlyConfigError):

@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import IncompleteRead
 from pathlib import Path
@@ -218,7 +220,7 @@ def test_an_interrupted_download_is_done_again(tmp_path: Path, monkeypatch: Monk
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
         patch.setattr(tarfile.TarFile, "extractall", half)
         Imagenette(tmp_path).load()
-    assert [path.name for path in tmp_path.iterdir()] == ["served.tgz"], "nothing half done"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "served.tgz"], "nothing half done"
     assert len(Imagenette(tmp_path).load().val) == 4
 
 
@@ -263,6 +265,30 @@ def test_the_archive_is_written_once_pixel_by_pixel(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("cifar")
+def test_of_two_that_need_a_set_at_the_same_time_one_fetches_it(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    fetched = torchvision.datasets.CIFAR10
+    source = Mock(side_effect=lambda *args, **more: time.sleep(0.1) or fetched(*args, **more))
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", source)
+    with ThreadPoolExecutor(4) as pool:
+        sets = list(pool.map(lambda _: CIFAR10(tmp_path).load(), range(4)))
+    assert source.call_count == 2  # a call for each split
+    assert all(found.train.files == sets[0].train.files for found in sets)
+
+
+def test_of_two_that_need_archives_at_the_same_time_one_unpacks_them(
+    archives: Path, monkeypatch: MonkeyPatch
+) -> None:
+    source = Mock(side_effect=imagenet.ImageNet)
+    monkeypatch.setattr(torchvision.datasets, "ImageNet", source)
+    with ThreadPoolExecutor(4) as pool:
+        sets = list(pool.map(lambda _: ImageNet(archives).load(), range(4)))
+    assert source.call_count == 2
+    assert all(found.train.files == sets[0].train.files for found in sets)
+
+
+@pytest.mark.usefixtures("cifar")
 def test_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     def fill_up(image: Image.Image, path: Path) -> None:
         path.write_bytes(b"half an image")
@@ -273,5 +299,5 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: MonkeyP
         with pytest.raises(OSError, match="No space left") as caught:
             CIFAR10(tmp_path).load()
     assert "no space left" in str(explain(caught.value))
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     assert len(CIFAR10(tmp_path).load().val) == 2

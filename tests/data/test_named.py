@@ -85,6 +85,20 @@ def test_what_is_no_part_of_a_set_is_refused_under_its_name(subset: bool | None)
         titled(first_version, subset, WHERE)
 
 
+def test_jpegs_of_a_set_that_has_none_are_told_of() -> None:
+    images = image_set("cifar10")
+    images.val.files[5] = "cat/5.JPG"
+    found = titled(images, False, WHERE)
+    assert (found.title, found.note) == (
+        "CIFAR-10",
+        "its pixels went through JPEG, and are not quite those that were published",
+    )
+    assert titled(found, False, WHERE).note == found.note, "once"
+    images = image_set("imagenette")
+    images.val.files[5] = "cat/5.JPG"
+    assert titled(images, False, WHERE).note == ""
+
+
 def test_images_of_ones_own_have_no_subset(image_set: ImageSet) -> None:
     assert titled(image_set, False, WHERE) is image_set
     with pytest.raises(UserError, match=r"^data\.subset=true is not possible with data=image_folder"):

@@ -1,6 +1,8 @@
 """A pack has the pixels of the unpacked path, and says what it was made from."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,6 +138,27 @@ CHANGES = {
     "form (pixels, now jpeg)": {"form": "jpeg"},
     "now {'pillow': '99.0'}": {},
 }
+
+
+def test_a_pack_that_another_process_is_just_making_is_not_overwritten(
+    image_set: ImageSet, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    begun, other_waits, make = threading.Event(), threading.Event(), module._make
+
+    def slowly(*arguments: Any) -> Manifest:
+        begun.set()
+        assert other_waits.wait(30)
+        return make(*arguments)
+
+    monkeypatch.setattr(module, "_make", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(packed, image_set, tmp_path, "pixels")
+        assert begun.wait(30)
+        same = pool.submit(packed, image_set, tmp_path, "pixels")
+        threading.Timer(0.2, other_waits.set).start()
+        with pytest.raises(UserError, match=r"was made otherwise: form \(pixels, now jpeg\)"):
+            packed(image_set, tmp_path, "jpeg")
+        assert_same(first.result(), same.result(), image_set)
 
 
 @pytest.mark.parametrize(("words", "change"), CHANGES.items(), ids=CHANGES)

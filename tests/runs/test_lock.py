@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -131,6 +132,13 @@ def test_the_lock_is_given_back_where_training_fails(tmp_path: Path) -> None:
     assert lock.held(tmp_path / "a-01234567-seed0") is None
     with lock.training(tmp_path / "a-01234567-seed0"):
         pass
+
+
+def test_a_refusal_reaches_another_process_whole(tmp_path: Path) -> None:
+    owner = Owner("outputs/a", 12, "here", "2026-01-02T03:04:05+01:00", 2)
+    sent = LockedError(tmp_path, owner)
+    received = pickle.loads(pickle.dumps(sent))
+    assert (str(received), received.directory, received.owner) == (str(sent), tmp_path, owner)
 
 
 def test_an_owner_in_words() -> None:

@@ -14,9 +14,10 @@ from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.models import summary
 from alexnet.runs import precision
+from alexnet.runs.checkpoint import load
 from alexnet.runs.precision import FORMATS, has_bf16
 from alexnet.runs.results import run_hash, settled
-from tiny import config
+from tiny import config, state
 
 
 @pytest.mark.parametrize("able", [False, True])
@@ -40,7 +41,7 @@ def test_the_processor_and_torch_say_the_same() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*historical reasons", "ignore:You passed")
-@pytest.mark.parametrize("written", [None, 64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-true"])
+@pytest.mark.parametrize("written", [None, 64, 32, "64", "32", "bf16", "bf16-mixed", "16-true", "bf16-true"])
 def test_a_precision_is_spelt_as_lightning_will_use_it(written: Any) -> None:
     used = Trainer(accelerator="cpu", precision=written, logger=False, enable_checkpointing=False).precision
     assert precision.resolve(written, "auto", False, "cpu").precision == used
@@ -64,7 +65,7 @@ def _settled(able: bool, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> di
 def test_a_hash_is_of_the_precision_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     bf16, float32 = (_settled(able, monkeypatch) for able in (True, False))
     assert run_hash(bf16, "") != run_hash(float32, "")
-    assert bf16 == _settled(False, monkeypatch, precision=16) == settled(bf16)
+    assert bf16 == _settled(False, monkeypatch, precision="bf16") == settled(bf16)
     assert float32 == _settled(True, monkeypatch, precision="32") | {"memory_format": "contiguous"}
     on_gpu = {**bf16, "trainer": {**bf16["trainer"], "accelerator": "gpu"}}
     assert run_hash(on_gpu, "") == run_hash(bf16, "")
@@ -72,7 +73,7 @@ def test_a_hash_is_of_the_precision_that_is_used(monkeypatch: pytest.MonkeyPatch
     assert len(formats) == 2, "auto is one of them"
 
 
-@pytest.mark.parametrize("written", ["auto", "16-mixed", "32"])
+@pytest.mark.parametrize("written", ["auto", "bf16", "32"])
 def test_a_run_says_in_what_it_was_computed(
     written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,7 +81,7 @@ def test_a_run_says_in_what_it_was_computed(
     monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     settings = (f"trainer.precision={written}", "memory_format=auto", "data.epochs=1")
     result = train(config(tmp_path, *settings))
-    used = {"auto": "32-true", "16-mixed": "bf16-mixed", "32": "32-true"}[written]
+    used = {"auto": "32-true", "bf16": "bf16-mixed", "32": "32-true"}[written]
     layout = "channels_last" if used == "bf16-mixed" else "contiguous"
     assert (result["precision"], result["memory_format"]) == (used, layout)
     assert (result["config"]["trainer"]["precision"], result["config"]["memory_format"]) == (used, layout)
@@ -103,6 +104,45 @@ def test_what_is_asked_for_is_kept(asked: bool) -> None:
     choice = precision.resolve("64-true", "channels_last", asked, "cpu")
     assert (choice.precision, choice.memory_format, choice.compile) == ("64-true", "channels_last", asked)
     assert ("; not compiled" in choice.why) != asked
+
+
+PRECISIONS = "choose auto, 32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true"
+
+
+@pytest.mark.parametrize("written", ["nonsense", "transformer-engine", "bf16-tru", 8, True, "fp16"])
+def test_unknown_precisions_are_refused(written: Any) -> None:
+    with pytest.raises(UserError, match=f"^trainer.precision={written} is not possible: {PRECISIONS}"):
+        precision.resolve(written, "auto", False, "cpu")
+
+
+@pytest.mark.parametrize("written", ["16-mixed", 16, "16"])
+def test_a_cpu_is_not_silently_given_another_precision(written: Any) -> None:
+    message = f"^trainer.precision={written} is not possible on a CPU: choose bf16-mixed, 32-true or auto"
+    with pytest.raises(UserError, match=message):
+        precision.resolve(written, "auto", False, "cpu")
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Of a run in float32."""
+    result = train(config(tmp_path_factory.mktemp("float32"), "data.epochs=1"))
+    return {split: result["metrics"][f"{split}/loss"] for split in ("train", "minival", "val")}
+
+
+@pytest.mark.parametrize(
+    ("written", "digits"), [("64-true", 1e-5), ("bf16-true", 1e-3), ("16-true", 1e-3), ("bf16-mixed", 1e-3)]
+)
+def test_each_precision_trains(written: str, digits: float, losses: dict[str, float], tmp_path: Path) -> None:
+    result = train(config(tmp_path, f"trainer.precision={written}", "data.epochs=1", "callbacks=diagnose"))
+    assert result["precision"] == written
+    measured = {split: result["metrics"][f"{split}/loss"] for split in losses}
+    assert measured == pytest.approx(losses, abs=digits)
+    (path,) = tmp_path.glob("*/last.ckpt")
+    kept = {value.dtype for name, value in state(path).items() if name.startswith("network.")}
+    assert kept == {getattr(torch, precision.WEIGHTS.get(written, "float32"))}
+    read = load(path)
+    assert {value.dtype for value in read.weights.values()} == {torch.float32}
+    assert read.digest
 
 
 def test_impossible_choices_are_named() -> None:

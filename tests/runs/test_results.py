@@ -179,6 +179,26 @@ def test_chance_is_what_needs_no_network(
     assert "data           flowers" in said
 
 
+@pytest.mark.parametrize(
+    ("overrides", "suggested", "not_suggested"),
+    [
+        ([], ["-m seed=0,1,2", "-m model/norm=lrn,none"], []),
+        (
+            ["model=torchvision", "model.name=resnet18", "seed=1"],
+            ["train.py model=torchvision model.name=resnet18 data=image_folder", "resnet18 seed=0,1,2"],
+            ["model/norm", "seed=1"],
+        ),
+    ],
+)
+def test_what_is_suggested_next_has_the_model_that_was_used(
+    overrides: list[str], suggested: list[str], not_suggested: list[str]
+) -> None:
+    result = {"status": "completed", "epochs": 1, "metrics": {}, "images_per_second": 1, "seconds": 1}
+    told = results.ending(result | {"overrides": overrides}, Path("o/run"), "", "demo").partition("next:")[2]
+    assert all(words in told for words in [*suggested, "checkpoint=o/run/last.ckpt"])
+    assert not any(words in told for words in not_suggested)
+
+
 def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
     for name in ("result.json", "last.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")

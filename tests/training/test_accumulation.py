@@ -51,7 +51,7 @@ same = partial(torch.allclose, rtol=1e-12, atol=1e-14)
 def test_two_batches_of_8_are_one_of_16(images: int, dropout: type[nn.Module]) -> None:
     whole = trained(dropout, images, 16, 1)
     assert same(trained(dropout, images, 8, 2), whole)
-    assert same(trained(dropout, images, 4, 4), whole)
+    assert same(trained(dropout, images, 5, 3), trained(dropout, images, 15, 1))
     assert not same(trained(dropout, images, 8, 1), whole)
 
 

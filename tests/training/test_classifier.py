@@ -57,6 +57,15 @@ def test_top5_of_fewer_classes_is_never_wrong() -> None:
     assert float(metric.compute()) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_loss_of_an_epoch_is_the_mean_over_images(dtype: torch.dtype) -> None:
+    metric = MeanLoss().to(dtype)
+    for _ in range(500):
+        metric.update(torch.tensor(1.0, dtype=dtype), 16)
+    metric.update(torch.tensor(21.0, dtype=dtype), 2000)
+    assert float(metric.compute()) == 5.0
+
+
 class Auxiliary(nn.Module):
     """A network with a second head, as the contract of models has it."""
 

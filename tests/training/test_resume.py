@@ -23,6 +23,8 @@ SETTINGS = {  # 50 images to train on, for two epochs
     ],
     "so many steps": ["trainer.max_steps=6"],
     "steps to spare": ["trainer.max_steps=99", "schedule=steps", "schedule.milestones=[1]"],
+    "double": ["trainer.precision=64-true", "trainer.accumulate_grad_batches=2"],
+    "half": ["trainer.precision=bf16-true", "schedule=constant"],
     "averaged": ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
     "stopped early": [
         "trainer.max_epochs=9",

@@ -16,7 +16,17 @@ from torch.optim.lr_scheduler import ConstantLR, MultiStepLR
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.tables import read_csv
-from alexnet.training.optim import Plateau, advance, falls, published, settle_rates, sgd, stepped_exponential
+from alexnet.training.optim import (
+    Plateau,
+    advance,
+    constant,
+    falls,
+    published,
+    settle_rates,
+    sgd,
+    stepped_exponential,
+    steps_down,
+)
 from tiny import config, directory, state
 
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "bias_lr": 0.2, "bias_weight_decay": 0.003}
@@ -188,6 +198,33 @@ def test_impossible_schedules_are_named(key: str, value: Any) -> None:
 def test_impossible_falls_are_named(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"^schedule.{key}="):
         falls(published(small_net(), 1.0, 0.9, 0.0), **{"epochs": 10} | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "words"),
+    [
+        (constant, {"factor": 0}, "schedule.factor=0 "),
+        (steps_down, {"milestones": 5}, "schedule.milestones=5 "),
+        (steps_down, {"milestones": [2.5]}, "schedule.milestones=2.5 .*whole number from 1"),
+        (steps_down, {"milestones": [0]}, "schedule.milestones=0 "),
+        (steps_down, {"milestones": [3, 3]}, "schedule.milestones names 3 twice"),
+        (steps_down, {"milestones": [3], "gamma": -1}, "schedule.gamma=-1 "),
+    ],
+)
+def test_impossible_steps_are_named(make: Any, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make(published(small_net(), 1.0, 0.9, 0.0), **settings)
+
+
+def test_a_constant_rate_stays_at_its_factor() -> None:
+    """torch's ConstantLR ends after five steps."""
+    optimizer = published(small_net(), 1.0, 0.9, 0.0)
+    schedule, rates = constant(optimizer, factor=0.5), []
+    for _ in range(7):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == [0.5] * 7
 
 
 FROZEN = (

@@ -111,7 +111,7 @@ TABLE: dict[str, tuple[tuple[str, ...], Callable[[Observed, Observed], bool]]] =
         ("trainer.precision=bf16-mixed",),
         lambda run, plain: not same(run, plain) and run.result["precision"] == "bf16-mixed",
     ),
-    "fast_dev_run": (("++trainer.fast_dev_run=true",), lambda run, plain: run.calls["training_step"] == 1),
+    "fast_dev_run": (("trainer.fast_dev_run=true",), lambda run, plain: run.calls["training_step"] == 1),
     "max_epochs": (("trainer.max_epochs=1",), lambda run, plain: run.result["epochs"] == 1),
     "min_epochs": ((*STALLED, "trainer.min_epochs=3"), lambda run, plain: run.result["epochs"] == 3),
     "max_steps": (("trainer.max_steps=3",), lambda run, plain: run.result["steps"] == 3),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 
-from alexnet.errors import UserError, check_choice, check_list, check_mapping, check_whole
+from alexnet.errors import UserError, check_choice, check_distinct, check_list, check_mapping, check_whole
 from alexnet.paths import CLAIMS, SCALES
 
 KINDS = ("higher", "same", "ratio", "value")
@@ -123,7 +123,8 @@ def select_claims(names: object, folder: Path = CLAIMS) -> list[str]:
     assert isinstance(wanted, Sequence)
     for name in wanted:
         check_choice("claim", name, [*known, ALL])
-    return known if ALL in wanted else list(dict.fromkeys(wanted))
+    check_distinct("claim", wanted)
+    return known if ALL in wanted else list(wanted)
 
 
 def load_claim(name: str, folder: Path = CLAIMS) -> Claim:
@@ -156,8 +157,7 @@ def parse_claim(name: str, settings: Any) -> Claim:
             raise UserError(f"{where}: {key}=[] is not possible: name at least one.")
     for seed in claim.seeds:
         check_whole(f"{where}: seeds", seed, 0)
-    if len(set(claim.seeds)) < len(claim.seeds):
-        raise UserError(f"{where}: seeds={claim.seeds} is not possible: name each seed once.")
+    check_distinct(f"{where}: seeds", claim.seeds)
     for comparison, plain in zip(compared, settings["compare"], strict=True):
         _check_sense(f"{where}: compare", comparison, list(plain), list(claim.variants))
     return claim

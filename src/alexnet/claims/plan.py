@@ -1,15 +1,17 @@
 """What a sweep is to train: which runs are finished, which go on, which start, and how long that takes."""
 
 import heapq
+import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alexnet.claims.claim import Claim
 from alexnet.errors import UserError
 from alexnet.runs.lock import Owner, held
-from alexnet.runs.results import LAST, Result, Run, at_chance, find, read
+from alexnet.runs.results import LAST, Result, Run, at_chance, find, read, run_hash
 from alexnet.tables import aligned, mean_std
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
@@ -77,6 +79,43 @@ class Job:
     def key(self) -> str:
         """The same for jobs that are the same run."""
         return self.run.hash if self.run else self.settings or " ".join(sorted(self.overrides))
+
+
+def check_differences(
+    claim: Claim, configs: Mapping[str, Mapping[str, Any]], settings: Sequence[str] = ()
+) -> None:
+    """Raises UserError unless variants differ, and from the base only in what the claim is about.
+
+    configs: plain and resolved, of each variant. settings: what was typed for all of them, for the message.
+    """
+    named = f"claim={claim.name}" + f" with {' '.join(settings)}" * bool(settings)
+    networks: dict[str, str] = {}
+    for variant, config in configs.items():
+        contents = json.dumps([config["data"]["source"], config["init_from"]], sort_keys=True, default=str)
+        same = networks.setdefault(run_hash(config, contents), variant)
+        if same != variant:
+            raise UserError(
+                f"{named} compares nothing: its variants {same} and {variant} are the same network, alike in"
+                f" {', '.join(claim.about)}."
+            )
+    flat = {variant: flattened(config) for variant, config in configs.items()}
+    base, about = flat.get(claim.base, {}), tuple(f"{key}." for key in claim.about)
+    for variant, values in flat.items() if base else ():
+        keys = sorted(key for key in base.keys() | values.keys() if base.get(key) != values.get(key))
+        if others := [key for key in keys if not f"{key}.".startswith(about)]:
+            raise UserError(
+                f"{named} is about {', '.join(claim.about)}, but {claim.base} and {variant} differ in"
+                f" {', '.join(others)} as well: set that for both, or name it under about in its file."
+            )
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys with dots, and their values; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def to_train(jobs: Iterable[Job]) -> list[Job]:

@@ -22,7 +22,7 @@ from alexnet.claims.claim import list_claims
 from alexnet.cli import schema
 from alexnet.cli.configs import composed
 from alexnet.cli.hydra_private import VERSION, share_store
-from alexnet.cli.messages import friendly, translated
+from alexnet.cli.messages import check_options, friendly, group_choice, translated
 from alexnet.paths import CONF
 
 # how keys end whose values are paths
@@ -63,9 +63,10 @@ def run(main: Callable[[], object], entry: str) -> None:
     if shown := plain_help(sys.argv[1:], entry):
         print(shown)
         return
-    sys.argv[1:] = arranged(sys.argv[1:])
     share_store()
     with friendly(_full), translated(entry):
+        sys.argv[1:] = arranged(sys.argv[1:])
+        check_options(sys.argv[1:])
         main()
 
 
@@ -75,7 +76,7 @@ def compose(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises UserError for settings that can't be.
     """
     with translated(entry):
-        return schema.checked(entry, composed(entry, overrides))
+        return schema.checked(entry, composed(entry, [group_choice(override) for override in overrides]))
 
 
 @contextmanager
@@ -84,6 +85,8 @@ def task(entry: str = "train") -> Iterator[None]:
 
     A run of a sweep leaves its errors to the sweep, which may go on.
     """
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:  # paths are those of where it was started
+        os.chdir(HydraConfig.get().runtime.cwd)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         with progress.of_sweep(f"run {HydraConfig.get().job.num + 1}"):
             yield
@@ -114,7 +117,8 @@ def arranged(arguments: Sequence[str]) -> list[str]:
     # a claim's runs are a sweep, and sweeps have plans
     implied = not otherwise and any(map(_asks_for_sweep, arguments_left))
     sweep = implied or not set(MULTIRUN).isdisjoint(arguments)
-    return ["--multirun"] * sweep + [quoted(every_claim(argument), sweep) for argument in arguments_left]
+    for_hydra = (group_choice(quoted(every_claim(argument), sweep)) for argument in arguments_left)
+    return ["--multirun"] * sweep + list(for_hydra)
 
 
 def _asks_for_sweep(argument: str) -> bool:

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.errors import check_choice
-
 
 def main(cfg: DictConfig) -> None:
     """Prints the table, or JSON; raises UserError for settings that can't be."""
     from alexnet.benchmark import report
 
-    check_choice("format", cfg.format, ("text", "json"))
     if cfg.read is not None:
         print(report.markdown(Path(cfg.read).expanduser()))
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet.data.settings import SETTINGS, check_settings
 from alexnet.errors import UserError, check_choice
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
 
     Raises UserError for files that are not what they should be, and settings that can't be.
     """
+    check_settings(**{name: cfg.data[name] for name in SETTINGS})
     import torch
 
     from alexnet.interop import caffe, torchvision

@@ -10,24 +10,24 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.errors import check_choice, check_flag, check_whole
+from alexnet.cli.settings import check_network
+from alexnet.errors import check_choice, check_whole
+from alexnet.evaluation.crops import CROPS
 
-FORMATS, SPLITS, ACCELERATORS = ("text", "json"), ("val", "minival", "train"), ("auto", "cpu", "gpu")
+SPLITS = ("val", "minival", "train")
 
 
 def evaluate(cfg: DictConfig) -> str:
     """The table, or JSON; writes the files. Raises UserError for settings that can't be."""
+    check_choice("split", cfg.split, SPLITS)
+    check_choice("crops", cfg.crops, CROPS)
+    check_whole("worst", cfg.worst, 1)
+    check_network(cfg)
     from alexnet.evaluation import evaluate as evaluation
     from alexnet.evaluation import selection
-    from alexnet.evaluation.crops import CROPS
     from alexnet.evaluation.scores import stem
     from alexnet.evaluation.trained import GPU, refuse_no_gpu
 
-    allowed = {"split": SPLITS, "crops": CROPS, "format": FORMATS, "accelerator": ACCELERATORS}
-    for key, values in allowed.items():
-        check_choice(key, cfg[key], values)
-    check_whole("worst", cfg.worst, 1)
-    check_flag("mixed", cfg.mixed)
     if cfg.accelerator == GPU:
         refuse_no_gpu()
     plain: Any = OmegaConf.to_container(cfg, resolve=True)

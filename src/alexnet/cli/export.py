@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from alexnet.cli.settings import check_network
 from alexnet.errors import check_choice
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ def export(cfg: DictConfig) -> str:
 
     Raises UserError for impossible settings and missing libraries.
     """
+    check_choice("form", cfg.form, (*FORMS, ALL))
+    check_network(cfg)
     from alexnet.evaluation.trained import Trained
     from alexnet.interop import export
 
-    check_choice("form", cfg.form, (*FORMS, ALL))
     export.check_opset(cfg.opset)
     forms = FORMS if cfg.form == ALL else (cfg.form,)
     for form in forms:

@@ -1,16 +1,20 @@
 """All that is done with what Hydra does not document."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
+
+from alexnet.errors import UserError
 
 VERSION = "1.3"  # whose behaviour Hydra is to have
 
@@ -22,6 +26,17 @@ def share_store() -> None:
         return store
 
     setattr(ConfigStore, "__deepcopy__", itself)  # noqa: B010 - the class declares no such method
+
+
+def unknown_options(arguments: Sequence[str]) -> list[str]:
+    """What Hydra's parser has no place for; raises UserError for a wrong use of the options that it has."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; --hydra-help lists the options.")
+
+    parser = get_args_parser()
+    setattr(parser, "error", refuse)  # noqa: B010 - it would print and exit
+    return parser.parse_known_args(list(arguments))[1]
 
 
 def failure(job: JobReturn) -> Exception | None:

@@ -7,19 +7,25 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from alexnet.cli.settings import check_network
 from alexnet.errors import UserError
 
 
 def kernels(cfg: DictConfig) -> str:
     """Table, verdict and paths; raises UserError for networks that can't be compared."""
-    from alexnet.analysis import kernels as analysis
-    from alexnet.evaluation import selection
-
-    if cfg.runs is None and not isinstance(cfg.checkpoint, str | None):
+    check_network(cfg)
+    if cfg.runs is None and not isinstance(cfg.checkpoint, str):
         raise UserError(
             f"checkpoint={cfg.checkpoint} is more than one network: give checkpoint=PATH of one network, or"
             " runs=GLOB of several."
         )
+    if cfg.runs is None and cfg.out is not None:
+        raise UserError(
+            f"out={cfg.out} is for runs=GLOB: what is shown of one network lies beside its checkpoint."
+        )
+    from alexnet.analysis import kernels as analysis
+    from alexnet.evaluation import selection
+
     checkpoints = selection.select(cfg.checkpoint, cfg.runs)
     weights, towers = analysis.kernels_by_seed(checkpoints)
     (files, *_) = [analysis.write(checkpoint) for checkpoint in checkpoints]

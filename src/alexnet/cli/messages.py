@@ -5,23 +5,35 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     HydraException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
 from alexnet.cli import configs
+from alexnet.cli.hydra_private import unknown_options
 from alexnet.errors import UserError, explain
 from alexnet.paths import CONF
 from alexnet.training import arguments
 
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
+TAKE_PATHS = {  # of entries, what most likely is meant; of the others, checkpoint
+    **dict.fromkeys(("train", "preview", "prepare"), "data=image_folder data.root"),
+    **{"predict": "images", "convert": "weights", "report": "output_dir", "record": "runs"},
+    **{"benchmark": "data.root", "dashboard": "output_dir"},
+}
+MAY_BE_NONE = ("callbacks", "logger", "claim", "scale")  # groups
+TAKE_SEVERAL = ("callbacks", "logger", "claim")
 SPLIT = "A list takes no spaces between its commas, or quotes around all of it: 'key=[a, b]'"
 QUOTING = "In a shell, put quotes around quotes: 'key=\"a value, with = and [brackets]\"'"
 
@@ -63,25 +75,94 @@ def explain_hydra(error: Exception, entry: str) -> str:
     text = str(error).split("\nConfig search path")[0].strip()
     cause = error.__cause__ or error.__context__
     if isinstance(error, OverrideParseException):
-        split = str(error.override).count("[") != str(error.override).count("]")
-        return f"{text}\n{SPLIT if split else QUOTING}"
+        return _unreadable(str(error.override), entry)
     if isinstance(error, InstantiationException) and cause and "full_key:" in text:
         return f"{text.rsplit('full_key:', 1)[1].strip()}: {cause}"
-    if "Ambiguous value" in text:
-        return f"{text}\nTo sweep over the values, put -m before the settings."
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
+        return f"{match[1]} has several values: to sweep over them, put -m before the settings. {QUOTING}"
+    if match := re.search(r"Multiple values for ([\w/]+)\..*: (\S+)'", text):
+        return f"{match[1]} has a choice already. To replace it, leave out the plus: {match[1]}={match[2]}"
     match = re.search(r"Could not override 'trainer\.(\w+)'", text)
     if match and match[1] in arguments.LIMITED:
         return f"trainer.{match[1]} is not possible: {arguments.LIMITED[match[1]][1]}"
     if match := re.search(r"Could not override '([\w./@]+)'", text):
-        known = configs.keys(entry)
-        if match[1] in known:
-            return f"{match[1]} is no setting of what was chosen beside it."
-        return no_setting(match[1], known)
+        parent = getattr(cause, "parent_node", None)
+        if match[1] in configs.keys(entry) and isinstance(parent, DictConfig):
+            group = match[1].rpartition(".")[0]
+            hint = (
+                f" Arguments of {parent.library}'s take a plus: +{match[1]}=..."
+                if "library" in parent
+                else ""
+            )
+            return f"{match[1]} is no setting of this {group}, which has {', '.join(map(str, parent))}.{hint}"
+        return no_setting(match[1], configs.keys(entry))
+    if match := re.search(r"Could not delete from config. '([\w./@]+)' does not exist", text):
+        return no_setting(match[1], configs.keys(entry))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return _no_choice(error.missing_cfg_file, error.options)
     if match := re.search(r"Could not load '([\w/.-]+)'", text):  # one of a list
         return _no_choice(match[1], sorted(path.stem for path in (CONF / match[1]).parent.glob("*.yaml")))
+    if isinstance(error, InterpolationResolutionError):
+        return f"a value can't be known: {text.rpartition('interpolation: ')[2]}"
     return text if cause is None or str(cause) in text else f"{text}\n{cause}"
+
+
+def _unreadable(argument: str, entry: str) -> str:
+    """Why Hydra's grammar does not take it, and what to type instead."""
+    known = configs.keys(entry)
+    if "=" not in argument:
+        if argument in known:
+            return f"{argument} lacks its value: type {argument}=VALUE."
+        if "/" in argument or Path(argument).exists():
+            hint = f"A path is given as {TAKE_PATHS.get(entry, 'checkpoint')}={argument}"
+        else:
+            groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob(f"{argument}.yaml")}
+            choices = sorted(f"{group}={argument}" for group in groups if group.split("/")[0] in known)
+            hint = f"Did you mean {' or '.join(choices)}?" if choices else "--help lists them."
+        return f"{argument} is no setting: settings are typed KEY=VALUE. {hint}"
+    if any(argument.count(mark) % 2 for mark in "'\""):
+        return f"{argument} has a quote that is not closed. {QUOTING}"
+    if any(argument.count(left) != argument.count(right) for left, right in ("[]", "{}", "()")):
+        return f"{argument} has a bracket that is not closed or not opened. {SPLIT}. {QUOTING}"
+    return f"{argument} has characters with a meaning of their own. {QUOTING}"
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Raises UserError for options that Hydra does not have, as people know them of other programs."""
+    unknown = unknown_options(arguments)
+    if not unknown:
+        return
+    option = unknown[0]
+    if not option.startswith("-"):
+        raise UserError(f"{option} comes too late: put -m and other options before the settings.")
+    name, _, value = option.lstrip("-").partition("=")
+    after = next(iter(arguments[arguments.index(option) + 1 :]), "")
+    value = value or (after if re.fullmatch(r"[^-=]+", after) else "VALUE")
+    raise UserError(f"{option} is no option. Settings are typed without dashes: {name}={value}")
+
+
+def group_choice(argument: str) -> str:
+    """The argument as Hydra takes it: GROUP=null, where a group may be left out, is ~GROUP there.
+
+    Raises UserError for a choice that is no name, and for several in a group that has one.
+    """
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:  # Hydra's to refuse
+        return argument
+    group = str(override.key_or_group)
+    if not group:
+        raise UserError(f"{argument} has no key: settings are typed KEY=VALUE.")
+    if override.is_delete() or override.is_sweep_override() or not (CONF / group).is_dir():
+        return argument
+    value: Any = override.value()
+    if value is None and group in MAY_BE_NONE:
+        return f"~{group}"
+    if isinstance(value, str | dict) or (isinstance(value, list) and group in TAKE_SEVERAL):
+        return argument
+    shown = argument.lstrip("+").partition("=")[2]
+    options = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
+    raise UserError(f"{group}={shown} is not possible: choose one of {', '.join(options)}.")
 
 
 def no_setting(name: str, keys: Sequence[str]) -> str:
@@ -89,15 +170,20 @@ def no_setting(name: str, keys: Sequence[str]) -> str:
     if any(name == place or name.startswith(f"{place}.") for place in OPEN):
         return f"A new entry takes a plus: +{name.removesuffix('.')}=..., below {', '.join(OPEN)}."
     group = name.rpartition(".")[0]
-    siblings = ", ".join(key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group)
-    listing = f" {group or 'The top level'} has {siblings}." if siblings else ""
+    siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group]
+    listing = f" {group or 'The top level'} has {', '.join(siblings)}." if siblings else ""
     return f"{name} is no setting.{_near(name, keys)}{listing}"
 
 
 def _no_choice(path: str, options: Sequence[str]) -> str:
-    *group, name = path.rsplit("/", 1)
-    choice = "=".join([*group, name])
-    return f"{choice} is not possible: choose {', '.join(options)}.{_near(name, options)}"
+    """path: GROUP/NAME, where a name may be a path as well."""
+    ends = [place for place, letter in enumerate(path) if letter == "/"]
+    groups = [path[:end] for end in ends if (CONF / path[:end]).is_dir() and path[end - 1] not in "./"]
+    group = max(groups, key=len, default=path.rpartition("/")[0])
+    name = path.removeprefix(f"{group}/")
+    is_path = group == "data" and "/" in name
+    hint = f" For your own images: data=image_folder data.root={name}" if is_path else _near(name, options)
+    return f"{group}={name} is not possible: choose {', '.join(options)}.{hint}"
 
 
 def _near(name: str, names: Sequence[str]) -> str:

@@ -10,25 +10,23 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.errors import UserError, check_choice
+from alexnet.cli.settings import check_network
+from alexnet.errors import check_choice
 
-CHOICES = {"split": ("val", "minival"), "format": ("text", "json"), "accelerator": ("auto", "cpu", "gpu")}
+SPLITS = ("val", "minival")  # of train a query would be its own neighbour
 
 
 def neighbours(cfg: DictConfig) -> str:
     """The table, or JSON; raises UserError for settings that can't be."""
-    for key, values in CHOICES.items():
-        check_choice(key, cfg[key], values)
-    if cfg.checkpoint is None:
-        raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
+    check_choice("split", cfg.split, SPLITS)
+    check_network(cfg)
     from alexnet.analysis import neighbours as analysis
     from alexnet.evaluation.trained import Trained
 
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        path = Path(cfg.checkpoint).expanduser()
-        trained = Trained(path, cfg.accelerator, None, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+        trained = Trained(cfg.checkpoint, cfg.accelerator, None, cfg.data.root, cfg.data.pack, cfg.cache_dir)
         queries = analysis.choose(trained.images, cfg.split, settings["queries"], cfg.seed)
         result = analysis.neighbours(trained, cfg.split)
         name = f"neighbours-{cfg.split}"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from alexnet.cli.settings import check_network
 from alexnet.errors import check_choice
+from alexnet.evaluation.crops import CROPS
 
-FORMATS = ("text", "json")
 SHOWN = 24  # images in the table where there is no figure
 
 
@@ -18,12 +19,13 @@ def predict(cfg: DictConfig) -> str:
 
     Raises UserError for impossible settings, and if no image can be used.
     """
+    check_choice("crops", cfg.crops, CROPS)
+    check_network(cfg)
     from alexnet.evaluation import prediction_figure
     from alexnet.evaluation.predictions import digest, find
     from alexnet.evaluation.trained import Trained
     from alexnet.runs import tracking
 
-    check_choice("format", cfg.format, FORMATS)
     prediction_figure.check(cfg.shown, cfg.columns)
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
         trained = Trained(cfg.checkpoint, cfg.accelerator)

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from alexnet.data.settings import SETTINGS, check_settings
+
 
 def preview(cfg: DictConfig) -> list[Path]:
     """Writes augmentation.png, mean.png, components.png and gives their paths."""
+    check_settings(**{name: cfg.data[name] for name in SETTINGS})
     from alexnet.data import SOURCES, ImageData, find_images, preview
     from alexnet.data.augment import AUGMENTS
 

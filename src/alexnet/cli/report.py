@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet.errors import check_flag
 from alexnet.paths import CONF
 
 RECORDS = CONF.parent / "results" / "learned" / "verdicts.csv"  # in the checkout
@@ -20,7 +19,6 @@ def report(cfg: DictConfig) -> str:
     from alexnet.report import RUNS, TEXT, write
     from alexnet.report.tables import listing
 
-    check_flag("list", cfg.list)
     if cfg.list:
         return listing([load_claim(name) for name in list_claims()], RECORDS)
     written = write(open_indexes(Path(cfg.output_dir).expanduser()), Path(cfg.out).expanduser())

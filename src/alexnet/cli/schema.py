@@ -5,16 +5,17 @@ in Hydra's own store, since a part that a user names by its path (`_target_`) ha
 """
 
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
 from alexnet.cli.configs import keys
 from alexnet.cli.messages import no_setting
-from alexnet.errors import UserError, check_flag
-from alexnet.paths import CONF
-from alexnet.registry import TARGET
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
+from alexnet.registry import NAME, TARGET
+
+# ---- parts that groups of conf/ choose
 
 
 @dataclass
@@ -62,16 +63,82 @@ class Optim:
 
 
 @dataclass
-class Checkpoint:
-    """When a run writes last.ckpt."""
+class Constant:
+    """conf/schedule/constant.yaml."""
 
-    minutes: float
-    every_n_steps: int
+    name: str
+    factor: float
 
 
 @dataclass
-class Summary:
-    """conf/summary.yaml: a model, and what it may choose for itself; below, more is added."""
+class Steps:
+    """conf/schedule/steps.yaml."""
+
+    name: str
+    milestones: list[int]
+    gamma: float
+
+
+@dataclass
+class Plateau:
+    """conf/schedule/plateau.yaml."""
+
+    name: str
+    factor: float
+    patience: int
+    times: int
+    threshold: float
+
+
+@dataclass
+class Falls:
+    """conf/schedule/falls.yaml."""
+
+    name: str
+    epochs: int
+    at: list[float]
+    factor: float
+
+
+@dataclass
+class SteppedExponential:
+    """conf/schedule/stepped_exponential.yaml."""
+
+    name: str
+    epochs: int
+    steps: int | None
+    last: float
+
+
+@dataclass
+class Scale:
+    """conf/scale."""
+
+    name: str
+    seeds: int
+    about: str
+    papers: bool = False
+
+
+# by their names; what is not here, as a user's own part, has any settings
+PARTS: dict[str, dict[str, type]] = {
+    "augment": {"alexnet": Augment},
+    "optim": {"published": Optim, "sgd": Optim},
+    "schedule": {
+        "constant": Constant,
+        "steps": Steps,
+        "plateau": Plateau,
+        "falls": Falls,
+        "stepped_exponential": SteppedExponential,
+    },
+}
+
+# ---- entries, whose files are conf/ENTRY.yaml
+
+
+@dataclass
+class Model:
+    """A model, and what it may choose for itself."""
 
     model: Any
     augment: Any
@@ -80,8 +147,15 @@ class Summary:
 
 
 @dataclass
-class Prepare(Summary):
-    """conf/prepare.yaml."""
+class Summary(Model):
+    """conf/summary.yaml."""
+
+    format: str
+
+
+@dataclass
+class Images(Model):
+    """A model and a data set."""
 
     data: Data
     output_dir: str
@@ -89,26 +163,55 @@ class Prepare(Summary):
 
 
 @dataclass
-class Preview(Prepare):
-    """conf/preview.yaml."""
+class Prepare(Images):
+    """conf/prepare.yaml."""
 
-    seed: int
+    form: str
 
 
 @dataclass
-class Convert(Preview):
-    """conf/convert.yaml."""
+class Preview(Images):
+    """conf/preview.yaml."""
 
+    seed: int
+    directory: str | None
+    images: int
+    views: int
+
+
+@dataclass
+class Run(Images):
+    """What a run's checkpoint has."""
+
+    seed: int
     trainer: Any
     memory_format: str
 
 
 @dataclass
-class Train(Convert):
+class Convert(Run):
+    """conf/convert.yaml."""
+
+    weights: str | None
+    mean: Any
+    classes: str | None
+    out: str | None
+
+
+@dataclass
+class Checkpoint:
+    """When a run writes last.ckpt."""
+
+    minutes: float
+    every_n_steps: int
+
+
+@dataclass
+class Train(Run):
     """conf/train.yaml."""
 
-    logger: Any
-    callbacks: Any
+    logger: dict[str, Any]
+    callbacks: dict[str, Any]
     checkpoint: Checkpoint
     variant: str | None
     dry_run: bool
@@ -120,13 +223,144 @@ class Train(Convert):
     run_dir: str | None
     threads: Any
     jobs: Any
-    scale: Any = None
+    scale: Scale | None = None
     claim: Any = None
 
 
-ENTRIES = {"summary": Summary, "prepare": Prepare, "preview": Preview, "convert": Convert, "train": Train}
-PARTS = {"augment": Augment, "optim": Optim}  # unless they are a user's own
+@dataclass
+class Place:
+    """Where a trained network's images are."""
+
+    root: str | None
+    pack: str | None
+
+
+@dataclass
+class Evaluate:
+    """conf/evaluate.yaml."""
+
+    checkpoint: Any
+    runs: str | None
+    mixed: bool
+    split: str
+    crops: int
+    worst: int
+    format: str
+    accelerator: str
+    data: Place
+    cache_dir: str | None
+    out: str | None
+    output_dir: str
+
+
+@dataclass
+class Predict:
+    """conf/predict.yaml."""
+
+    checkpoint: str | None
+    images: str | None
+    crops: int
+    top: int
+    shown: int
+    columns: int
+    out: str | None
+    accelerator: str
+    format: str
+
+
+@dataclass
+class Kernels:
+    """conf/kernels.yaml."""
+
+    checkpoint: Any
+    runs: str | None
+    out: str | None
+    output_dir: str
+
+
+@dataclass
+class Neighbours:
+    """conf/neighbours.yaml."""
+
+    checkpoint: str | None
+    queries: Any
+    seed: int
+    split: str
+    accelerator: str
+    format: str
+    data: Place
+    cache_dir: str | None
+    out: str | None
+
+
+@dataclass
+class Export:
+    """conf/export.yaml."""
+
+    checkpoint: str | None
+    form: str
+    out: str | None
+    opset: int
+
+
+@dataclass
+class Report:
+    """conf/report.yaml."""
+
+    list: bool
+    out: str
+    output_dir: str
+
+
+@dataclass
+class Record:
+    """conf/record.yaml."""
+
+    runs: str
+    out: str
+    output_dir: str
+
+
+@dataclass
+class Dashboard:
+    """conf/dashboard.yaml."""
+
+    project: str
+    entity: str | None
+    output_dir: str
+
+
+@dataclass
+class Photographs:
+    """What is timed on full-size images."""
+
+    root: str | None
+
+
+@dataclass
+class Benchmark:
+    """conf/benchmark.yaml."""
+
+    suite: str
+    rounds: int
+    device: str
+    quick: bool
+    read: str | None
+    format: str
+    data: Photographs
+
+
+ENTRIES: dict[str, type] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        *(Summary, Prepare, Preview, Convert, Train, Evaluate, Predict, Kernels, Neighbours, Export),
+        *(Report, Record, Dashboard, Benchmark),
+    )
+}
+CHOICES = {"format": ("text", "json"), "accelerator": ("auto", "cpu", "gpu")}  # in all entries that have them
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+# ---- checks
 
 
 def checked(entry: str, cfg: DictConfig) -> DictConfig:
@@ -134,49 +368,63 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
 
     Raises UserError for a key that is no setting, and for a value of another type, naming both.
     """
-    types = _types(entry, cfg)
-    if entry in ENTRIES:
-        _refuse_words_for_flags(ENTRIES[entry], cfg)
+    types = OmegaConf.structured(ENTRIES[entry])
+    parts: dict[str, Any] = {}
+    for group, kinds in PARTS.items():
+        part = cfg.get(group)
+        if isinstance(part, DictConfig) and TARGET not in part and part.get(NAME) in kinds:
+            types[group] = parts[group] = kinds[part[NAME]]
+    _refuse_words_for_flags(ENTRIES[entry], cfg, parts)
     try:
         typed = OmegaConf.merge(types, cfg)
         OmegaConf.to_container(typed, resolve=True)  # checks what ${...} stands for
     except ConfigKeyError as error:
-        raise UserError(no_setting(str(error.full_key), keys(entry))) from error
+        raise UserError(_unknown(error, entry)) from error
     except ValidationError as error:
         raise UserError(_not_possible(error)) from error
     if lacking := OmegaConf.missing_keys(typed):
         raise UserError(f"{', '.join(sorted(lacking))} can't be left out.")
     assert isinstance(typed, DictConfig)
+    for key in CHOICES.keys() & typed.keys():
+        check_choice(str(key), typed[key], CHOICES[str(key)])
+    if "seed" in typed:
+        check_seed(typed.seed)
     return typed
 
 
-def _types(entry: str, cfg: DictConfig) -> DictConfig:
-    """What cfg is merged into; settings that only this entry has may be anything, and are checked by it."""
-    types = OmegaConf.structured(ENTRIES[entry]) if entry in ENTRIES else OmegaConf.create()
-    for key, value in OmegaConf.load(CONF / f"{entry}.yaml").items_ex(resolve=False):
-        if key not in types and key not in ("defaults", "hydra"):
-            OmegaConf.update(types, str(key), value, force_add=True)
-    for group in PARTS.keys() & types.keys():
-        if isinstance(cfg.get(group), DictConfig) and TARGET not in cfg[group]:
-            types[group] = PARTS[group]
-    OmegaConf.set_struct(types, True)
-    return types
+def check_seed(seed: object) -> None:
+    """Raises UserError for what is no seed: a whole number of 32 bits."""
+    check_whole("seed", seed, 0)
+    check_range("seed", seed, 0, 2**32)
 
 
-def _refuse_words_for_flags(kind: Any, cfg: DictConfig, prefix: str = "") -> None:
+def _refuse_words_for_flags(kind: Any, cfg: DictConfig, parts: dict[str, Any], prefix: str = "") -> None:
     """OmegaConf takes off, no and 0 for false, and any other number for true."""
     for field in fields(kind):
-        value, inner = cfg.get(field.name), PARTS.get(field.name, field.type)
+        value, inner = cfg.get(field.name), parts.get(field.name, field.type)
         if inner is bool and value is not None:
             check_flag(f"{prefix}{field.name}", value)
         elif is_dataclass(inner) and isinstance(value, DictConfig) and TARGET not in value:
-            _refuse_words_for_flags(inner, value, f"{prefix}{field.name}.")
+            _refuse_words_for_flags(inner, value, {}, f"{prefix}{field.name}.")
+
+
+def _unknown(error: ConfigKeyError, entry: str) -> str:
+    """What there is in place of a key, where the parts are those that were chosen."""
+    name = str(error.full_key)
+    group = name.rpartition(".")[0]
+    kind: Any = error.object_type
+    chosen = [f"{group}.{field.name}".lstrip(".") for field in fields(kind)]
+    others = [key for key in keys(entry) if key.rpartition(".")[0] != group]
+    return no_setting(name, sorted([*chosen, *others]))
 
 
 def _not_possible(error: ValidationError) -> str:
     """OmegaConf's message, in the words of alexnet.errors."""
-    kinds = getattr(error.object_type, "__dataclass_fields__", {})
-    kind = kinds[error.key].type if error.key in kinds else None
+    kind: Any = float  # in a list
+    if is_dataclass(error.object_type):
+        kind = next(field.type for field in fields(error.object_type) if field.name == error.key)
     possible = next((WORDS[type_] for type_ in get_args(kind) or (kind,) if type_ in WORDS), "a mapping")
+    if get_origin(kind) is list:
+        possible = f"a list, {error.full_key}=[...]"
     value = "null" if error.value is None else str(error.value)
     return f"{error.full_key}={value} is not possible: choose {possible}."

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,16 +10,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet import progress
 from alexnet.cli import schema
 from alexnet.cli.configs import keys
-from alexnet.cli.messages import no_setting
+from alexnet.cli.messages import no_setting, translated
 from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.paths import CONF
-from alexnet.registry import TARGET
-from alexnet.runs import lock
-from alexnet.runs.results import Run, contents_digest
+from alexnet.registry import TARGET, target
+from alexnet.runs import lock, precision
+from alexnet.runs.results import GIVE, Run, checkpoint_at, contents_digest
 from alexnet.training import arguments
 
 if TYPE_CHECKING:
@@ -94,9 +97,29 @@ def changed(cfg: DictConfig, settings: dict[str, Any]) -> DictConfig:
 
 
 def checked(cfg: DictConfig) -> DictConfig:
-    """A run's config, typed; raises UserError for settings that can't be, and for those of a sweep."""
+    """A run's config, typed; raises UserError for what can't be, as far as that is known without torch."""
+    from alexnet.data.settings import SETTINGS, check_settings
+
     cfg = schema.checked("train", cfg)
-    check_seed(cfg.seed)
+    check_settings(**{name: cfg.data[name] for name in SETTINGS})
+    check_range("checkpoint.minutes", cfg.checkpoint.minutes, 0)
+    check_whole("checkpoint.every_n_steps", cfg.checkpoint.every_n_steps, 0)
+    if cfg.name is not None:
+        check_file_name("name", cfg.name)
+    if cfg.init_from is not None:
+        checkpoint_at(cfg.init_from, "init_from")
+    if cfg.scale is not None:
+        check_file_name("scale.name", cfg.scale.name)
+        check_whole("scale.seeds", cfg.scale.seeds, 1)
+    if cfg.run_dir is not None:
+        raise UserError(
+            f"run_dir={cfg.run_dir} is not possible: give hydra.run.dir=PATH, or another output_dir."
+        )
+    for name, logger in cfg.logger.items():
+        if logger is not None and (not isinstance(logger, DictConfig) or TARGET not in logger):
+            raise UserError(
+                f"logger.{name}={logger} is no logger: give its class, +logger.{name}._target_=PATH"
+            )
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     callbacks: Any = OmegaConf.to_container(cfg.callbacks, resolve=True)
     arguments.check(trainer, callbacks)
@@ -107,10 +130,68 @@ def checked(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def check_seed(seed: object) -> None:
-    """Raises UserError for what is no seed: a whole number of 32 bits."""
-    check_whole("seed", seed, 0)
-    check_range("seed", seed, 0, 2**32)
+def check_parts(cfg: DictConfig) -> None:
+    """Raises UserError for a network, optimiser, schedule, augmentation or trainer that can't be made.
+
+    They are made without memory and thrown away, so that what a run would refuse is known in its plan, and
+    before its images are fetched. Of callbacks and loggers, their settings are compared with their arguments.
+    """
+    import torch
+
+    from alexnet.data.augment import AUGMENTS
+    from alexnet.models import from_config
+    from alexnet.training import fit
+    from alexnet.training.optim import OPTIMIZERS, SCHEDULES
+
+    with translated("train"):
+        used = precision.of_config(cfg).precision
+        AUGMENTS.build(cfg.augment)
+        for group in ("callbacks", "logger"):
+            for name, part in cfg[group].items():
+                if part is not None:
+                    check_call(f"{group}.{name}", part)
+        progress.quiet_lightning()
+        without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
+        instantiate(cfg.trainer, precision=used, **without, _convert_="all")
+        model = {**cfg.model, "crop_size": cfg.data.crop_size}
+        try:
+            with torch.device("meta"):
+                network = from_config(model)
+        except RuntimeError:  # some of the libraries' compute their widths with tensors
+            network = from_config(model)
+        optimizer, schedule = OPTIMIZERS.factory(cfg.optim), SCHEDULES.factory(cfg.schedule)
+        assert optimizer
+        made = optimizer(network)
+        if schedule:
+            schedule(made)
+
+
+def check_call(key: str, part: DictConfig) -> None:
+    """Raises UserError, naming key, where `_target_` is not there or does not take the settings beside it."""
+    plain: Any = OmegaConf.to_container(part, resolve=True)
+    called = target(plain[TARGET], key)
+    settings = {name: value for name, value in plain.items() if not str(name).startswith("_")}
+    try:
+        signature(called).bind(*plain.get("_args_", ()), **settings)
+    except TypeError as error:
+        raise UserError(f"{key}: {plain[TARGET]} does not take these settings, {error}.") from error
+
+
+def check_file_name(key: str, value: str) -> None:
+    """Raises UserError for what names no file or folder in the folder where it is to lie."""
+    if not value or value.startswith(".") or re.search(r"[/\\]", value):
+        raise UserError(
+            f"{key}={value} is not possible: give a name without / that does not begin with a dot."
+        )
+
+
+def check_network(cfg: DictConfig) -> None:
+    """Raises UserError for a command whose trained network is not named, or not there: torch comes later."""
+    if cfg.checkpoint is None and cfg.get("runs") is None:
+        several = " For several: runs='DIRECTORIES*'." if "runs" in cfg else ""
+        raise UserError(f"checkpoint=PATH is missing: {GIVE}{several}")
+    if isinstance(cfg.checkpoint, str):
+        checkpoint_at(cfg.checkpoint, "checkpoint")
 
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
@@ -153,7 +234,7 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     start_from = ""
     if cfg.init_from is not None:
-        start_from = contents_digest(Path(cfg.init_from).expanduser())
+        start_from = contents_digest(checkpoint_at(cfg.init_from, "init_from"))
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     name = run_name(request, whole.model)
     run = Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))

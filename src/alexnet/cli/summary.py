@@ -4,16 +4,11 @@ import json
 
 from omegaconf import DictConfig
 
-from alexnet.errors import check_choice
-
-FORMATS = ("text", "json")
-
 
 def summarise(cfg: DictConfig) -> str:
     """The table, or JSON; raises UserError for a network that can't be."""
     from alexnet.models import from_config, summary
 
-    check_choice("format", cfg.format, FORMATS)
     rows = summary.layers(from_config({**cfg.model, "init": None}), cfg.model.crop_size)
     return json.dumps(summary.totals(rows), indent=1) if cfg.format == "json" else summary.text(rows)
 

@@ -5,6 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,12 +24,13 @@ from alexnet.claims import plan
 from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
-from alexnet.cli import settings, workers
+from alexnet.cli import schema, settings, workers
 from alexnet.cli.estimates import estimate
 from alexnet.cli.hydra_private import failure
+from alexnet.cli.messages import group_choice
 from alexnet.cli.settings import Request, parsed
 from alexnet.cli.workers import Division
-from alexnet.errors import AUTO, UserError, check_auto, explain
+from alexnet.errors import AUTO, UserError, check_auto, check_distinct, explain
 from alexnet.files import one_at_a_time
 from alexnet.runs import cores, results
 from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
@@ -55,9 +57,12 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
     division, device = divided(jobs, cfg, launcher)
-    told = plan.text(jobs, division.jobs, division.threads, device)
-    print(told + measured_afterwards(claims, jobs) + planner.about_images(), flush=True)
+    told = planner.about_images() + plan.text(jobs, division.jobs, division.threads, device)
+    print(told + measured_afterwards(claims, jobs), flush=True)
+    impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
+        if impossible:
+            raise UserError(f"{_count(impossible)} of {_count(jobs)} runs can't be trained, as said above.")
         return []
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
     indexes: dict[str, Path] = {}
@@ -71,16 +76,26 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     failures = report(output_dir, indexes, cfg) if claims else []
     if not claims:
         print(f"\n{plan.ends(jobs)}", flush=True)
-    failed = [job for job in jobs if job.error or (job.key in returned and failure(returned[job.key]))]
-    if failed:
-        names = ", ".join(f"{job.row} seed {job.seed}" for job in failed)
-        raise UserError(
-            f"{len({job.key for job in failed})} of {len({job.key for job in jobs})} runs failed ({names});"
-            " the others are kept. The same command tries them again."
-        )
+    failed = [job for job in jobs if job.key in returned and failure(returned[job.key])]
+    said = [_ended(failed, jobs, "failed") + " The same command tries them again."] if failed else []
+    if impossible := [job for job in jobs if job.error and job not in failed]:
+        reasons = dict.fromkeys(f"  {job.error}" for job in impossible)
+        said.append("\n".join([_ended(impossible, jobs, "can't be trained"), *reasons]))
+    if said:
+        raise UserError("\n".join(said))
     if failures:
         raise UserError("\n".join(["not all could be measured; what could is kept:", *failures]))
     return list(returned.values())
+
+
+def _ended(some: Sequence[Job], jobs: Sequence[Job], how: str) -> str:
+    names = ", ".join(f"{job.row} seed {job.seed}" for job in some)
+    return f"{_count(some)} of {_count(jobs)} runs {how} ({names}); the others are kept."
+
+
+def _count(jobs: Iterable[Job]) -> int:
+    """Of runs, which jobs may share."""
+    return len({job.key for job in jobs})
 
 
 def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Claim]:
@@ -103,13 +118,13 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
     if not value:
         raise UserError(f"{choice.input_line} names no claim: choose {', '.join(list_claims())}.")
     names = select_claims([str(name) for name in value] if isinstance(value, list) else value)
-    if scale is None:
-        scales = ", ".join(list_scales())
-        raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     for override in overrides:
         if override.is_sweep_override() and override.key_or_group not in OF_SWEEP:
             only = "with a claim, of which seed alone takes several values"
             raise UserError(f"{override.input_line} is not possible {only}.")
+    if scale is None:
+        scales = ", ".join(list_scales())
+        raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     claims, refused = [], []
     for claim in map(load_claim, names):
         try:
@@ -131,12 +146,14 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
         return []
     values = list(seed.sweep_iterator()) if seed.is_sweep_override() else [seed.value()]
     try:
-        return list(dict.fromkeys(int(str(value)) for value in values))
+        numbers = [int(str(value)) for value in values]
     except ValueError as error:
         wrong = next(value for value in values if not isinstance(value, int))
         raise UserError(
             f"seed={wrong} is not possible: choose a whole number from 0 on, or several, seed=0,1,2."
         ) from error
+    check_distinct("seed", numbers)
+    return numbers
 
 
 def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
@@ -180,18 +197,23 @@ class Planner:
         jobs = []
         for claim in claims:
             changes = parsed(item for items in claim.variants.values() for item in items)
-            compared = {override.key_or_group.replace("/", ".") for override in changes}
+            compared = {"variant", *(override.key_or_group.replace("/", ".") for override in changes)}
             for override in typed:
                 item, key = override.input_line, override.key_or_group
                 setting = key.replace("/", ".")
                 if setting in compared or any(_within(setting, subject) for subject in claim.about):
                     raise UserError(f"{item} is not possible: {key} is what claim={claim.name} compares.")
+            configs: dict[str, Any] = {}
             for variant in claim.variants:
-                row = f"{claim.name}/{variant}"
+                row, usual = f"{claim.name}/{variant}", claim.seeds[:1]
                 switched = parsed(claim.overrides(variant, self.cfg.scale.name))
                 whole = _texts(_once([*switched, *typed, *parsed([f"variant={row}"])]))
-                usual = list(claim.seeds)[: self.scale(whole)["seeds"]]
+                with suppress(UserError):  # which its jobs have as well
+                    cfg = self._typed(whole)
+                    usual = claim.seeds[: cfg.scale.seeds]
+                    configs[variant] = OmegaConf.to_container(cfg, resolve=True)
                 jobs += [self.job(row, seed, [*whole, f"seed={seed}"]) for seed in seeds(overrides) or usual]
+            plan.check_differences(claim, configs, determining(typed, self.cfg))
         return jobs
 
     def by_hand(self, overrides: Sequence[Override]) -> list[Job]:
@@ -205,7 +227,9 @@ class Planner:
                 values.append([str(override.input_line)])
             elif override.is_discrete_sweep():
                 key = override.get_key_element()
-                values.append([f"{key}={text}" for text in override.sweep_string_iterator()])
+                texts = list(override.sweep_string_iterator())
+                check_distinct(key, texts)
+                values.append([group_choice(f"{key}={text}") for text in texts])
                 swept.update(values[-1])
             else:
                 kind = override.value_type.name if override.value_type else "such values"
@@ -223,7 +247,7 @@ class Planner:
     def job(self, row: str, seed: int, overrides: list[str]) -> Job:
         """The job with its run, where that can be known: its images are there, or may be fetched now."""
         try:
-            settings.check_seed(seed)
+            schema.check_seed(seed)
             cfg = settings.changed(self._typed(overrides), {"seed": seed})
             opened = self._opened(cfg)
             if opened is None:
@@ -241,16 +265,17 @@ class Planner:
 
     def scale(self, overrides: list[str]) -> dict[str, Any]:
         """What the config says of its scale, which a claim may change; subset: of which set it is a part."""
-        scale: Any = OmegaConf.to_container(self._composed(overrides).scale)
-        return {**scale, "subset": next((images.title for images in self._sets() if images.subset), "")}
+        scale: Any = OmegaConf.to_container(self._composed(overrides).scale, resolve=True)
+        subset = next((images.title for images in self._sets() if images.subset), None)
+        return {**scale, "subset": subset} if subset else dict(scale)
 
     def about_images(self) -> str:
-        """Lines on those that were opened: which they are, what is left out, and what to know of them."""
+        """Lines on those that were opened: which they are, which files are none, and what to know of them."""
         lines = []
         for images in self._sets():
             lines += [f"images: {images.title}", f"  not used: {images.unused_files}" * bool(images.unused)]
             lines.append(f"  note: {images.note}" * bool(images.note))
-        return "".join(f"\n{line}" for line in dict.fromkeys(lines) if line)
+        return "".join(f"{line}\n" for line in dict.fromkeys(lines) if line)
 
     def _sets(self) -> "list[ImageSet]":
         return [opened[0] for opened in self.images.values() if opened]
@@ -270,10 +295,12 @@ class Planner:
         return self.configs[alike]
 
     def _typed(self, overrides: list[str]) -> DictConfig:
-        """_composed() with its types checked, once for all seeds: that takes 20 ms."""
+        """_composed() with its types checked and its parts made, once for all seeds: that takes 50 ms."""
         cfg = self._composed(overrides)
         if id(cfg) not in self.typed:  # self.configs keeps it alive
-            self.typed[id(cfg)] = settings.checked(cfg)
+            typed = settings.checked(cfg)
+            settings.check_parts(typed)
+            self.typed[id(cfg)] = typed
         return self.typed[id(cfg)]
 
     def _opened(self, cfg: DictConfig) -> Any:
@@ -372,7 +399,8 @@ def train(
         launched += len(batch)
         for job, job_return in zip(batch, ended, strict=True):
             error = failure(job_return)
-            if isinstance(error, LockedError):  # another process was faster
+            if isinstance(error, LockedError) and job.run:  # another process was faster
+                job.run.directory = error.directory  # hydra.sweep.subdir may have placed it elsewhere
                 continue
             returned[job.key] = job_return
             if error and division.jobs == 1:  # else it was told at once

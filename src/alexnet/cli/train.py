@@ -38,6 +38,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
             f"jobs={cfg.jobs} is not possible here: choose it for a sweep, of a claim or with -m, by our own"
             " sweeper and launcher."
         )
+    if not settings.images_are_there(cfg):  # it may take hours to fetch them
+        settings.check_parts(cfg)
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     request = request or settings.request()
@@ -76,6 +78,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     from alexnet.training.callbacks import LastCheckpoint
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
+    settings.check_parts(cfg)
     fit.seed(cfg.seed)
     parts = {
         "model": from_config(cfg.model),
@@ -97,7 +100,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
                 if callback
             },
         ),
-        logger=[instantiate(logger) for logger in cfg.logger.values()],
+        logger=[fit.metrics_logger(run.directory), *map(instantiate, filter(None, cfg.logger.values()))],
         plugins=fit.plugins(),
         default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",

@@ -14,11 +14,10 @@ from alexnet.data.augment import SPLIT, Augment, Pixels, stream
 from alexnet.data.loader import Batch, Batches
 from alexnet.data.manifest import AUTO, Broken, Manifest, pack_folder
 from alexnet.data.pack import Prepared, Read, folder_of, prepare, refuse_broken, tell_broken
+from alexnet.data.settings import SETTINGS, check_settings
 from alexnet.data.sources import ImageSet
 from alexnet.data.statistics import Statistics
-from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
-
-SETTINGS = ("image_size", "crop_size", "batch_size", "minival_fraction", "pack", "threads", "skip_broken")
+from alexnet.errors import UserError, check_choice
 
 
 def part_of(split: str) -> str:
@@ -35,8 +34,9 @@ class ImageData(lightning.LightningDataModule):
     images, fingerprint: a set and its digest, as find_images() gives them.
     cache_dir: where statistics and packs are kept, by fingerprint and image_size.
     image_size, crop_size: pixels; the shorter side is brought to image_size, and the central square taken.
-    minival_fraction: the share of train, by class, that is left out of training and measured each epoch. It
-        does not depend on the seed: seeds differ in what they start from, not in what they see.
+    minival_fraction: the share of train, by class and at least one image, that is left out of training and
+        measured each epoch. It does not depend on the seed: seeds differ in what they start from, not in what
+        they see.
     pack: "auto" keeps decoded images on disk where they fit, "none" decodes in each epoch; else the folder
         of a pack, whose images these are.
     threads: that read; 0 takes as many as torch computes with. Neither pack nor threads changes a result.
@@ -68,14 +68,7 @@ class ImageData(lightning.LightningDataModule):
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
         self.threads, self.skip_broken = threads, skip_broken
         pack_folder(pack)
-        check_flag("data.skip_broken", skip_broken)
-        check_whole("data.batch_size", batch_size, 1)
-        check_whole("data.threads", threads, 0)
-        check_whole("data.image_size", image_size, 1)
-        check_whole("data.crop_size", crop_size, 1)
-        check_range("data.minival_fraction", minival_fraction, 0.0, 1.0)
-        if crop_size > image_size:
-            raise UserError(f"data.crop_size={crop_size} is larger than data.image_size={image_size}.")
+        check_settings(image_size, crop_size, batch_size, minival_fraction, threads, skip_broken)
         self.reads: dict[str, Read] = {}
         self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None
@@ -83,7 +76,7 @@ class ImageData(lightning.LightningDataModule):
     @classmethod
     def of(cls, config: Mapping[str, Any], images: ImageSet, digest: str, augment: Augment) -> "ImageData":
         """From a config with data, cache_dir and seed, as it is in conf/ or in a checkpoint."""
-        settings = {name: config["data"][name] for name in SETTINGS}
+        settings = {name: config["data"][name] for name in ("pack", *SETTINGS)}
         cache_dir = Path(config["cache_dir"]).expanduser()
         return cls(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
 
@@ -123,11 +116,16 @@ class ImageData(lightning.LightningDataModule):
         return self._batches("val")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """On the device: mirror, subtract the mean, shift the colours."""
+        """On the device: mirror, subtract the mean, shift the colours, in float32 at any precision."""
         assert self.pixels is not None
         if self.trainer and self.trainer.training:
-            return self.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor), batch.labels
-        return self.pixels.plain(batch.crops), batch.labels
+            settings = (batch.crops, batch.flips, batch.colours.float(), batch.divisor)
+            images = self.pixels.augmented(*settings)
+        else:
+            images = self.pixels.plain(batch.crops)
+        if self.trainer:
+            images = self.trainer.precision_plugin.convert_input(images)
+        return images, batch.labels
 
     def state_dict(self) -> dict[str, Any]:
         """What prediction needs of the training data."""

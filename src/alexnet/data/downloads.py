@@ -12,9 +12,10 @@ from tqdm import tqdm
 from alexnet.data.named import WNIDS
 from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
-from alexnet.files import replacing_folder
+from alexnet.files import one_at_a_time, replacing_folder
 
 MARK = ".unpacking"  # lies in a folder while archives are unpacked there
+LOCK = ".lock"  # and one that a single process fills at a time
 IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
 
 
@@ -32,12 +33,15 @@ class ImageNet(Folders):
     def folder(self) -> Path:
         """root with the archives unpacked, if there were no class folders."""
         root = super().folder()
-        if (root / MARK).exists():
-            raise UserError(
-                f"unpacking in {root} was interrupted: remove train/, val/ and {MARK} there, and start again."
-            )
-        if not (root / "train").is_dir() or not (root / "val").is_dir():
-            self._unpack(root)
+        if not _is_unpacked(root):
+            with one_at_a_time(root / LOCK, f"unpacking {root}"):
+                if (root / MARK).exists():
+                    raise UserError(
+                        f"unpacking in {root} was interrupted: remove train/, val/ and {MARK} there, and"
+                        " start again."
+                    )
+                if not _is_unpacked(root):  # by another process
+                    self._unpack(root)
         return root
 
     def _unpack(self, root: Path) -> None:
@@ -63,16 +67,27 @@ class ImageNet(Folders):
         return imagenet_names()
 
 
+def _is_unpacked(root: Path) -> bool:
+    return (root / "train").is_dir() and (root / "val").is_dir() and not (root / MARK).exists()
+
+
 class Downloaded(Folders):
     """A set whose root is used as it is if it holds class folders, and else is downloaded to."""
 
     def folder(self) -> Path:
         """Where the class folders are."""
         root = self.place()
-        return (root if (root / "train").is_dir() else self.fetched(root)).resolve()
+        if (root / "train").is_dir():
+            return root.resolve()
+        folder = root / self.below
+        if not folder.is_dir():
+            with one_at_a_time(root / LOCK, f"downloading {self.name} to {root}"):
+                if not folder.is_dir():  # by another process
+                    self.fetch(folder)
+        return folder.resolve()
 
-    def fetched(self, root: Path) -> Path:
-        """The folder in root that holds the class folders, downloaded if it is missing."""
+    def fetch(self, folder: Path) -> None:
+        """Downloads the class folders into a folder, which is then called that."""
         raise NotImplementedError
 
 
@@ -92,18 +107,15 @@ class Imagenette(Downloaded):
         """Names of its classes, as ILSVRC has them."""
         return imagenet_names()
 
-    def fetched(self, root: Path) -> Path:
+    def fetch(self, folder: Path) -> None:
         from torchvision.datasets import Imagenette as Source
 
-        name = self.below
-        if not (root / name).is_dir():
-            with _downloading("Imagenette", root), replacing_folder(root / name) as temporary:
-                Source(temporary, size=self.size, download=True)
-                (temporary / f"{name}.tgz").unlink()
-                for split in (temporary / name).iterdir():
-                    split.rename(temporary / split.name)
-                (temporary / name).rmdir()
-        return root / name
+        with _downloading("Imagenette", folder.parent), replacing_folder(folder) as temporary:
+            Source(temporary, size=self.size, download=True)
+            (temporary / f"{folder.name}.tgz").unlink()
+            for split in (temporary / folder.name).iterdir():
+                split.rename(temporary / split.name)
+            (temporary / folder.name).rmdir()
 
 
 @SOURCES.register("cifar10")
@@ -119,16 +131,13 @@ class CIFAR10(Downloaded):
     def __init__(self, root: str | Path | None, variable: str = "") -> None:
         super().__init__(root, "cifar10", variable)
 
-    def fetched(self, root: Path) -> Path:
-        place = root / self.below
-        if place.is_dir():
-            return place
+    def fetch(self, folder: Path) -> None:
         from torchvision import datasets
 
-        with replacing_folder(place) as temporary:
+        with replacing_folder(folder) as temporary:
             for split in ("train", "val"):
-                with _downloading("CIFAR-10", root):
-                    source = datasets.CIFAR10(root, train=split == "train", download=True)
+                with _downloading("CIFAR-10", folder.parent):
+                    source = datasets.CIFAR10(folder.parent, train=split == "train", download=True)
                 for name in source.classes:
                     (temporary / split / name).mkdir(parents=True)
                 pairs = zip(source.data, source.targets, strict=True)  # (32, 32, 3) uint8, label
@@ -136,7 +145,6 @@ class CIFAR10(Downloaded):
                 for number, (pixels, label) in enumerate(bar):
                     path = temporary / split / source.classes[label] / f"{number:05d}.png"
                     Image.fromarray(pixels).save(path)
-        return place
 
 
 @contextmanager

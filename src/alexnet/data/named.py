@@ -11,13 +11,21 @@ from alexnet.errors import UserError
 WNIDS = tuple(Path(__file__).with_name("imagenet_wnids.txt").read_text("ascii").split())
 
 
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+THROUGH_JPEG = "its pixels went through JPEG, and are not quite those that were published"
+
+
 @dataclass(frozen=True)
 class NamedSet:
-    """title: as people know it. classes: its class folders. counts: images of its train and val."""
+    """title: as people know it. classes: its class folders. counts: images of its train and val.
+
+    lossless: whether its pixels never were a JPEG's.
+    """
 
     title: str
     classes: tuple[str, ...]
     counts: Mapping[str, int]
+    lossless: bool = False
 
 
 NAMED = {
@@ -25,6 +33,7 @@ NAMED = {
         "CIFAR-10",
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         {"train": 50_000, "val": 10_000},
+        lossless=True,
     ),
     "imagenette": NamedSet(  # its second version, whose val is of 30 %
         "Imagenette",
@@ -69,6 +78,13 @@ def titled(images: ImageSet, subset: bool | None, where: str) -> ImageSet:
                 f"{where} is not {named.title}: it has {count:,} {words[key]}, not {whole[key]:,}. Give"
                 f" data.root=PATH of {named.title}; {own_name}."
             )
+    files = (file for split in images.splits.values() for file in split.files)
+    if (
+        named.lossless
+        and any(file.lower().endswith(JPEG) for file in files)
+        and THROUGH_JPEG not in images.note
+    ):
+        images = replace(images, note="; ".join(filter(None, (images.note, THROUGH_JPEG))))
     lacking = [f"{here[key]:,} of {whole[key]:,} {words[key]}" for key in here if here[key] < whole[key]]
     if not lacking:
         return replace(images, title=named.title)

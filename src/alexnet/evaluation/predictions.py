@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from alexnet.data.decode import BrokenImageError, Pixels, blank, decode
 from alexnet.data.loader import Batch, Batches
-from alexnet.data.sources import EXTENSIONS
 from alexnet.errors import UserError, check_whole
 from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.errors import chunks, classes_before
@@ -37,7 +36,7 @@ NAMED = 3  # broken files in a message
 
 
 def find(images: str | None) -> list[Path]:
-    """The files of a file, a folder (and those in it) or a pattern; in folders, what Pillow may know.
+    """The files of a file, a folder (and those in it) or a pattern, but for hidden ones in folders.
 
     Names that exist are no patterns, whatever is in them. Raises UserError if there is none.
     """
@@ -62,8 +61,7 @@ def _files(place: Path) -> Iterator[Path]:
         return
     for folder, folders, names in os.walk(place):
         folders[:] = sorted(name for name in folders if name[0] != ".")  # what os.walk enters next
-        visible = (Path(folder, name) for name in sorted(names) if name[0] != ".")
-        yield from (path for path in visible if path.suffix.lower() in EXTENSIONS)
+        yield from (Path(folder, name) for name in sorted(names) if name[0] != ".")
 
 
 def right_labels(paths: Sequence[Path], classes: Sequence[str]) -> list[int]:

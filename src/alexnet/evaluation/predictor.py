@@ -1,12 +1,12 @@
 """A trained network on a device, at the precision of its run."""
 
-import logging
 from collections.abc import Iterable
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from alexnet import progress
 from alexnet.data.augment import Pixels
 from alexnet.evaluation.crops import Crop
 from alexnet.runs import precision as speed
@@ -29,8 +29,7 @@ class Predictor:
     ) -> None:
         choice = speed.resolve(precision, memory_format, False, accelerator)
         self.why = choice.why
-        for name in ("lightning.pytorch", "lightning.fabric"):  # they tell of themselves
-            logging.getLogger(name).setLevel(logging.WARNING)
+        progress.quiet_lightning()
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=choice.precision)  # type: ignore[arg-type]
         self.network = network.eval()
         self._module = self.fabric.setup_module(speed.apply(self.network, choice))

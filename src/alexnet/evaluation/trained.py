@@ -39,15 +39,13 @@ class Trained:
 
     def __init__(
         self,
-        source: str | Path | Checkpoint | None,
+        source: str | Path | Checkpoint,
         accelerator: str | None = None,
         like: "Trained | None" = None,
         root: str | None = None,
         pack: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        if source is None:
-            raise UserError("there is no network: type checkpoint=PATH, last.ckpt or best.ckpt of a run.")
         if not isinstance(source, Checkpoint):
             source = checkpoints.load(Path(source).expanduser())
         self.checkpoint = source

@@ -17,6 +17,7 @@ from torch import nn
 from alexnet.errors import (
     UserError,
     check_choice,
+    check_distinct,
     check_flag,
     check_list,
     check_mapping,
@@ -319,6 +320,7 @@ def present(table: Table, remove: Iterable[str], add: Iterable[str]) -> set[str]
         check_list(key, names)
         for name in names:
             check_choice(key, name, allowed or ["nothing: this network has no such layer"])
+        check_distinct(key, names)
     return {layer.name for layer in table if not layer.optional} - set(remove) | set(add)
 
 

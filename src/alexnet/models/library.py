@@ -100,7 +100,7 @@ def _torchvision_network(name: str, num_classes: int, side: int, settings: dict[
     try:
         return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **more | settings)  # type: ignore[no-any-return]
     except TypeError as error:
-        raise UserError(f"model: torchvision/{name} has no such setting: {error}") from error
+        raise _no_argument(f"torchvision/{name}", settings, error) from error
 
 
 def _timm_network(
@@ -113,7 +113,14 @@ def _timm_network(
         except TypeError:
             return _timm().create_model(name, **arguments)  # type: ignore[no-any-return]
     except TypeError as error:
-        raise UserError(f"model: timm/{name} has no such setting: {error}") from error
+        raise _no_argument(f"timm/{name}", settings, error) from error
+
+
+def _no_argument(name: str, settings: dict[str, Any], error: TypeError) -> UserError:
+    unknown = [f"model.{key}={value}" for key, value in settings.items() if f"'{key}'" in str(error)]
+    return UserError(
+        f"{unknown[0] if unknown else 'model'} is not possible: {name} does not take it ({error})."
+    )
 
 
 def _timm() -> Any:

@@ -13,6 +13,7 @@ from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
+from alexnet.paths import CONF
 from alexnet.registry import Registry
 
 LIBRARIES = ("torchvision", "timm")
@@ -53,7 +54,14 @@ def create_model(
     if rest and prefix in LIBRARIES:
         network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
     else:
-        check_choice("model.name", name, [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)])
+        choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
+        if name not in NETWORKS and (CONF / "model" / f"{name}.yaml").is_file():
+            raise UserError(
+                f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for fit() and the"
+                f" command line: give what conf/model/{name}.yaml changes as settings, such as"
+                ' create_model("alexnet", norm="lrn").'
+            )
+        check_choice("model.name", name, choices)
         shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
         network = NETWORKS.build({"name": name, **settings}, **shape)
     initialise(network, init)

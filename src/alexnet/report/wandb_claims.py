@@ -8,7 +8,7 @@ from alexnet.claims.exhibits import load_exhibits
 from alexnet.runs.tracking import wandb_mode
 
 NUMBERS = ("paper", "source", "mean", "low", "high", "n")
-COLUMNS = ("claim", "section", "scale", "comparison", *NUMBERS, "verdict")
+COLUMNS = ("claim", "section", "scale", "subset", "comparison", *NUMBERS, "verdict")
 TABLE = "claims"  # the name under which the table is logged
 JOB_TYPE = "claim"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from alexnet.errors import UserError
 from alexnet.files import replacing
 from alexnet.models import head
-from alexnet.runs.results import EVALUATION, FORMAT, GIVE, LAST, check_format
+from alexnet.runs.results import EVALUATION, FORMAT, GIVE, check_format, checkpoint_at
 
 # as Lightning names them
 STATE, CONFIG, DATA, PREFIX = "state_dict", "hyper_parameters", "ImageData", "network."
@@ -81,7 +81,7 @@ def load(path: Path, key: str = "checkpoint") -> Checkpoint:
     A run's directory stands for its last.ckpt. Raises UserError for a file that is not there, damaged, of
     another version of this project, or no checkpoint of a run.
     """
-    path = path / LAST if path.is_dir() else path
+    path = checkpoint_at(path, key)
     content = _read(path, key)
     try:
         data = content[DATA]
@@ -104,10 +104,11 @@ def save(checkpoint: Checkpoint) -> None:
 def load_layers(network: nn.Module, path: Path) -> list[str]:
     """Copies all layers but the last out of a checkpoint; the last one stays new. Returns their names.
 
-    One of the paper's networks started like that (P 6, table 2).
+    One of the paper's networks started like that (P 6, table 2). A run's directory stands for its last.ckpt.
 
     Raises UserError as load() does, and for layers that it lacks or has in another shape.
     """
+    path = checkpoint_at(path, "init_from")
     try:
         saved = _weights(_read(path, "init_from"))
     except (KeyError, TypeError, AttributeError) as error:
@@ -144,8 +145,6 @@ def resumable_step(path: Path, shapes: Mapping[str, torch.Size]) -> int:
 
 
 def _read(path: Path, key: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{key}={path} is no file: {GIVE}")
     try:
         content: dict[str, Any] = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
     except DAMAGED as error:
@@ -158,8 +157,12 @@ def _read(path: Path, key: str) -> dict[str, Any]:
 
 
 def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    saved = content[STATE].items()
-    weights = {name.removeprefix(PREFIX): value for name, value in saved if name.startswith(PREFIX)}
+    """In float32, whatever the run's precision was."""
+    weights = {
+        name.removeprefix(PREFIX): value.float() if value.is_floating_point() else value
+        for name, value in content[STATE].items()
+        if name.startswith(PREFIX)
+    }
     if not weights:
         raise KeyError(PREFIX)
     return weights

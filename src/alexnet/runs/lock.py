@@ -50,7 +50,7 @@ class Owner:
 
 
 class LockedError(UserError):
-    """Another process trains this run."""
+    """Another process trains the run of this directory."""
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
@@ -58,7 +58,10 @@ class LockedError(UserError):
         super().__init__(
             f"{directory} is being trained by {owner or 'another process'}: lock=wait waits for its end."
         )
-        self.owner = owner
+        self.directory, self.owner = directory, owner
+
+    def __reduce__(self) -> tuple[type["LockedError"], tuple[Path, Owner | None]]:
+        return LockedError, (self.directory, self.owner)  # a launcher's worker sends it to another process
 
 
 @contextmanager

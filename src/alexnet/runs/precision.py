@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.errors import check_choice, check_flag
+from alexnet.errors import UserError, check_choice, check_flag
 
 if TYPE_CHECKING:
     from torch import nn
 
 AUTO = "auto"
 FORMATS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # names in torch
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")  # of Lightning's
+WEIGHTS = {
+    "64-true": "float64",
+    "bf16-true": "bfloat16",
+    "16-true": "float16",
+}  # names in torch; else float32
 SPELLINGS = {"None": "32-true", "64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 # of which one is there where a GPU may be: NVIDIA's driver, on Jetson, AMD's, in Windows' Linux
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/kfd", "/dev/dxg")
@@ -31,19 +37,23 @@ class Choice:
 
 def resolve(precision: str | int | None, memory_format: str, compile: bool, accelerator: str) -> Choice:
     """Fills in what is "auto" for the device that lightning.Trainer(accelerator) would take, and spells the
-    precision as Lightning does: 16 is 16-mixed, and on a CPU bf16-mixed, which Lightning would take there.
+    precision as Lightning does: 16 is 16-mixed.
 
-    Raises UserError for an unknown memory format; precisions are Lightning's to refuse.
+    Raises UserError for an unknown precision or memory format, and for 16-mixed on a CPU.
     """
     check_choice("memory_format", memory_format, (AUTO, *FORMATS))
     check_flag("compile", compile)
+    written, precision = precision, SPELLINGS.get(str(precision), str(precision))
+    if precision not in PRECISIONS:
+        check_choice("trainer.precision", precision, (AUTO, *PRECISIONS))
     device = device_type(accelerator)
     has_arithmetic = has_bf16(device)
-    precision = SPELLINGS.get(str(precision), str(precision))
     if precision == AUTO:
         precision = "bf16-mixed" if has_arithmetic else "32-true"
-    elif precision == "16-mixed" and device == "cpu":
-        precision = "bf16-mixed"
+    elif precision == "16-mixed" and device == "cpu":  # Lightning would take bf16-mixed
+        raise UserError(
+            f"trainer.precision={written} is not possible on a CPU: choose bf16-mixed, 32-true or auto."
+        )
     if memory_format == AUTO:
         memory_format = "channels_last" if precision.startswith("bf16") else "contiguous"
     if device == "cuda":
@@ -92,10 +102,15 @@ def has_bf16(device: str) -> bool:
 
 
 def apply(network: "nn.Module", choice: Choice) -> "nn.Module":
-    """The network in the chosen memory format, compiled if that was asked for."""
+    """The network in the chosen precision and memory format, compiled if that was asked for.
+
+    Lightning would change the precision too, but only after a checkpoint was read, which it rounds then.
+    """
     import torch
 
     network = network.to(memory_format=getattr(torch, FORMATS[choice.memory_format]))
+    if choice.precision in WEIGHTS:
+        network = network.to(getattr(torch, WEIGHTS[choice.precision]))
     if choice.compile:
         network.compile()
     return network

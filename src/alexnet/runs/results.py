@@ -22,7 +22,7 @@ FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes a
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
 METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
 EVALUATION, WANDB = "evaluation", "wandb"  # folders: what was made of a checkpoint afterwards, and W&B's own
-GIVE = f"give {LAST} or {BEST} of a run."
+GIVE = f"give a run's directory, or its {LAST} or {BEST}."
 WRITTEN = (  # by a run, into its directory
     *(RESULT, LAST, BEST, METRICS, PREDICTIONS),
     *("hparams.yaml", "train.log", "kernels.png", "diagnose.csv", "diagnose.png"),
@@ -200,10 +200,17 @@ def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     }
 
 
+def checkpoint_at(path: str | Path, key: str) -> Path:
+    """The file, or last.ckpt of a run's directory; raises UserError, naming the key, if there is none."""
+    path = Path(path).expanduser()
+    path = path / LAST if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"{key}={path} is no file: {GIVE}")
+    return path
+
+
 def contents_digest(checkpoint: Path) -> str:
-    """Hex digest of the file that init_from names; raises UserError if there is none."""
-    if not checkpoint.is_file():
-        raise UserError(f"init_from={checkpoint} is no file: {GIVE}")
+    """Hex digest of a file."""
     with checkpoint.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -289,12 +296,21 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     rows |= ({"note": note} if note else {}) | {"directory": directory}
     checkpoint = shlex.quote(f"checkpoint={directory / LAST}")
     lines = [f"  {name:<14} {value}" for name, value in rows.items()]
-    return "\n".join(["", *lines, "", NEXT.format(checkpoint=checkpoint)])
-
-
-NEXT = """next:
-  python src/train.py data=image_folder data.root=PATH       your images: train/CLASS/*.jpg, val/CLASS/*.jpg
-  python src/train.py -m model/norm=lrn,none seed=0,1,2      a sweep: with and without response normalisation
-  python src/train.py --help                                 all that can be switched
-  python src/evaluate.py {checkpoint} crops=10
-  python src/neighbours.py {checkpoint}"""
+    model = "".join(
+        f"{shlex.quote(item)} " for item in result.get("overrides", ()) if item.startswith("model")
+    )
+    steps = [
+        (
+            f"train.py {model}data=image_folder data.root=PATH",
+            "your images: train/CLASS/*.jpg, val/CLASS/*.jpg",
+        ),
+        (f"train.py -m {model}seed=0,1,2", "a sweep: what chance does"),
+        ("train.py --help", "all that can be switched"),
+        (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"),
+        (f"neighbours.py {checkpoint}", "which training images are nearest"),
+    ]
+    if not model:
+        steps.insert(2, ("train.py -m model/norm=lrn,none", "with and without response normalisation"))
+    width = max(len(command) for command, _ in steps[:-2])
+    lines += ["", "next:", *(f"  python src/{command:<{width}}   {what}" for command, what in steps)]
+    return "\n".join(["", *lines])

@@ -22,6 +22,7 @@ from alexnet.runs.results import FORMAT
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
+OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
@@ -49,11 +50,8 @@ class TopKError(Metric):
 
 
 class MeanLoss(Metric):
-    """Mean over images; NaN where one batch has it.
-
-    torchmetrics' MeanMetric, which looks for NaN in each step, would wait for an accelerator; told not to, it
-    takes all batches for equally large.
-    """
+    """Mean over images. torchmetrics' MeanMetric, told to let NaN pass, takes it over batches whatever their
+    weights; and in a run in bfloat16 it would sum in that."""
 
     is_differentiable, higher_is_better, full_state_update = False, False, False
     total: Tensor
@@ -61,16 +59,24 @@ class MeanLoss(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: int) -> None:
-        """The mean loss of a batch, and its number of images."""
-        self.total += weight * value
+        """The mean of a batch, and its number of images."""
+        self.total += weight * value.to(self.total.dtype)
         self.images += weight
 
     def compute(self) -> Tensor:
         return self.total / self.images
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> nn.Module:
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), *args)
+
+
+def wide(logits: Tensor) -> Tensor:
+    """In float32, or wider where they are so."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def epoch_metrics(num_classes: int) -> dict[str, Metric | MetricCollection]:
@@ -130,6 +136,8 @@ class Classifier(lightning.LightningModule):
         if self.schedule and saved.get("schedule"):
             self.schedule.load_state_dict(saved["schedule"])
         self.minival_error = saved.get("minival_error")
+        if saved:  # GradientAccumulationScheduler sets it as an epoch starts
+            self.trainer.accumulate_grad_batches = saved["accumulate_grad_batches"]
         if saved.get("should_stop"):  # a run that had ended, but for val
             self.trainer.should_stop = True
         if isinstance(self.schedule, ReduceLROnPlateau):
@@ -190,7 +198,7 @@ class Classifier(lightning.LightningModule):
         logits, auxiliary = logits_and_auxiliary(self(images))
         loss = self._measure("train", logits, labels)
         for auxiliary_logits, weight in auxiliary:
-            loss = loss + weight * cross_entropy(auxiliary_logits.float(), labels)
+            loss = loss + weight * cross_entropy(wide(auxiliary_logits), labels)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
             self.log("train/loss_step", loss.detach(), prog_bar=True)
@@ -226,7 +234,7 @@ class Classifier(lightning.LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Gives the leading classes (N, 5), of which the errors are, too: both agree on ties."""
-        logits = self.network(batch[0]).float()
+        logits = wide(self.network(batch[0]))
         self._measure("val", logits, batch[1])
         return top_classes(logits)
 
@@ -244,12 +252,13 @@ class Classifier(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
-        checkpoint["should_stop"] = self.trainer.should_stop
+        for key in OF_TRAINER:
+            checkpoint[key] = getattr(self.trainer, key)
         if self.schedule:
             checkpoint["schedule"] = self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", "should_stop")}
+        self._saved = {key: checkpoint.get(key) for key in ("schedule", "minival_error", *OF_TRAINER)}
 
     # ---- metrics
 
@@ -260,8 +269,8 @@ class Classifier(lightning.LightningModule):
         return collection
 
     def _measure(self, split: str, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss, in float32 at any precision; counts the batch."""
-        logits = logits.float()
+        """The loss, in float32 or wider at any precision; counts the batch."""
+        logits = wide(logits)
         loss = cross_entropy(logits, labels)
         self.metrics_of(split).update(
             preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels)

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import re
 import time
 import traceback
 import warnings
@@ -16,6 +15,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from alexnet import progress
@@ -27,7 +27,7 @@ from alexnet.models import summary
 from alexnet.runs import precision
 from alexnet.runs.checkpoint import load_layers, resumable_step
 from alexnet.runs.metrics import drop_from, last_metrics
-from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, read
+from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
     Bar,
@@ -38,17 +38,10 @@ from alexnet.training.callbacks import (
     Told,
 )
 from alexnet.training.classifier import Classifier
-from alexnet.training.loggers import close
+from alexnet.training.loggers import ResumableCSVLogger, close
 
 log = logging.getLogger("alexnet")
 
-# what Lightning says in each run; all else that it says answers a setting, and reaches people
-RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # the logger of most of it
-QUIET = ("lightning.fabric", "lightning.pytorch.accelerators", "lightning.pytorch.trainer")
-SAID_ANYWAY = re.compile(
-    r"(GPU|TPU) available|💡 Tip|Using .*Automatic Mixed Precision|Loading `train_dataloader` to estimate|"
-    r"Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|Detected KeyboardInterrupt"
-)
 IGNORED = (  # warnings of Lightning's
     "Checkpoint directory .* exists and is not empty",
     "The number of training batches .* is smaller than the logging interval",
@@ -58,17 +51,9 @@ IGNORED = (  # warnings of Lightning's
 
 
 def seed(number: int) -> None:
-    """Before the network is made; silences what Lightning says of itself in each run."""
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger(RANK_ZERO).addFilter(is_for_people)
-    logging.getLogger("lightning").removeHandler(lightning._console)  # or all is said twice
+    """Before the network is made."""
+    progress.quiet_lightning()
     lightning.seed_everything(number, verbose=False)
-
-
-def is_for_people(record: logging.LogRecord) -> bool:
-    """Whether Lightning says it because of what was set."""
-    return not SAID_ANYWAY.match(record.getMessage().strip())
 
 
 def build(
@@ -82,7 +67,7 @@ def build(
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of a run's config (plain values, settled) and the parts made from it."""
     if config.get("init_from") is not None:
-        checkpoint = Path(config["init_from"]).expanduser()
+        checkpoint = checkpoint_at(config["init_from"], "init_from")
         log.info("from %s: %s", checkpoint, ", ".join(load_layers(model, checkpoint)))
     log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     choice = precision.of_config(config)
@@ -128,6 +113,11 @@ def callbacks(
     bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
     shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
     return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
+
+
+def metrics_logger(run_dir: Path) -> Logger:
+    """For lightning.Trainer, beside any others: metrics.csv, of which result.json and reports are made."""
+    return ResumableCSVLogger(run_dir)
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:

@@ -6,11 +6,12 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, LambdaLR, MultiStepLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau
 
 from alexnet.errors import (
     UserError,
     check_choice,
+    check_distinct,
     check_flag,
     check_list,
     check_mapping,
@@ -22,8 +23,6 @@ from alexnet.registry import Registry
 
 Groups = list[dict[str, Any]]
 OPTIMIZERS, SCHEDULES = Registry("optim"), Registry("schedule")
-SCHEDULES.register("constant")(ConstantLR)
-SCHEDULES.register("steps")(MultiStepLR)
 FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")  # for single layers
 FROM_EPOCH = "from_epoch"
 
@@ -203,6 +202,27 @@ def settle_rates(optimizer: Optimizer, epoch: int) -> None:
             group["scheduled_lr"] = group["lr"]
             begun = [first for first in group[FROM_EPOCH] if first <= epoch]
             group["lr"] *= group[FROM_EPOCH][max(begun)] if begun else 1.0
+
+
+@SCHEDULES.register("constant")
+def constant(optimizer: Optimizer, factor: float = 1.0) -> LambdaLR:
+    """The rate times a factor, as long as training lasts; raises UserError for one that is not positive."""
+    check_range("schedule.factor", factor, 1e-12)
+    return LambdaLR(optimizer, lambda epoch: factor)
+
+
+@SCHEDULES.register("steps")
+def steps_down(optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> MultiStepLR:
+    """The rate times gamma after each of these numbers of epochs.
+
+    Raises UserError for one that is not whole, below 1 or there twice, and a gamma that is not positive.
+    """
+    check_list("schedule.milestones", milestones)
+    for epoch in milestones:
+        check_whole("schedule.milestones", epoch, 1)
+    check_distinct("schedule.milestones", milestones)
+    check_range("schedule.gamma", gamma, 1e-12)
+    return MultiStepLR(optimizer, milestones, gamma)
 
 
 @SCHEDULES.register("falls")
