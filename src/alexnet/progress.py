@@ -42,9 +42,7 @@ def quiet_lightning() -> None:
     for name in OF_ITSELF:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_answers)
-    logging.getLogger("lightning").removeHandler(
-        lightning._console
-    )  # beside that of "lightning.pytorch", or root's
+    logging.getLogger("lightning").removeHandler(lightning._console)  # which says it once more
 
 
 def _answers(record: logging.LogRecord) -> bool:

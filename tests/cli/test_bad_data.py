@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         message = bench.refused()
     assert "no space left" in message
     assert "output_dir" in message
-    assert not list(bench.out.rglob(".*"))
+    assert [path.name for path in bench.out.rglob(".*")] in ([], [".locks"])
     assert [len(np.load(path)) for path in sorted(bench.out.rglob("*.npy"))] in ([], [30], [30, 9])
     assert bench.train()["status"] == "completed"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch.plugins.precision import Precision
 
 from alexnet.data import pack
 from alexnet.data.augment import Augment
@@ -40,7 +41,8 @@ def _trainer(training: bool, epoch: int = 0, batch: int = 0) -> SimpleNamespace:
     ready = SimpleNamespace(current=SimpleNamespace(ready=batch))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=ready))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    return SimpleNamespace(training=training, current_epoch=epoch, fit_loop=loop, strategy=strategy)
+    facts = {"overfit_batches": 0, "precision_plugin": Precision()}
+    return SimpleNamespace(training=training, current_epoch=epoch, fit_loop=loop, strategy=strategy, **facts)
 
 
 def _contents(batches: Batches) -> list[tuple[Any, ...]]:

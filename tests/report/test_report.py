@@ -105,7 +105,8 @@ def _tell(outputs: Path, hashes: Any, **data: Any) -> None:
 
 def test_a_subset_is_called_one_and_is_not_the_papers_scale(made: Any) -> None:
     outputs, _ = made
-    runs = made_up.sweep(outputs, "lrn", "paper", {"with": WITH, "without": WITHOUT})
+    variants = {"with": WITH, "without": WITHOUT}
+    runs = made_up.sweep(outputs, "lrn", "paper", variants, "data.subset=true")
     title = "ILSVRC-2012 (subset: 760 of 1,281,167 training images)"
     _tell(outputs, runs["with"].values(), title=title, subset={"train": [760, 1_281_167]})
     written = _report(*made)

@@ -115,6 +115,20 @@ def test_results_say_null_where_json_has_no_number(tmp_path: Path) -> None:
     }
 
 
+def test_differences_are_those_that_change_a_run() -> None:
+    base = {"seed": 0, "data": {"root": "/a", "batch_size": 128}, "model": {"name": "alexnet", "norm": None}}
+    norm = {"alpha": 0.1, "name": "lrn"}
+    others = [
+        base | {"seed": 1, "data": {"root": "/b", "batch_size": 64}},
+        base | {"model": {"name": "alexnet", "norm": norm}},
+    ]
+    assert results.differences([base, *others]) == [
+        "data.batch_size=128, model.norm=null",
+        "data.batch_size=64, model.norm=null",
+        "data.batch_size=128, model.norm.name=lrn, model.norm.alpha=0.1",
+    ]
+
+
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
 def test_only_a_completed_run_is_finished(tmp_path: Path, status: str) -> None:
     run = Run(CONFIG, "0", tmp_path)

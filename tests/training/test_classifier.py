@@ -58,7 +58,7 @@ def test_top5_of_fewer_classes_is_never_wrong() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_the_loss_of_an_epoch_is_the_mean_over_images(dtype: torch.dtype) -> None:
+def test_the_loss_is_summed_in_float32_at_any_precision(dtype: torch.dtype) -> None:
     metric = MeanLoss().to(dtype)
     for _ in range(500):
         metric.update(torch.tensor(1.0, dtype=dtype), 16)

@@ -1,6 +1,8 @@
 """Every argument of lightning.Trainer: what a run does with it, or why it takes none of it."""
 
 import csv
+import io
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +23,8 @@ from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.training import arguments
 from alexnet.training.classifier import Classifier
-from tiny import config, directory, state
+from commands import run
+from tiny import config, directory, overrides, state
 
 
 @dataclass
@@ -50,7 +53,7 @@ Observe = Callable[..., Observed]
 def observe(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Observe:
     """Trains with the tests' tiny settings and others, in a directory of its own."""
 
-    def run(*overrides: str, capsys: Any = None) -> Observed:
+    def trained(*settings: str) -> Observed:
         place = tmp_path_factory.mktemp("run")
         if (outputs / "demo").exists():
             shutil.copytree(outputs / "demo", place / "demo")
@@ -61,7 +64,7 @@ def observe(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Observe:
                 (ImageData, "train_dataloader"),
             ):
                 patch.setattr(kind, name, _counted(getattr(kind, name), name, seen))
-            seen.result = train(config(place, *overrides))
+            seen.result = train(config(place, *settings))
         seen.directory = directory(place, seen.result)
         seen.weights = state(seen.directory / "last.ckpt")
         seen.log = (seen.directory / "train.log").read_text()
@@ -69,7 +72,7 @@ def observe(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Observe:
             shutil.copytree(place / "demo", outputs / "demo")
         return seen
 
-    return run
+    return trained
 
 
 def _counted(function: Callable[..., Any], name: str, seen: Observed) -> Callable[..., Any]:
@@ -241,3 +244,48 @@ def test_an_argument_is_refused_in_one_message(argument: str, tmp_path: Path) ->
     cfg = config(tmp_path, f"++trainer.{argument}={value}")
     with pytest.raises(UserError, match=rf"^trainer\.{argument}=.* is not possible: .*{why}"):
         settings.checked(cfg)
+
+
+def test_detect_anomaly_names_the_function_whose_gradient_is_no_number(outputs: Path) -> None:
+    with (
+        pytest.warns(UserWarning, match=r"Error detected in \w+\. Traceback of forward call"),
+        pytest.raises(RuntimeError, match=r"Function '\w+' returned nan values"),
+    ):
+        train(config(outputs, "optim.lr=1e6", "trainer.detect_anomaly=true"))
+
+
+def test_what_lightning_says_is_said_once_and_not_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # as where Hydra has set up logging before Lightning is imported
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)
+    again = io.StringIO()
+    monkeypatch.setattr(lightning, "_console", logging.StreamHandler(again))
+    monkeypatch.setattr(logging.getLogger("lightning"), "handlers", [lightning._console])
+    done = run("src/train.py", *overrides(tmp_path, "trainer.enable_model_summary=true"))
+    shown = done.stdout + done.stderr + "".join(capfd.readouterr())
+    assert shown.count("Trainable params") == 1
+    assert not again.getvalue()
+    for word in ("available", "Tip", "stopped:"):
+        assert word not in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("trainer.plugins=x", "trainer.plugins is not possible: a run has its own"),
+        ("trainer.max_epoch=3", "trainer.max_epoch is no setting. Did you mean trainer.max_epochs"),
+        ("+trainer.max_epoch=3", "trainer.max_epoch is no setting. Did you mean trainer.max_epochs"),
+        ("trainer.devices=[0,1]", "trainer.devices=[0, 1] is not possible: a run uses one device"),
+    ],
+)
+def test_what_is_refused_is_said_with_and_without_a_plus(tmp_path: Path, typed: str, message: str) -> None:
+    done = run("src/train.py", *overrides(tmp_path, typed))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert "Traceback" not in done.stderr
+
+
+def test_one_device_of_several_may_be_chosen(tmp_path: Path) -> None:
+    settings.checked(config(tmp_path, "trainer.devices=[2]"))

@@ -15,7 +15,7 @@ from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.library import torchvision_alexnet
 from alexnet.runs.checkpoint import load_layers
-from alexnet.runs.results import FORMAT, contents_digest
+from alexnet.runs.results import FORMAT, GIVE, checkpoint_at, contents_digest
 from tiny import config, directory, state
 
 NARROW = partial(AlexNet, crop_size=67, width=0.02)
@@ -130,7 +130,7 @@ def test_what_is_no_checkpoint_is_refused_with_what_to_do(kind: str, said: str, 
     path = _damaged(kind, tmp_path / "last.ckpt")
     with pytest.raises(UserError) as caught:
         load_layers(_network(1), path)
-    assert str(caught.value) == f"init_from={path} is {said}: give last.ckpt or best.ckpt of a run."
+    assert str(caught.value) == f"init_from={path} is {said}: {GIVE}"
 
 
 def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
@@ -142,8 +142,12 @@ def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
     second.write_bytes(b"two")
     assert contents_digest(first) != contents_digest(second)
     for wrong in (tmp_path / "none", tmp_path):
-        with pytest.raises(UserError, match=f"^init_from={wrong} is no file: give last.ckpt or best.ckpt"):
-            contents_digest(wrong)
+        with pytest.raises(
+            UserError, match=r"^init_from=.* is no file: give a run's directory, or its last.ckpt"
+        ):
+            checkpoint_at(wrong, "init_from")
+    (tmp_path / "last.ckpt").write_bytes(b"one")
+    assert checkpoint_at(tmp_path, "init_from") == tmp_path / "last.ckpt"
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +212,9 @@ def test_a_run_refuses_another_networks_layers(outputs: Path, first: Path, more:
 
 
 def test_a_run_refuses_a_file_that_is_missing(outputs: Path) -> None:
-    with pytest.raises(UserError, match=r"^init_from=/nowhere/last\.ckpt is no file: give last\.ckpt or"):
+    with pytest.raises(
+        UserError, match=r"^init_from=/nowhere/last\.ckpt is no file: give a run's directory, or"
+    ):
         train(config(outputs, "init_from=/nowhere/last.ckpt"))
 
 

@@ -84,7 +84,8 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
 def scale(index: ClaimIndex) -> str:
     """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
     about = str(index.scale.get("about") or "no scale chosen")
-    changed = f", changed by {' '.join(index.settings)}" if index.settings else ""
+    settings = [item for item in index.settings if not item.startswith("data.subset=")]  # its title says it
+    changed = f", changed by {' '.join(settings)}" if settings else ""
     subset = f"; {index.subset}" if index.subset else ""
     other_images = subset or any(item.startswith("data=") for item in index.settings)
     if not index.scale.get("papers") or other_images:

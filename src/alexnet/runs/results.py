@@ -159,11 +159,27 @@ def family_hash(config: Mapping[str, Any], data_digest: str) -> str:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of each config, "key=value, ..." for what determines a run and is not the same in all of them."""
+    """Of each config, "key=value, ..." for what determines a run and is not the same in all of them.
+
+    A part's name comes before its settings, and for a part that is not there stands "model.norm=null".
+    """
     families = [_flat(_of_family(config)) for config in configs]
-    keys = sorted({key for family in families for key in family})
-    differing = [key for key in keys if len({str(family.get(key)) for family in families}) > 1]
-    return [", ".join(f"{key}={family[key]}" for key in differing if key in family) for family in families]
+    keys = {key for family in families for key in family}
+    differing = sorted(
+        (key for key in keys if len({str(family.get(key)) for family in families}) > 1),
+        key=lambda key: (key.rpartition(".")[0], not key.endswith(".name"), key),
+    )
+    texts = []
+    for family in families:
+        shown = {}
+        for key in differing:
+            part = key.rpartition(".")[0]
+            if key in family:
+                shown[key] = family[key]
+            elif part and not any(other.startswith(f"{part}.") for other in family):
+                shown[part] = "null"
+        texts.append(", ".join(f"{key}={value}" for key, value in shown.items()))
+    return texts
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -50,8 +50,11 @@ class TopKError(Metric):
 
 
 class MeanLoss(Metric):
-    """Mean over images. torchmetrics' MeanMetric, told to let NaN pass, takes it over batches whatever their
-    weights; and in a run in bfloat16 it would sum in that."""
+    """Mean over images, in float32 at any precision; NaN where one batch has it.
+
+    torchmetrics' MeanMetric, which looks for NaN in each step, would wait for an accelerator; told not to, it
+    takes all batches for equally large.
+    """
 
     is_differentiable, higher_is_better, full_state_update = False, False, False
     total: Tensor
@@ -63,7 +66,7 @@ class MeanLoss(Metric):
         self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: int) -> None:
-        """The mean of a batch, and its number of images."""
+        """The mean loss of a batch, and its number of images."""
         self.total += weight * value.to(self.total.dtype)
         self.images += weight
 
@@ -286,6 +289,8 @@ class Classifier(lightning.LightningModule):
         assert isinstance(self.bad_step, Tensor)
         bad = ~torch.isfinite(loss) & (self.bad_step < 0)
         self.bad_step.masked_fill_(bad, self.global_step)
+        if torch.is_anomaly_enabled():
+            return  # torch says where it comes from, which takes the backward pass
         if loss.device.type == "cpu" or self.global_step % CHECK_EVERY == 0:
             self._refuse_bad_step()
 
