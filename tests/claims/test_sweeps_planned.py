@@ -65,6 +65,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         (["claim=[lrn,lrn]", "scale=demo"], ["claim names lrn twice"]),
         ([*LRN, "seed=1,1"], ["seed names 1 twice"]),
         (["-m", "model/norm=lrn,none,lrn"], ["model/norm names lrn twice"]),
+        (["-m", "data.threads=1,2"], ["data.threads: these values change nothing that is computed"]),
         ([*LRN, "scale.seeds=0"], ["scale.seeds=0 is not possible: choose a whole number from 1"]),
         ([*LRN, "scale.name=../x"], ["scale.name=../x is not possible: give a name without /"]),
         ([*LRN, "variant=mine"], ["variant=mine is not possible"]),

@@ -243,6 +243,10 @@ class Planner:
             row = " ".join(item for item in items if item in swept) or "run"
             for seed in typed_seeds or [int(self.cfg.seed)]:
                 jobs.append(self.job(row, seed, [*items, f"seed={seed}"] if typed_seeds else [*items]))
+        alike = [job.key for job in jobs if job.seed == jobs[0].seed and not job.error]
+        if len(alike) > 1 and len(set(alike)) == 1:
+            keys = " ".join(dict.fromkeys(item.partition("=")[0] for item in swept))
+            raise UserError(f"{keys}: these values change nothing that is computed, so all would be one run.")
         return jobs
 
     def job(self, row: str, seed: int, overrides: list[str]) -> Job:
