@@ -76,7 +76,7 @@ def test_val_is_the_official_split_and_minival_of_the_training_files(
             np.testing.assert_array_equal(crop, decode(split.path(index), SIZE)[:, 4:20, 4:20])
 
 
-@given(counts=st.lists(st.integers(2, 40), min_size=1, max_size=8), fraction=st.floats(0, 0.999))
+@given(counts=st.lists(st.integers(2, 40), min_size=1, max_size=8), fraction=st.floats(0.001, 0.999))
 def test_minival_takes_the_same_share_of_each_class(counts: list[int], fraction: float) -> None:
     mask, labels = _minival(counts, fraction), np.repeat(np.arange(len(counts)), counts)
     for label, count in enumerate(counts):
