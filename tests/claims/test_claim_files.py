@@ -17,7 +17,7 @@ NAMES = list_claims(FOLDER)
 def test_all_a_list_and_one_are_chosen() -> None:
     assert select_claims("all", FOLDER) == select_claims(["lrn", "all"], FOLDER) == NAMES
     assert select_claims("lrn", FOLDER) == ["lrn"]
-    assert select_claims(["towers", "lrn", "towers"], FOLDER) == ["towers", "lrn"]
+    assert select_claims(["towers", "lrn"], FOLDER) == ["towers", "lrn"]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ def test_all_a_list_and_one_are_chosen() -> None:
         ("lnr", r"claim=lnr is not possible: choose averaging, .*Did you mean lrn\?"),
         (["lrn", "dropuot"], r"claim=dropuot is not possible.*Did you mean dropout\?"),
         ("lrn,dropout", r"claim=lrn,dropout is not possible"),
+        (["towers", "lrn", "towers"], "claim names towers twice: name it once"),
         (3, r"claim=3 is not possible: give a list"),
         ({"lrn": 1}, r"claim=.* is not possible: give a list"),
     ],
@@ -83,7 +84,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"seeds": []}, r": seeds=\[\] is not possible: name at least one"),
     ({"seeds": [0, -1]}, ": seeds=-1 .*whole number from 0"),
     ({"seeds": [0, "1"]}, ": seeds=1 .*whole number from 0"),
-    ({"seeds": [1, 1]}, r": seeds=\[1, 1\] is not possible: name each seed once"),
+    ({"seeds": [1, 1]}, r": seeds names 1 twice: name it once"),
     ({"needs": "training"}, ": needs=training .*choose None, evaluation"),
     ({"compare": COMPARED}, ": compare=.* is not possible: give a list"),
     ({"compare": []}, r": compare=\[\] is not possible: name at least one"),

@@ -19,9 +19,8 @@ def test_names_that_exist_win_over_patterns(tmp_path: Path, monkeypatch: pytest.
         (folder / name).touch()
     assert find(f"{folder}/[1].png") == [folder / "[1].png"]
     assert find(f"{folder}/[12].*") == [folder / "1.png", folder / "2.jpg"]
-    assert (
-        find(str(folder)) == find(str(tmp_path)) == [folder / each for each in ("1.png", "2.jpg", "[1].png")]
-    )
+    shown = [folder / each for each in ("1.png", "2.jpg", "[1].png", "notes.txt")]
+    assert find(str(folder)) == find(str(tmp_path)) == shown, "what is no image is named when it is read"
     assert find(f"{tmp_path}/**/*.txt") == [folder / "notes.txt"], "who asks for it gets it"
     monkeypatch.setenv("HOME", str(folder))
     assert find("~/2.jpg") == [folder / "2.jpg"]
@@ -29,9 +28,10 @@ def test_names_that_exist_win_over_patterns(tmp_path: Path, monkeypatch: pytest.
     assert find("*.jpg") == [Path("2.jpg")]
 
 
-@pytest.mark.parametrize("images", ["nothing.jpg", "*.jpg", "no/such/[folder", ".", None])
+@pytest.mark.parametrize("images", ["nothing.jpg", "*.jpg", "no/such/[folder", "empty", None])
 def test_no_image_is_an_error(images: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"images=.*: give a file, a folder, or a pattern"):
         find(images)
