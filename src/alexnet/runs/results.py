@@ -39,10 +39,9 @@ NOT_HASHED = frozenset(
         *(f"trainer.{key}" for key in ("enable_autolog_hparams", "enable_checkpointing", "inference_mode")),
         *(f"trainer.{key}" for key in ("use_distributed_sampler", "reload_dataloaders_every_n_epochs")),
         *(f"trainer.{key}" for key in ("deterministic", "benchmark")),  # in whose bits results differ
+        *(f"trainer.{key}" for key in ("detect_anomaly", "num_sanity_val_steps")),
     )
 )
-# keys that change nothing either, but were in the hash before that was said: as they were then
-HASHED_AS = {"trainer.detect_anomaly": False, "trainer.num_sanity_val_steps": 0}
 # callbacks that change nothing that is computed; any other is part of what determines a run
 OBSERVERS = frozenset(
     (
@@ -208,9 +207,7 @@ def acting_callbacks(callbacks: Mapping[str, Any] | None) -> list[Mapping[str, A
 def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Keys with the value null go too, so that a setting added later leaves old runs what they are."""
     return {
-        str(name): _determining(value, f"{prefix}{name}.")
-        if isinstance(value, Mapping)
-        else HASHED_AS.get(f"{prefix}{name}", value)
+        str(name): _determining(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
         for name, value in config.items()
         if f"{prefix}{name}" not in NOT_HASHED and value is not None
     }
