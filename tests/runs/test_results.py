@@ -91,10 +91,10 @@ def test_callbacks_that_observe_are_where_they_are_said_to_be(name: str) -> None
 
 
 def test_hashes_are_what_they_were() -> None:
+    """Or finished runs are trained again: the value stands here so that it changes on purpose only."""
     config = {"seed": 0, "callbacks": {"kernels": PICTURE}}
-    trainer = {"max_epochs": 2, "detect_anomaly": False, "num_sanity_val_steps": 0}
     for more in ({}, {"detect_anomaly": True, "num_sanity_val_steps": 2, "inference_mode": False}):
-        assert run_hash(config | {"trainer": trainer | more}, "d") == "25da21a8-seed0"
+        assert run_hash(config | {"trainer": {"max_epochs": 2} | more}, "d") == "935e354d-seed0"
 
 
 def test_a_run_is_found_under_any_name(tmp_path: Path) -> None:
