@@ -13,7 +13,7 @@ from scipy import stats
 from alexnet.claims.claim import Comparison
 from alexnet.claims.verdict import Verdict, judge
 from alexnet.runs.metrics import FinishedRun
-from alexnet.statistics import Region, values_needed
+from alexnet.statistics import Region, crossed_interval, values_needed
 from made_up import logged_run
 
 HIGHER = Comparison("without", "with", paper=1.4)
@@ -193,7 +193,7 @@ def test_ratio_of_steps(tmp_path: Path) -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected))
     assert found.mean == pytest.approx(stats.gmean(np.divide(tanh, relu)))
     assert (found.of_mean, found.minus_mean) == (600, 100)
-    assert (found.outcome, found.bound, found.image_low) == ("reproduced", False, None)
+    assert (found.outcome, found.bound, found.images) == ("reproduced", False, None)
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(2, "contradicted"), (3, "inconclusive"), (6, "reproduced")])
@@ -269,19 +269,27 @@ def predicted(
     return made
 
 
-def test_pairs_by_image_are_those_of_the_paired_t_test(tmp_path: Path) -> None:
+def test_the_interval_holds_other_seeds_and_other_images(tmp_path: Path) -> None:
     found = judge(HIGHER, predicted(tmp_path / "of", [0.5, 0.6]), predicted(tmp_path / "minus", [0.4, 0.4]))
-    of = (np.arange(400) < 200) * 50.0 + (np.arange(400) < 240) * 50.0
-    minus = (np.arange(400) < 160) * 100.0
-    expected = stats.ttest_rel(of, minus).confidence_interval()
-    assert (found.image_low, found.image_high) == pytest.approx(tuple(expected))
+    of = np.stack([np.arange(400) < 200, np.arange(400) < 240])
+    differences = 100.0 * of - 100.0 * (np.arange(400) < 160)
+    assert (found.low, found.high) == pytest.approx(tuple(crossed_interval(differences)))
     assert (found.images, found.mean) == (400, pytest.approx(15))
+
+
+def test_with_seeds_that_agree_the_interval_is_that_of_the_t_test_paired_by_image(tmp_path: Path) -> None:
+    found = judge(HIGHER, predicted(tmp_path / "of", [0.5, 0.5]), predicted(tmp_path / "minus", [0.4, 0.4]))
+    images = np.arange(400)
+    expected = stats.ttest_rel(100.0 * (images < 200), 100.0 * (images < 160)).confidence_interval()
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.outcome == "reproduced"
 
 
 def test_seeds_agree_but_images_are_too_few(tmp_path: Path) -> None:
     of, minus = predicted(tmp_path / "of", [0.55, 0.6], 20), predicted(tmp_path / "minus", [0.5, 0.55], 20)
     found = judge(HIGHER, of, minus)
-    assert (found.low, found.high) == pytest.approx((5, 5))
+    assert found.low
+    assert found.low < 0 < found.mean == pytest.approx(5)
     assert (found.outcome, found.more_seeds) == ("inconclusive", None)
     assert "more images are needed, not more seeds" in found.reason
 
@@ -289,7 +297,7 @@ def test_seeds_agree_but_images_are_too_few(tmp_path: Path) -> None:
 def test_sampling_error_of_a_value_is_the_binomial_one(tmp_path: Path) -> None:
     found = judge(VALUE, predicted(tmp_path, [0.4, 0.4, 0.4]), {})
     half = 1.96 * 100 * (0.4 * 0.6 / 400) ** 0.5
-    assert (found.image_low, found.image_high) == pytest.approx((40 - half, 40 + half), abs=0.05)
+    assert (found.low, found.high) == pytest.approx((40 - half, 40 + half), abs=0.05)
 
 
 def test_predictions_are_those_of_the_end(tmp_path: Path) -> None:
@@ -307,5 +315,6 @@ def test_other_images_are_no_pairs(tmp_path: Path) -> None:
     bare = runs([40.0, 45.0], fingerprint="x")
     for minus in (shorter, other, bare):
         found = judge(HIGHER, of, minus)
-        assert (found.image_low, found.image_high, found.images) == (None, None, None)
+        assert found.images is None
+        assert (found.low, found.high) == pytest.approx((10, 10))
         assert found.outcome == "reproduced"

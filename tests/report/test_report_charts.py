@@ -97,7 +97,7 @@ def test_drawn_images_are_named_in_the_figure(made: Made) -> None:
     assert ["drawn" in name for name in names] == [False, False, True]
 
 
-def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
+def test_the_forest_has_mean_interval_and_both_figures(made: Made) -> None:
     rows = _results(made)
     figure = charts.forest(rows)
     assert figure
@@ -105,14 +105,12 @@ def test_the_forest_has_mean_intervals_and_both_figures(made: Made) -> None:
     for axes, row in zip(figure.axes, rows, strict=True):
         own = row.verdict
         drawn = [tuple(np.atleast_1d(line.get_xdata())) for line in axes.lines]
-        intervals = [
-            pair for pair in ((own.low, own.high), (own.image_low, own.image_high)) if None not in pair
-        ]
+        intervals = [(own.low, own.high)]
         points = [
             value for value in (own.mean, row.comparison.paper, row.comparison.source) if value is not None
         ]
         assert {*intervals, *((value,) for value in points)} <= {*drawn}
-    assert [len(axes.lines) for axes in figure.axes] == [6, 4]  # with the line of no difference
+    assert [len(axes.lines) for axes in figure.axes] == [5, 4]  # with the line of no difference
 
 
 def test_errors_by_dropout_rate(made: Made) -> None:

@@ -1,8 +1,8 @@
-"""Whether runs bear out what the paper says: paired by seed, paired by image, and the verdict.
+"""Whether runs bear out what the paper says: paired by seed and by image, and the verdict.
 
 A comparison says in which region its effect is to lie: a difference above the threshold or within the margin
-around 0, a figure within the margin around the paper's, a ratio above the threshold. Intervals that lie in it
-reproduce the claim, intervals beside it contradict it. Ratios are computed by their logarithms.
+around 0, a figure within the margin around the paper's, a ratio above the threshold. An interval that lies in
+it reproduces the claim, one beside it contradicts it. Ratios are computed by their logarithms.
 """
 
 import math
@@ -27,7 +27,7 @@ from alexnet.runs.metrics import (
     errors_by_image,
     figure,
 )
-from alexnet.statistics import MOST, Floats, Interval, Region, interval, values_needed
+from alexnet.statistics import MOST, Floats, Interval, Region, crossed_interval, interval, values_needed
 
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
@@ -43,8 +43,9 @@ class Verdict:
 
     outcome: one of OUTCOMES. reason: a sentence or two.
     mean, std: of the difference by seed, of the figure (kind=value), or the geometric mean of the ratio and
-        the std of its natural logarithm. low, high: 95 % interval of the mean over seeds (t).
-    image_low, image_high: the same over images; None unless all runs have predictions of the same images.
+        the std of its natural logarithm. low, high: 95 % interval of the mean, for other seeds and other
+        images (crossed_interval) where all runs have predictions of the same images, else over seeds (t).
+    images: how many those are; None where the interval is over seeds alone.
     bound: some run never got to the level, so that mean and low are lower bounds, and high is infinite.
     more_seeds: would settle it with a probability of 80 %. None: seeds are not what is missing, or over 1000.
     """
@@ -60,8 +61,6 @@ class Verdict:
     std: float | None = None
     low: float | None = None
     high: float | None = None
-    image_low: float | None = None
-    image_high: float | None = None
     images: int | None = None
     bound: bool = False
     more_seeds: int | None = None
@@ -133,8 +132,7 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
         else None
         for of_side, side in zip(values, sides, strict=True)
     ]
-    low, high = case.over_seeds or (None, None)
-    image_low, image_high = case.over_images or (None, None)
+    low, high = case.interval or (None, None)
     back = math.exp if comparison.kind == "ratio" else float
     more_seeds, reason = explain(case)
     return Verdict(
@@ -149,9 +147,7 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
         std=case.std if len(seeds) > 1 else None,
         low=None if low is None else back(low),
         high=None if high is None else back(high),
-        image_low=image_low,
-        image_high=image_high,
-        images=None if case.by_image is None else len(case.by_image),
+        images=None if case.by_image is None else case.by_image.shape[1],
         bound=case.bound,
         more_seeds=more_seeds,
     )
@@ -214,7 +210,7 @@ def _why_no_ratio(comparison: Comparison, seeds: Sequence[int], figures: Sequenc
 
 
 def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side]) -> Floats | None:
-    """(N,) percentage points: mean over seeds of the mistake at an image, or of its difference."""
+    """(S, N) percentage points: the mistake of each seed's run at each image, or its difference."""
     if comparison.kind == "ratio" or comparison.epoch is not None:
         return None
     fingerprints = {side.runs[seed].result["data"].get("fingerprint") for side in sides for seed in seeds}
@@ -224,8 +220,8 @@ def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side
         return None
     if not all(np.array_equal(of_run.index, present[0].index) for of_run in present):
         return None
-    means = [100 * np.mean([of_run.wrong for of_run in side if of_run], axis=0) for side in mistakes]
-    return np.asarray(means[0] - means[1] if len(means) == 2 else means[0])
+    wrong = [100.0 * np.array([of_run.wrong for of_run in side if of_run]) for side in mistakes]
+    return wrong[0] - wrong[1] if len(wrong) == 2 else wrong[0]
 
 
 # ---- region, intervals, outcome
@@ -235,7 +231,7 @@ def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side
 class Evidence:
     """All that a verdict needs.
 
-    values: (n,) by seed, of each side. by_image: (N,) effects, or None. bound: effects are lower bounds.
+    values: (n,) by seed, of each side. by_image: (n, N) effects, or None. bound: effects are lower bounds.
     """
 
     comparison: Comparison
@@ -265,7 +261,14 @@ class Evidence:
 
     @cached_property
     def over_images(self) -> Interval | None:
-        return None if self.by_image is None else interval(self.by_image)
+        return None if self.by_image is None else interval(self.by_image.mean(axis=0))
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Over seeds and images; over seeds alone where mistakes at images are not known."""
+        if self.by_image is None or not self.over_seeds:
+            return self.over_seeds
+        return crossed_interval(self.by_image)
 
     @property
     def std(self) -> float:
@@ -279,12 +282,11 @@ class Evidence:
     @property
     def outcome(self) -> str:
         """One of OUTCOMES but the last."""
-        if not self.over_seeds or self.all_the_same:
+        if not self.interval or self.all_the_same:
             return INCONCLUSIVE
-        intervals = [of_mean for of_mean in (self.over_seeds, self.over_images) if of_mean]
-        if self.region.holds(intervals):
+        if self.region.holds([self.interval]):
             return REPRODUCED
-        return CONTRADICTED if self.region.is_beside(intervals) else INCONCLUSIVE
+        return CONTRADICTED if self.region.is_beside([self.interval]) else INCONCLUSIVE
 
     def is_clear(self, of_mean: Interval | None) -> bool:
         """Whether an interval is all in the region or all beside it; nothing is."""
@@ -296,24 +298,22 @@ class Evidence:
 
 def explain(case: Evidence) -> tuple[int | None, str]:
     """How many more seeds, and a sentence or two."""
-    if not case.over_seeds:
+    if not case.interval:
         return None, "One seed has no spread: at least one more is needed."
     if case.all_the_same:
         same = f"All runs have the same figure, {case.values[0][0]:.2f}"
         return None, f"{same}, so the interval is a point; they may have learned nothing."
-    low, high = np.exp(case.over_seeds) if case.comparison.kind == "ratio" else case.over_seeds
+    low, high = np.exp(case.interval) if case.comparison.kind == "ratio" else case.interval
     span = f"at least {low:.2f}" if case.bound else f"{low:.2f} to {high:.2f}"
-    intervals = f"{span} over {len(case.effects)} seeds"
-    if case.by_image is not None and case.over_images:
-        low, high = case.over_images
-        intervals += f", {low:.2f} to {high:.2f} over {len(case.by_image):,} images"
-    intervals, aim = f"{intervals} (95 %)", _aim(case.comparison)
+    images = "" if case.by_image is None else f" and {case.by_image.shape[1]:,} images"
+    span, aim = f"{span} over {len(case.effects)} seeds{images} (95 %)", _aim(case.comparison)
     if case.outcome == INCONCLUSIVE:
         more_seeds, advice = _what_would_settle_it(case)
-        return more_seeds, f"Whether {aim} is open: {intervals}. {advice}"
+        return more_seeds, f"Whether {aim} is open: {span}. {advice}"
     statement = aim if case.outcome == REPRODUCED else aim.replace(" is ", " is not ")
-    point = " All seeds give the same, so their interval is a point." if case.std == 0 else ""
-    return None, f"{statement[0].upper()}{statement[1:]}: {intervals}.{point}"
+    all_same = case.std == 0 and case.by_image is None
+    point = " All seeds give the same, so their interval is a point." if all_same else ""
+    return None, f"{statement[0].upper()}{statement[1:]}: {span}.{point}"
 
 
 def _aim(comparison: Comparison) -> str:

@@ -109,7 +109,7 @@ def _curve(run: FinishedRun) -> dict[int, float]:
 
 
 def forest(rows: Sequence[ComparisonResult]) -> Figure | None:
-    """Each difference with its intervals, over seeds (thick) and images (thin), and the paper's figure."""
+    """Each difference with its interval, and the paper's figure."""
     measured = [row for row in rows if row.verdict.mean is not None]
     panels = [
         (group, label, still)
@@ -134,7 +134,6 @@ def forest(rows: Sequence[ComparisonResult]) -> Figure | None:
         for name, colour in BY_OUTCOME.items()
         if name != NOT_MEASURED
     ]
-    marks.append(Line2D([], [], color="grey", linewidth=1.2, label="95 %, images"))
     for name, face in (("paper", "black"), ("authors' source", "white")):
         marks.append(
             Line2D([], [], color="black", marker="D", markerfacecolor=face, linestyle="", label=name)
@@ -144,15 +143,12 @@ def forest(rows: Sequence[ComparisonResult]) -> Figure | None:
 
 
 def _row(axes: Axes, place: int, row: ComparisonResult) -> None:
-    """The mean, its intervals, and the figures of P and S."""
+    """The mean, its interval, and the figures of P and S."""
     verdict, colour = row.verdict, BY_OUTCOME[row.verdict.outcome]
     assert verdict.mean is not None
-    over_seeds = (verdict.low, verdict.high, 4.0, 0.0)
-    over_images = (verdict.image_low, verdict.image_high, 1.2, 0.2)
-    for low, high, width, lower in (over_seeds, over_images):
-        if low is not None and high is not None:
-            ends = [low, high if high < math.inf else verdict.mean]
-            axes.plot(ends, [place + lower] * 2, color=colour, linewidth=width, solid_capstyle="butt")
+    if verdict.low is not None and verdict.high is not None:
+        ends = [verdict.low, verdict.high if verdict.high < math.inf else verdict.mean]
+        axes.plot(ends, [place] * 2, color=colour, linewidth=4.0, solid_capstyle="butt")
     mark = ">" if verdict.bound else "o"
     axes.plot(verdict.mean, place, mark, color=colour, markersize=7, markeredgecolor="white")
     for value, style in ((row.comparison.paper, PAPER), (row.comparison.source, SOURCE)):

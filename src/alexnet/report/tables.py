@@ -20,18 +20,17 @@ def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> st
     """What each scale came to, a table with a row for each comparison, and what was left out."""
     lines = [f"- {escaped(line)}" for line in summary(results)]
     lines += ["", markdown([_cells(result) for result in results], HEAD, escape=True), ""]
-    lines += ["Mean ± standard deviation (runs). Intervals: over seeds, and over images where so named."]
+    lines += [
+        "Mean ± standard deviation (runs). Intervals (95 %): for other seeds and, where each run's mistakes"
+    ]
+    lines += ["are known, other images."]
     return "\n".join([*lines, *([""] * bool(notes)), *(f"- {escaped(note)}" for note in notes)]) + "\n"
 
 
 def _cells(result: ComparisonResult) -> list[str]:
     verdict, comparison = result.verdict, result.comparison
-    seeds, images = (
-        interval(verdict.low, verdict.high),
-        interval(verdict.image_low, verdict.image_high),
-    )
-    intervals = "; ".join([*[seeds] * bool(seeds), *[f"images {images}"] * bool(images)])
-    difference = "≥ " * verdict.bound + number(verdict.mean) + f" ({intervals})" * bool(intervals)
+    span = interval(verdict.low, verdict.high)
+    difference = "≥ " * verdict.bound + number(verdict.mean) + f" ({span})" * bool(span)
     more = verdict.more_seeds
     seeds_needed = f", about {more} more seed{'s' * (more > 1)}" if more else ""
     reason = verdict.reason.rstrip(".") if verdict.outcome == NOT_MEASURED else ""
@@ -89,8 +88,7 @@ def record(result: ComparisonResult) -> dict[str, Any]:
         "mean": verdict.mean,
         "low": verdict.low,
         "high": None if verdict.high == inf else verdict.high,
-        "image_low": verdict.image_low,
-        "image_high": verdict.image_high,
+        "images": verdict.images,
         "n": verdict.n,
         "verdict": verdict.outcome,
         "more_seeds": verdict.more_seeds,
