@@ -21,9 +21,9 @@ def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> st
     lines = [f"- {escaped(line)}" for line in summary(results)]
     lines += ["", markdown([_cells(result) for result in results], HEAD, escape=True), ""]
     lines += [
-        "Mean ± standard deviation (runs). Intervals (95 %): for other seeds and, where each run's mistakes"
+        "Mean ± standard deviation (runs). Intervals are of 95 %, for other seeds and, where it is known"
     ]
-    lines += ["are known, other images."]
+    lines += ["which images each run got wrong, for other images as well."]
     return "\n".join([*lines, *([""] * bool(notes)), *(f"- {escaped(note)}" for note in notes)]) + "\n"
 
 
