@@ -34,7 +34,8 @@ def fit(
     **{"optim.lr": 0.02, "model/norm": "none"}. overrides: the same as one would type them, "model/norm=none".
     The result's metrics are errors in percent ("val/top1_error") and losses.
 
-    Raises UserError, with one message, for settings that can't be, and what stops the training.
+    Raises UserError, with one message, for settings that can't be, what stops the training, and
+    KeyboardInterrupt after Ctrl-C or SIGTERM, once last.ckpt is written.
     """
     named = {"model": model, "output_dir": str(output_dir), **settings}
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
@@ -45,6 +46,8 @@ def fit(
             if cfg[key]:
                 raise UserError(f"{key} is a setting of src/train.py alone: fit() trains one network.")
         result = train(cfg, Request(model, None, every))
+    if result["status"] == "interrupted":  # which is no trained network
+        raise KeyboardInterrupt("the same call goes on from here")
     directory = results.find(Path(cfg.output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)

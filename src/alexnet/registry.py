@@ -94,7 +94,8 @@ def target(path: object, key: str) -> Part:
     try:
         part = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}.{TARGET}={path} can't be imported: {error}") from error
+        place = " (Python looks in src/ and in PYTHONPATH)" if isinstance(error, ModuleNotFoundError) else ""
+        raise UserError(f"{key}.{TARGET}={path} can't be imported: {error}{place}") from error
     if not callable(part):
         raise UserError(f"{key}.{TARGET}={path} is no class or function.")
     return part  # type: ignore[no-any-return]

@@ -11,9 +11,11 @@ import psutil
 import pytest
 import torch
 
+from alexnet.claims.plan import Job
 from alexnet.cli import workers
 from alexnet.cli.workers import divide
 from alexnet.runs.lock import running
+from alexnet.runs.results import Run
 from commands import fork, run, stop
 from sweep_commands import refused, results
 from tiny import overrides, state
@@ -196,3 +198,15 @@ def test_two_sweeps_of_the_same_runs_share_them(tmp_path: Path) -> None:
 def _trainers(output_dir: Path) -> list[int]:
     """Processes that have files of this folder open."""
     return [owner.pid for owner in running(output_dir) if psutil.pid_exists(owner.pid)]
+
+
+def test_what_a_run_prints_is_kept_in_its_log(tmp_path: Path) -> None:
+    printed, log = tmp_path / "0.log", tmp_path / "train.log"
+    printed.write_text("of an earlier run\n")
+    worker = workers.Worker(None, None, printed, earlier=len("of an earlier run\n"))  # type: ignore[arg-type]
+    worker.job = Job([], "row", 0, Run({"output_dir": str(tmp_path)}, "0-seed0", tmp_path))
+    log.write_text("10:00 alexnet INFO was logged\n")
+    with printed.open("a") as file:
+        file.write("was logged\nmine: 3 dead units\n")
+    workers.keep_printed(worker)
+    assert log.read_text().splitlines() == ["10:00 alexnet INFO was logged", "mine: 3 dead units"]

@@ -1,7 +1,9 @@
 """The drawn data set: deterministic, complete or absent, and with classes that differ."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,23 +96,21 @@ def test_an_interrupted_drawing_leaves_nothing(
         patch.setattr(demo, "draw_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
             _draw(tmp_path / "demo")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".demo.lock"]
     assert _contents(_draw(tmp_path / "demo")) == _contents(drawn)
 
 
-def test_the_slower_of_two_processes_discards_its_drawing(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, fill = tmp_path / "demo", demo._fill
+def test_of_two_at_once_one_draws(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, fill, calls = tmp_path / "demo", demo._fill, []
 
-    def overtaken(folder: Path, counts: tuple[int, int], size: int, seed: int) -> None:
-        monkeypatch.setattr(demo, "_fill", fill)
-        _draw(root)
-        fill(folder, counts, size, seed)
+    def counted(*arguments: Any) -> None:
+        calls.append(arguments)
+        fill(*arguments)
 
-    monkeypatch.setattr(demo, "_fill", overtaken)
-    assert _draw(root) == root
-    assert list(tmp_path.iterdir()) == [root]
+    monkeypatch.setattr(demo, "_fill", counted)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(_draw, [root, root])) == [root, root]
+    assert len(calls) == 1
     assert _contents(root) == _contents(drawn)
 
 

@@ -196,7 +196,12 @@ def test_chance_is_what_needs_no_network(
 @pytest.mark.parametrize(
     ("overrides", "suggested", "not_suggested"),
     [
-        ([], ["-m seed=0,1,2", "-m model/norm=lrn,none"], []),
+        ([], ["-m seed=0,1,2", "-m model/norm=lrn,none", "data.root=PATH"], []),
+        (
+            ["data=image_folder", "data.root=a b", "data.epochs=2"],
+            ["-m data=image_folder 'data.root=a b' data.epochs=2 seed=0,1,2"],
+            ["data.root=PATH"],
+        ),
         (
             ["model=torchvision", "model.name=resnet18", "seed=1"],
             ["train.py model=torchvision model.name=resnet18 data=image_folder", "resnet18 seed=0,1,2"],
@@ -211,6 +216,21 @@ def test_what_is_suggested_next_has_the_model_that_was_used(
     told = results.ending(result | {"overrides": overrides}, Path("o/run"), "", "demo").partition("next:")[2]
     assert all(words in told for words in [*suggested, "checkpoint=o/run/last.ckpt"])
     assert not any(words in told for words in not_suggested)
+
+
+def test_a_run_that_stopped_is_told_nothing_of_evaluation() -> None:
+    result = {"status": "interrupted", "epochs": 1, "metrics": {}, "images_per_second": 1, "seconds": 1}
+    assert "next:" not in results.ending(result, Path("o/run"), "", "demo")
+
+
+def test_seeds_of_a_variant_lie_under_one_name_however_they_were_asked_for(tmp_path: Path) -> None:
+    config = CONFIG | {"output_dir": str(tmp_path), "name": None}
+    first = Run.of(config | {"seed": 0}, "d", "alexnet.norm_lrn", None, []).directory
+    first.mkdir()
+    second = Run.of(config | {"seed": 1}, "d", "alexnet", None, []).directory
+    assert second.name.replace("seed1", "seed0") == first.name
+    mine = Run.of(config | {"seed": 1, "name": "mine"}, "d", "alexnet", None, []).directory
+    assert mine.name.startswith("mine-")
 
 
 def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:

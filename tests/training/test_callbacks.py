@@ -123,7 +123,7 @@ def test_a_callback_is_refused_in_one_message(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["+callbacks.x=5"], r"callbacks\.x=5 is no callback: give \+callbacks\.x\._target_=PATH"),
+        (["+callbacks.x=5"], r"callbacks\.x=5 is no callback\. Each has a name"),
         (["+callbacks.x._target_=torch.nn.ReLU"], r"callbacks\.x: torch\..*ReLU is no lightning\.pytorch"),
         (added("EarlyStopping", "monitor=none"), r"Lightning can't do that: Early stopping .* `none`"),
         (added("GradientAccumulationScheduler", "scheduling={0:2}"), "Either remove `accumulate_grad"),

@@ -1,14 +1,17 @@
 """A run that was asked to stop anywhere and goes on is, to the bit, the run that was left alone."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import alexnet
+from alexnet.cli.settings import Request
 from alexnet.cli.train import train
 from alexnet.tables import read_csv
-from tiny import config, directory, state
+from tiny import DEMO, TINY, config, directory, state
 
 SETTINGS = {  # 50 images to train on, for two epochs
     "plain": [],  # batches of 16, 16, 16 and 2
@@ -25,6 +28,7 @@ SETTINGS = {  # 50 images to train on, for two epochs
     "steps to spare": ["trainer.max_steps=99", "schedule=steps", "schedule.milestones=[1]"],
     "double": ["trainer.precision=64-true", "trainer.accumulate_grad_batches=2"],
     "half": ["trainer.precision=bf16-true", "schedule=constant"],
+    "with a bar": ["trainer.enable_progress_bar=true"],
     "averaged": ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
     "stopped early": [
         "trainer.max_epochs=9",
@@ -37,6 +41,7 @@ SETTINGS = {  # 50 images to train on, for two epochs
 # between two parts of a step, at its end; between minivals; in the last batch of an epoch, of the run
 QUICK = [("parts", 1), ("parts", 8), ("parts", 13), ("minival twice", 6), ("plain", 4), ("plain", 8)]
 QUICK += [("so many steps", 6), ("steps to spare", 4), ("stopped early", 8), ("averaged", 8)]
+QUICK += [("with a bar", 8)]
 SLOW = [(name, batches) for name in SETTINGS for batches in range(1, 15 if name == "parts" else 9)]
 CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW if case not in QUICK)]
 
@@ -75,3 +80,20 @@ def test_a_run_goes_on_to_the_same_weights_and_figures(
     weights = [state(run_dir / "last.ckpt") for run_dir in (alone, both)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert figures(both) == figures(alone)
+
+
+def test_what_was_begun_anew_and_stopped_goes_on(tmp_path: Path, stopping: Any) -> None:
+    first = train(config(tmp_path))
+    with stopping(2):
+        stopped = train(config(tmp_path, "rerun=true"), Request(overrides=("rerun=true",)))
+    assert (stopped["status"], stopped["steps"]) == ("interrupted", 2)
+    with stopping(1):  # which is over already
+        again = train(config(tmp_path, "rerun=true"), Request(overrides=("rerun=true",)))
+    assert (again["status"], again["steps"]) == ("completed", first["steps"])
+
+
+def test_a_run_that_was_stopped_is_no_trained_network(tmp_path: Path, stopping: Any) -> None:
+    fit = partial(alexnet.fit, overrides=(*DEMO, *TINY), output_dir=tmp_path)
+    with stopping(2), pytest.raises(KeyboardInterrupt, match="goes on from here"):
+        fit()
+    assert fit().result["status"] == "completed"

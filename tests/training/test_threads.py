@@ -45,7 +45,7 @@ def test_a_run_by_itself_takes_what_others_leave_and_says_so(
     caplog.set_level(logging.INFO, "alexnet")
     monkeypatch.setattr(threads, "taken", lambda output_dir: busy)
     assert threads.choose("auto", tmp_path / "new", tmp_path) == expected
-    told = f"threads={expected}: others compute on {busy} of 8 cores; threads=8 takes all the same"
+    told = f"threads={expected}, since other programs use {busy} of 8 cores (threads=8 would use them all)"
     assert caplog.messages == ([told] if busy else [])
 
 

@@ -21,6 +21,7 @@ from alexnet.cli import settings
 from alexnet.cli.train import train
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
+from alexnet.runs import results
 from alexnet.training import arguments
 from alexnet.training.classifier import Classifier
 from commands import run
@@ -313,3 +314,43 @@ def test_a_value_of_another_type_is_refused(tmp_path: Path, typed: str, possible
 
 def test_one_device_of_several_may_be_chosen(tmp_path: Path) -> None:
     settings.checked(config(tmp_path, "trainer.devices=[2]"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["trainer.gradient_clip_val=0"], r"trainer\.gradient_clip_val=0 is not possible: choose null"),
+        (["trainer.gradient_clip_algorithm=value"], "clips nothing without trainer.gradient_clip_val"),
+        (["trainer.max_time=4"], r"trainer\.max_time=4 is not possible: choose DD:HH:MM:SS"),
+        (["trainer.profiler=nope"], r"trainer\.profiler=nope is not possible: choose simple, advanced"),
+        (["trainer.check_val_every_n_epoch=2"], "trainer.check_val_every_n_epoch=2 is not possible with sch"),
+        (
+            ["trainer.limit_val_batches=0"],
+            "limit_val_batches=0 is not possible with schedule=plateau",
+        ),
+        (
+            ["trainer.max_epochs=-1", "trainer.max_steps=9", "schedule=falls"],
+            "trainer.max_epochs=-1 is not possible with schedule=falls",
+        ),
+    ],
+)
+def test_what_would_do_nothing_or_fail_later_is_refused_by_a_plan(
+    tmp_path: Path, typed: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        settings.checked(config(tmp_path, *typed))
+
+
+def test_images_of_val_that_were_not_measured_are_counted(outputs: Path) -> None:
+    result = train(config(outputs, "trainer.limit_test_batches=1"))
+    measured = result["data"]["val_measured"]
+    assert 0 < measured < result["data"]["val"]
+    told = results.ending(result, outputs, "", "demo")
+    assert f"only {measured} of {result['data']['val']} images were measured" in told
+
+
+def test_people_may_keep_a_checkpoint_by_the_metric_of_best_ckpt(outputs: Path, tmp_path: Path) -> None:
+    own = "+callbacks.mine."
+    target = f"{own}_target_=lightning.pytorch.callbacks.ModelCheckpoint"
+    train(config(outputs, target, f"{own}monitor=minival/top1_error", f"{own}dirpath='{tmp_path}'"))
+    assert list(tmp_path.glob("*.ckpt"))

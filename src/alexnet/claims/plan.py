@@ -67,7 +67,7 @@ class Job:
             return RUNNING
         if self.error:
             return IMPOSSIBLE
-        if not self.run or self.again or not self.status:
+        if not self.run or not self.status or (self.again and not self.run.begun_again()):
             return NEW
         if self.status == "completed":
             return FINISHED
@@ -183,7 +183,7 @@ def text(jobs: Sequence[Job], at_once: int = 1, threads: int | None = None, devi
     shared = f" ({len(jobs) - len(runs)} more are shared)" if len(jobs) > len(runs) else ""
     todo = [job for job in to_train(jobs) if job.state != RUNNING]
     each = f" with {threads} thread{'s' * (threads != 1)} each" if threads else ""
-    beside = f", {at_once} at a time{each}" if at_once > 1 else ""
+    beside = f", {at_once} at a time{each}" if at_once > 1 or (threads and len(todo) > 1) else ""
     time = f"; about {duration(seconds_left(jobs, todo, at_once, device))}{beside}" if todo else ""
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"
     return "\n".join([aligned(table, indent="  "), *notes, "", total])

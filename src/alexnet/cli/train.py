@@ -51,7 +51,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         with lock.training(run.directory, wait=cfg.lock == lock.WAIT) as owner:
             # another process may have finished it by now, or begun it under another name
             cfg, run = settings.settled(cfg, images, digest, request)
-            if cfg.rerun:
+            if cfg.rerun and not run.begun_again():
                 run.clear()
             result = run.finished() or start(cfg, run, images, digest, owner)
     log.info("%s", results.ending(result, run.directory, images.note, images.title))

@@ -97,12 +97,13 @@ class Event(NamedTuple):
 
 @dataclass
 class Worker:
-    """A process; log: what it and its libraries print."""
+    """A process; log: what it and its libraries print, of which so many bytes belong to earlier runs."""
 
     process: Any
     connection: "Connection[Any, Any]"
     log: Path
     job: Job | None = None
+    earlier: int = 0
 
 
 class Stop:
@@ -221,6 +222,7 @@ def events(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: D
                     workers[workers.index(worker)] = None
                     kind, content = ENDED, STOPPED if stop.count else _death(worker)
                 if kind in (ENDED, LOCKED):
+                    keep_printed(worker)
                     worker.job = None
                 yield Event(job, kind, content)
         for worker in filter(None, workers):
@@ -228,6 +230,19 @@ def events(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: D
         for worker in filter(None, workers):
             worker.process.join(PATIENCE)
             worker.process.kill()
+
+
+def keep_printed(worker: Worker) -> None:
+    """Adds to its run's train.log what was printed and not logged, as callbacks do: a sweep shows one bar."""
+    assert worker.job
+    printed = worker.log.read_bytes()[worker.earlier :] if worker.log.exists() else b""
+    worker.earlier += len(printed)
+    log = worker.job.run.directory / "train.log" if worker.job.run else Path()
+    if log.is_file():
+        logged = log.read_text("utf-8", errors="replace")
+        lines = printed.decode("utf-8", errors="replace").splitlines()
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines if line.strip() and line.strip() not in logged)
 
 
 def _death(worker: Worker) -> str:

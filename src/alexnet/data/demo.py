@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from alexnet.files import replacing_folder
+from alexnet.files import one_at_a_time, replacing_folder
 
 VERSION = 1  # raise it with every change that alters a drawn pixel
 NOTE = (
@@ -258,7 +258,7 @@ def draw_dataset(
 
     Images are RGB, size by size pixels; the classes take turns, so each gets a tenth of each
     split. Returns root, at once if it already holds this very data set. The folder appears
-    under its name only when complete, and of two processes drawing at once one wins.
+    under its name only when complete, and one process draws it.
     Raises ValueError if root holds anything else, or if size is below MIN_SIZE pixels; OSError
     if the folder cannot be written.
     """
@@ -267,8 +267,9 @@ def draw_dataset(
     manifest = json.dumps(about, indent=2) + "\n"
     if _is_complete(root, manifest):
         return root
-    with replacing_folder(root) as folder:
-        _fill(folder, (train_images, val_images), size, seed)
-        (folder / "manifest.json").write_text(manifest, encoding="utf-8")
-    _is_complete(root, manifest)  # raises if another process drew other images there meanwhile
+    with one_at_a_time(root.with_name(f".{root.name}.lock"), "drawing data=demo"):
+        if not _is_complete(root, manifest):  # another process may have drawn it meanwhile
+            with replacing_folder(root) as folder:
+                _fill(folder, (train_images, val_images), size, seed)
+                (folder / "manifest.json").write_text(manifest, encoding="utf-8")
     return root

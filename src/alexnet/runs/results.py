@@ -84,12 +84,17 @@ class Run:
     ) -> "Run":
         """The run of a config, which is settled() first.
 
-        directory None: where the run lies already, under any name, or output_dir/name-hash.
+        directory None: where the run lies already, under any name, or output_dir/name-hash, with the name
+        that its variant has there already.
         """
         config = settled(config)
         family, digest = family_hash(config, data_digest), run_hash(config, data_digest)
         output_dir = Path(config["output_dir"]).expanduser()
-        directory = directory or find(output_dir, digest) or output_dir / f"{config['name'] or name}-{digest}"
+        directory = directory or find(output_dir, digest)
+        if directory is None:
+            siblings = output_dir.glob(f"*-{family}-seed*")  # of other seeds, however they were asked for
+            usual = min((path.name.partition(f"-{family}-")[0] for path in siblings), default=name)
+            directory = output_dir / f"{config['name'] or usual}-{digest}"
         return cls(config, digest, directory, overrides, family)
 
     def finished(self) -> Result | None:
@@ -100,6 +105,15 @@ class Run:
                 f"{self.directory} holds another run: give another hydra.run.dir, or add rerun=true."
             )
         return result if result and result["status"] == "completed" else None
+
+    def begun_again(self) -> bool:
+        """Whether rerun=true has begun it anew and it was stopped since: the same command goes on then."""
+        try:
+            result = read(self.directory)
+        except UserError:
+            return False
+        typed = (str(item).lower() for item in (result or {}).get("overrides", ()))
+        return bool(result and result["status"] == "interrupted" and "rerun=true" in typed)
 
     def clear(self) -> None:
         """Removes what an earlier run wrote here, and nothing else."""
@@ -280,7 +294,7 @@ def at_chance(result: Mapping[str, Any]) -> bool:
     Which is so unless it is lower by two standard errors of so many images. False where that isn't known.
     """
     data, error = result.get("data") or {}, (result.get("metrics") or {}).get("val/top1_error")
-    chance, images = data.get("chance_error"), data.get("val")
+    chance, images = data.get("chance_error"), data.get("val_measured", data.get("val"))
     if error is None or not chance or not images:
         return False
     return bool(error >= chance - 2 * math.sqrt(chance * (100 - chance) / images))
@@ -302,28 +316,31 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     for split in measured:
         top1, top5 = (metrics[f"{split}/top{k}_error"] for k in (1, 5))
         rows[f"{split} error"] = f"top-1 {top1:.1f} %, top-5 {top5:.1f} %"
+    data = result.get("data") or {}
+    if (images := data.get("val_measured")) is not None and images < data["val"]:
+        rows["val"] = f"only {images:,} of {data['val']:,} images were measured (trainer.limit_test_batches)"
     if at_chance(result):
         chance = result["data"]["chance_error"]
         rows["remark"] = f"no better than naming the commonest class each time, which errs in {chance:.1f} %"
     rows |= {"images/s": result["images_per_second"], "minutes": round(result["seconds"] / 60, 1)}
     rows |= ({"note": note} if note else {}) | {"directory": directory}
+    lines = ["", *(f"  {name:<14} {value}" for name, value in rows.items())]
+    typed = [shlex.quote(item) for item in result.get("overrides", ()) if not item.startswith("seed=")]
+    if result["status"] != "completed":
+        return "\n".join(lines)
     checkpoint = shlex.quote(f"checkpoint={directory / LAST}")
-    lines = [f"  {name:<14} {value}" for name, value in rows.items()]
-    model = "".join(
-        f"{shlex.quote(item)} " for item in result.get("overrides", ()) if item.startswith("model")
-    )
     steps = [
-        (
-            f"train.py {model}data=image_folder data.root=PATH",
-            "your images: train/CLASS/*.jpg, val/CLASS/*.jpg",
-        ),
-        (f"train.py -m {model}seed=0,1,2", "a sweep: what chance does"),
+        (" ".join(["train.py -m", *typed, "seed=0,1,2"]), "with three seeds: how much chance matters"),
         ("train.py --help", "all that can be switched"),
         (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"),
         (f"neighbours.py {checkpoint}", "which training images are nearest"),
     ]
-    if not model:
-        steps.insert(2, ("train.py -m model/norm=lrn,none", "with and without response normalisation"))
+    if not any(item.startswith("model") for item in typed):
+        norms = " ".join(["train.py -m", *typed, "model/norm=lrn,none"])
+        steps.insert(0, (norms, "with and without response normalisation"))
+    if not any(item.startswith("data") for item in typed):
+        images = " ".join(["train.py", *typed, "data=image_folder data.root=PATH"])
+        steps.insert(0, (images, "your images: train/CLASS/*.jpg, val/CLASS/*.jpg"))
     width = max(len(command) for command, _ in steps[:-2])
     lines += ["", "next:", *(f"  python src/{command:<{width}}   {what}" for command, what in steps)]
-    return "\n".join(["", *lines])
+    return "\n".join(lines)

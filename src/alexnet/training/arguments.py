@@ -38,6 +38,7 @@ LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
 CHOICES: dict[str, tuple[Any, ...]] = {
     "deterministic": (True, False, "warn"),
     "gradient_clip_algorithm": ("norm", "value"),
+    "profiler": ("simple", "advanced", "pytorch", "xla"),
     **dict.fromkeys(("benchmark", "detect_anomaly", "inference_mode"), (True, False)),
     **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), (True, False)),
     **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams"), (True, False)),
@@ -50,6 +51,11 @@ WHOLE = {  # numbers, and from which on
 NUMBERS = (  # from 0 on; 1 is one batch and 1.0 all of them
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"),
     "gradient_clip_val",
+)
+
+PLATEAU = (
+    "{} is not possible with schedule=plateau, which needs the error on minival in each epoch"
+    ": leave it out, or choose schedule=constant, falls, steps or stepped_exponential."
 )
 
 # callbacks of Lightning's, and why not
@@ -83,13 +89,20 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
         one_of_several = argument == "devices" and isinstance(value, list) and len(value) == 1
         if not one_of_several and repr(value) not in map(repr, possible):
             raise UserError(f"trainer.{argument}={_typed(value)} is not possible: {why}")
+    if trainer.get("gradient_clip_val") == 0:
+        raise UserError("trainer.gradient_clip_val=0 is not possible: choose null for none.")
+    if trainer.get("gradient_clip_algorithm") and trainer.get("gradient_clip_val") is None:
+        raise UserError("trainer.gradient_clip_algorithm clips nothing without trainer.gradient_clip_val.")
+    if isinstance(time := trainer.get("max_time"), int | float):
+        raise UserError(f"trainer.max_time={time} is not possible: choose DD:HH:MM:SS, as in 00:01:30:00.")
     for name, callback in callbacks.items():
         if callback is None:
             continue
         if not isinstance(callback, Mapping) or TARGET not in callback:
             raise UserError(
-                f"callbacks.{name}={_typed(callback)} is no callback: give"
-                f" +callbacks.{name}._target_=PATH, and its settings beside it."
+                f"callbacks.{name}={_typed(callback)} is no callback. Each has a name, and a class with its"
+                " settings below it: +callbacks.NAME._target_=package.module.Class, or in a file of"
+                " conf/callbacks, NAME: {_target_: package.module.Class}."
             )
         kind = str(callback[TARGET])
         if kind.startswith(CALLBACKS) and (reason := REFUSED.get(kind.rpartition(".")[2])):
@@ -106,8 +119,17 @@ def check_length(
     for argument in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(argument) == 0:
             raise UserError(f"trainer.{argument}=0 is not possible: a run takes one step or more.")
+    name = (schedule or {}).get("name")
+    if name == "plateau":
+        never = trainer.get("limit_val_batches") in (0, 0.0)
+        seldom = trainer.get("check_val_every_n_epoch") not in (None, 1)
+        for argument, is_so in (("limit_val_batches", never), ("check_val_every_n_epoch", seldom)):
+            if is_so and not trainer.get("overfit_batches"):
+                raise UserError(PLATEAU.format(f"trainer.{argument}={trainer[argument]}"))
+    if epochs == -1 and name in ("falls", "stepped_exponential"):
+        raise UserError(f"trainer.max_epochs=-1 is not possible with schedule={name}, which divides them up.")
     limited = epochs != -1 or steps not in (None, -1) or trainer.get("max_time")
-    ends_itself = (schedule or {}).get("name") == "plateau" or acting_callbacks(callbacks)
+    ends_itself = name == "plateau" or acting_callbacks(callbacks)
     if not limited and not ends_itself:
         raise UserError(
             "trainer.max_epochs=-1 is not possible where nothing else ends the run: add trainer.max_steps or"

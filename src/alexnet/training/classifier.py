@@ -19,6 +19,7 @@ from alexnet.models.contract import Outputs, logits_and_auxiliary
 from alexnet.models.layers import Dropout
 from alexnet.models.ranking import top_classes
 from alexnet.runs.results import FORMAT
+from alexnet.training import arguments
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
@@ -160,10 +161,7 @@ class Classifier(lightning.LightningModule):
             setting = f"trainer.val_check_interval={trainer.val_check_interval}"
         else:
             return
-        raise UserError(
-            f"{setting} is not possible with schedule=plateau, which needs the error on minival in each epoch"
-            ": leave it out, or choose schedule=constant, schedule=steps or schedule=stepped_exponential."
-        )
+        raise UserError(arguments.PLATEAU.format(setting))
 
     def on_train_epoch_start(self) -> None:
         self.metrics_of("train").reset()  # a checkpoint at the end of an epoch holds that epoch's counts

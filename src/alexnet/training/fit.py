@@ -14,7 +14,7 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
@@ -31,6 +31,7 @@ from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, checkpoin
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
     Bar,
+    BestCheckpoint,
     Interrupted,
     LastCheckpoint,
     Predictions,
@@ -101,7 +102,7 @@ def callbacks(
             raise UserError(f"callbacks.{name}: {kind} is no lightning.pytorch.callbacks.Callback.")
     more: list[Callback] = list((others or {}).values())
     averaged = any(isinstance(callback, WeightAveraging) for callback in more)
-    best = ModelCheckpoint(
+    best = BestCheckpoint(
         run_dir,
         filename=BEST.removesuffix(".ckpt"),
         monitor="minival/top1_error",
@@ -161,10 +162,12 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 epochs: Any = trainer.fit_loop.epoch_progress.current
                 epochs.completed = epochs.processed
                 for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                    callback.on_train_end(trainer, module)
+                    if not isinstance(callback, ProgressBar):  # which has no bar, as nothing was trained
+                        callback.on_train_end(trainer, module)
             if trainer.global_step == 0:
                 raise UserError("the run ended before its first step: choose a longer trainer.max_time.")
             trainer.test(module, datamodule=data, verbose=False)
+            result["data"]["val_measured"] = int(module.metrics_of("val")["loss"].images)  # type: ignore[arg-type]
         result["status"] = "completed"
     except Interrupted:
         log.info("\ninterrupted: the same command goes on from here")

@@ -40,7 +40,7 @@ def choose(setting: str | int, directory: Path, output_dir: Path) -> int:
     others = taken(output_dir)
     threads = max(1, min(MACHINE, cores() - others))
     if threads < MACHINE:
-        told = "threads=%d: others compute on %d of %d cores; threads=%d takes all the same"
+        told = "threads=%d, since other programs use %d of %d cores (threads=%d would use them all)"
         log.info(told, threads, others, cores(), MACHINE)
     return threads
 
