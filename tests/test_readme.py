@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from alexnet.claims.claim import list_claims, load_claim
 from alexnet.cli.app import every_claim
+from alexnet.cli.report import RECORDS
 from alexnet.models import from_config, summary
 from alexnet.report.tables import listing
 from tiny import DEMO, ROOT, TINY
@@ -109,7 +110,7 @@ def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
 
 
 def test_the_claims_are_those_of_their_files_and_records() -> None:
-    table = listing([load_claim(name) for name in list_claims()], ROOT / "results/learned/verdicts.csv")
+    table = listing([load_claim(name) for name in list_claims()], RECORDS)
     assert (
         f"<!-- claims: python src/report.py list=true -->\n{table}\n<!-- end of claims -->"
         in TEXTS["README.md"]

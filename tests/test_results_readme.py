@@ -85,6 +85,13 @@ TABLES = {
 }
 
 
+def test_verdicts_are_those_of_the_table() -> None:
+    for row in tables.read_csv(RESULTS / "claims/verdicts.csv", numbers=False):
+        shown = f"| {row['minus']} | {row['of']} | {row['difference']} ({row['low']} to {row['high']}) | {row['n']} |"
+        (line,) = [line for line in LINES if line.startswith(f"| `{row['claim']}/{row['variant']}` {shown}")]
+        assert line.endswith(f"{row['paper']} | {row['verdict']} |")
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_each_row_is_that_of_the_recorded_files(name: str) -> None:
     assert len(TABLES[name]) > 5

@@ -9,7 +9,9 @@ from omegaconf import DictConfig
 
 from alexnet.paths import CONF
 
-RECORDS = CONF.parent / "results" / "learned" / "verdicts.csv"  # in the checkout
+RECORDS = [
+    CONF.parent / "results" / name / "verdicts.csv" for name in ("learned", "claims")
+]  # in the checkout
 
 
 def report(cfg: DictConfig) -> str:

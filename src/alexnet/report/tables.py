@@ -52,23 +52,28 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def listing(claims: Sequence[Claim], records: Path) -> str:
+def listing(claims: Sequence[Claim], records: Iterable[Path]) -> str:
     """All claims: the figures that P and the authors' log (S) give, and what was recorded of them so far.
 
-    records: a CSV with claim, pixels, difference, low, high and verdict, of which those with the most pixels
-    are shown; none where it is not there.
+    records: CSVs with claim, pixels, difference, low, high and verdict, of which those with the most pixels
+    are shown, which are named where they are fewer than in other rows; none where they are not there.
     """
-    recorded = read_csv(records)
-    largest = max((row["pixels"] for row in recorded), default=0)
+    recorded = [row for path in records for row in read_csv(path)]
+    most = max((row["pixels"] for row in recorded), default=0)
     rows = []
     for claim in sorted(claims, key=lambda claim: section_key(claim.section)):
         of_paper = dict.fromkeys(_figure(compared.paper) for compared in claim.compare)
         of_source = dict.fromkeys(_figure(compared.source) for compared in claim.compare)
         given = [", ".join(filter(None, figures)) for figures in (of_paper, of_source)]
-        ours = [row for row in recorded if row["claim"] == claim.name and row["pixels"] == largest]
+        of_claim = [row for row in recorded if row["claim"] == claim.name]
+        largest = max((row["pixels"] for row in of_claim), default=0)
+        ours = [row for row in of_claim if row["pixels"] == largest]
+        where = f"; {largest} px" if 0 < largest < most else ""
         shown = [f"{number(row['difference'])} ({interval(row['low'], row['high'])})" for row in ours]
         verdicts = ", ".join(dict.fromkeys(row["verdict"] for row in ours)) or "not run"
-        rows.append([f"`{claim.name}`", claim.section, claim.sentence, *given, "; ".join(shown), verdicts])
+        rows.append(
+            [f"`{claim.name}`", claim.section, claim.sentence, *given, "; ".join(shown) + where, verdicts]
+        )
     return markdown(rows, ("`claim=`", "section", "what is claimed", "P", "S", "ours", "verdict"))
 
 
