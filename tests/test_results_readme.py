@@ -87,8 +87,9 @@ TABLES = {
 
 def test_verdicts_are_those_of_the_table() -> None:
     for row in tables.read_csv(RESULTS / "claims/verdicts.csv", numbers=False):
-        shown = f"| {row['minus']} | {row['of']} | {row['difference']} ({row['low']} to {row['high']}) | {row['n']} |"
-        (line,) = [line for line in LINES if line.startswith(f"| `{row['claim']}/{row['variant']}` {shown}")]
+        span = f"{row['difference']} ({row['low']} to {row['high']})"
+        shown = f"`{row['claim']}/{row['variant']}` | {row['minus']} | {row['of']} | {span} | {row['n']} |"
+        (line,) = [line for line in LINES if line.startswith(f"| {shown}")]
         assert line.endswith(f"{row['paper']} | {row['verdict']} |")
 
 

@@ -265,7 +265,7 @@ def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
 
 
 def test_what_is_not_recorded_is_listed_as_not_run(tmp_path: Path) -> None:
-    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], tmp_path / "none.csv")
+    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], [tmp_path / "none.csv"])
     assert [line.split("|")[-2] for line in lines.splitlines()[2:]] == [" not run "] * 2
 
 

@@ -9,9 +9,7 @@ from omegaconf import DictConfig
 
 from alexnet.paths import CONF
 
-RECORDS = [
-    CONF.parent / "results" / name / "verdicts.csv" for name in ("learned", "claims")
-]  # in the checkout
+RECORDS = [CONF.parent / f"results/{name}/verdicts.csv" for name in ("learned", "claims")]  # in a checkout
 
 
 def report(cfg: DictConfig) -> str:
