@@ -55,11 +55,15 @@ class Registry:
         plain: Any = (
             OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
         )
+        if not isinstance(plain, str | Mapping):
+            check_choice(self.key, plain, [*self.parts, None])
         values: dict[str, Any] = {NAME: plain} if isinstance(plain, str) else dict(plain)
         if TARGET in values:
             return partial(target(values.pop(TARGET), self.key), **_without_hydras(values))
         name = values.pop(NAME, None)
         choice = CONF / self.key.replace(".", "/") / f"{name}.yaml"
+        if not isinstance(name, str):
+            check_choice(f"{self.key}.{NAME}", name, [*self.parts])
         if name not in self.parts and choice.is_file():
             raise UserError(
                 f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for commands:"

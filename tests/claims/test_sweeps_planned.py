@@ -57,6 +57,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         ([*LRN, "seed=0,x"], ["seed=x is not possible", "seed=0,1,2"]),
         ([*LRN, "seed=-1"], ["seed=-1 is not possible", "whole number from 0"]),
         (["-m", "seed=0,x"], ["seed=x is not possible"]),
+        (["-m", "seed=true"], ["seed=True is not possible"]),
         ([*LRN, "dry_run=yes"], ["dry_run=yes is not possible: choose true, false"]),
         ([*LRN, "hydra/sweeper=basic"], ["claim=NAME is for a sweep of our own"]),
         (["-m", "dry_run=true", "hydra/sweeper=basic"], ["dry_run=true is for a sweep of our own"]),

@@ -98,6 +98,8 @@ CHECKED = [
     ("run_dir=/x", "run_dir=/x is not possible: give hydra.run.dir=PATH"),
     ("data.batch_size=0", "data.batch_size=0 is not possible"),
     ("data.crop_size=81", "data.crop_size=81 is larger than data.image_size=80"),
+    ("data.source=1", "data.source=1 is not possible: choose data=NAME"),
+    ("data.source=null", "data.source=None is not possible: choose data=NAME"),
     ("data.minival_fraction=0", "data.minival_fraction=0.0 is not possible"),
     ("checkpoint.minutes=-1", "checkpoint.minutes=-1.0 is not possible"),
     ("checkpoint.every_n_steps=-1", "checkpoint.every_n_steps=-1 is not possible"),
@@ -121,6 +123,9 @@ PARTS = [
     ("augment.colour_noise=-1", "augment.colour_noise=-1.0 is not possible"),
     ("trainer.max_time=never", "trainer: `Timer"),
     ("memory_format=flat", "memory_format=flat is not possible"),
+    ("optim.name=[]", r"optim.name=\[\] is not possible: choose published"),
+    ("model.norm=5", "model.norm=5 is not possible: choose lrn"),
+    ("model.dropout.name={a: 1}", "model.dropout.name={'a': 1} is not possible: choose"),
     ("+callbacks.x._target_=nowhere.X", "callbacks.x._target_=nowhere.X can't be imported"),
     (
         "+logger.x._target_=lightning.pytorch.loggers.CSVLogger",

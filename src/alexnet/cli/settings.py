@@ -102,6 +102,8 @@ def checked(cfg: DictConfig) -> DictConfig:
 
     cfg = schema.checked("train", cfg)
     check_settings(**{name: cfg.data[name] for name in SETTINGS})
+    if not isinstance(cfg.data.source, DictConfig) or not cfg.data.source:
+        raise UserError(f"data.source={cfg.data.source} is not possible: choose data=NAME.")
     check_range("checkpoint.minutes", cfg.checkpoint.minutes, 0)
     check_whole("checkpoint.every_n_steps", cfg.checkpoint.every_n_steps, 0)
     if cfg.name is not None:

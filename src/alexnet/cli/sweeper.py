@@ -148,7 +148,7 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
     try:
         numbers = [int(str(value)) for value in values]
     except ValueError as error:
-        wrong = next(value for value in values if not isinstance(value, int))
+        wrong = next(value for value in values if type(value) is not int)
         raise UserError(
             f"seed={wrong} is not possible: choose a whole number from 0 on, or several, seed=0,1,2."
         ) from error
