@@ -124,7 +124,7 @@ PARTS = [
     ("trainer.max_time=never", "trainer: `Timer"),
     ("memory_format=flat", "memory_format=flat is not possible"),
     ("optim.name=[]", r"optim.name=\[\] is not possible: choose published"),
-    ("model.norm=5", "model.norm=5 is not possible: choose lrn"),
+    ("model.norm=5", "model.norm=5 is not possible: choose batch, lrn"),
     ("model.dropout.name={a: 1}", "model.dropout.name={'a': 1} is not possible: choose"),
     ("+callbacks.x._target_=nowhere.X", "callbacks.x._target_=nowhere.X can't be imported"),
     (
