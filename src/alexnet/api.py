@@ -38,6 +38,8 @@ def fit(
     KeyboardInterrupt after Ctrl-C or SIGTERM, once last.ckpt is written.
     """
     named = {"model": model, "output_dir": str(output_dir), **settings}
+    if "epochs" in settings and "trainer.max_epochs" in settings:
+        raise UserError("epochs and trainer.max_epochs are one setting: give one of them.")
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     every = (*typed, *overrides)
     with slurm.requeueing(), one_message():

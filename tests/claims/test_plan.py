@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,10 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     index(tmp_path, made(tmp_path))
     assert path.read_bytes() == whole
+
+
+def test_the_same_claim_on_other_images_has_an_index_of_its_own(tmp_path: Path) -> None:
+    write = partial(write_index, tmp_path, "lrn", {"name": "demo"})
+    typed = ["data.subset=true"]
+    assert write(typed, [], "a") == write(typed, [], "a") != write(typed, [], "b")
+    assert write([], [], "a") == write([], [], "b"), "which are the scale's own"

@@ -58,6 +58,11 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         ([*LRN, "seed=-1"], ["seed=-1 is not possible", "whole number from 0"]),
         (["-m", "seed=0,x"], ["seed=x is not possible"]),
         (["-m", "seed=true"], ["seed=True is not possible"]),
+        (["+hydra.foo=1"], ["hydra.foo is no setting of Hydra's"]),
+        (
+            ["data=image_folder", "data.root=/no/such", "dry_run=true"],
+            ["data.root=/no/such is no folder"],
+        ),
         ([*LRN, "dry_run=yes"], ["dry_run=yes is not possible: choose true, false"]),
         ([*LRN, "hydra/sweeper=basic"], ["claim=NAME is for a sweep of our own"]),
         (["-m", "dry_run=true", "hydra/sweeper=basic"], ["dry_run=true is for a sweep of our own"]),
@@ -82,7 +87,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
     ],
 )
 def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    own = () if "scale=imagenette" in arguments else overrides(tmp_path)
+    other = {"scale=imagenette", "data=image_folder"} & {*arguments}
+    own = () if other else overrides(tmp_path)
     done = run("src/train.py", *own, f"output_dir='{tmp_path}'", *arguments)
     refused(done, *words)
     assert not list(tmp_path.rglob("result.json"))

@@ -10,6 +10,7 @@ import torch
 import alexnet
 from alexnet.cli.settings import Request
 from alexnet.cli.train import train
+from alexnet.errors import UserError
 from alexnet.tables import read_csv
 from tiny import DEMO, TINY, config, directory, state
 
@@ -97,3 +98,12 @@ def test_a_run_that_was_stopped_is_no_trained_network(tmp_path: Path, stopping: 
     with stopping(2), pytest.raises(KeyboardInterrupt, match="goes on from here"):
         fit()
     assert fit().result["status"] == "completed"
+
+
+def test_what_is_refused_costs_no_result(tmp_path: Path) -> None:
+    first = train(config(tmp_path))
+    wrong = ("rerun=true", "+callbacks.d._target_=lightning.pytorch.callbacks.LearningRateMonitor")
+    with pytest.raises(UserError, match="does not take these settings"):
+        train(config(tmp_path, *wrong, "+callbacks.d.foo=1"))
+    assert (directory(tmp_path, first) / "last.ckpt").exists()
+    assert train(config(tmp_path))["seconds"] == first["seconds"]

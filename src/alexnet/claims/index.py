@@ -203,16 +203,22 @@ def _indexed_run(digest: str, output_dir: Path, directories: Sequence[Path]) -> 
 
 
 def write_index(
-    output_dir: Path, claim: str, scale: dict[str, Any], settings: Sequence[str], jobs: Iterable[Job]
+    output_dir: Path,
+    claim: str,
+    scale: dict[str, Any],
+    settings: Sequence[str],
+    jobs: Iterable[Job],
+    images: str = "",
 ) -> Path:
     """Notes which runs are this claim's: variant, seed, hash.
+
+    settings: that were typed beside it; with them, and the digest of the images, it is another claim's index.
 
     Seeds of an earlier sweep stay as long as their variant still is what it was then; a damaged index is
     written anew.
     """
-    changed = (
-        "-" + blake2b(" ".join(sorted(settings)).encode(), digest_size=2).hexdigest() if settings else ""
-    )
+    typed = " ".join([*sorted(settings), images])
+    changed = f"-{blake2b(typed.encode(), digest_size=2).hexdigest()}" if settings else ""
     path = output_dir / FOLDER / f"{claim}-{scale['name']}{changed}.json"
     runs: dict[str, dict[str, str]] = {}
     variants: dict[str, str] = {}

@@ -127,8 +127,17 @@ def _unreadable(argument: str, entry: str) -> str:
     return f"{argument} has characters with a meaning of their own. {QUOTING}"
 
 
+HYDRAS_OPEN = tuple(  # where people may add keys
+    f"hydra.{key}."
+    for key in ("job.env_set", "job_logging", "hydra_logging", "sweeper", "launcher", "callbacks")
+)
+
+
 def check_options(arguments: Sequence[str]) -> None:
     """Raises UserError for options that Hydra does not have, as people know them of other programs."""
+    for argument in arguments:
+        if re.match(r"\+{1,2}hydra\.", argument) and not argument.lstrip("+").startswith(HYDRAS_OPEN):
+            raise UserError(f"{argument.lstrip('+').partition('=')[0]} is no setting of Hydra's.")
     unknown = unknown_options(arguments)
     if not unknown:
         return

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -104,6 +104,8 @@ def checked(cfg: DictConfig) -> DictConfig:
     check_settings(**{name: cfg.data[name] for name in SETTINGS})
     if not isinstance(cfg.data.source, DictConfig) or not cfg.data.source:
         raise UserError(f"data.source={cfg.data.source} is not possible: choose data=NAME.")
+    if "max_epochs" not in cfg.trainer:
+        raise UserError("trainer.max_epochs can't be left out.")
     check_range("checkpoint.minutes", cfg.checkpoint.minutes, 0)
     check_whole("checkpoint.every_n_steps", cfg.checkpoint.every_n_steps, 0)
     if cfg.name is not None:
@@ -145,6 +147,7 @@ def check_parts(cfg: DictConfig) -> None:
     before its images are fetched. Of callbacks and loggers, their settings are compared with their arguments.
     """
     import torch
+    from lightning.pytorch.loggers import Logger
 
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import from_config
@@ -157,7 +160,12 @@ def check_parts(cfg: DictConfig) -> None:
         for group in ("callbacks", "logger"):
             for name, part in cfg[group].items():
                 if part is not None:
-                    check_call(f"{group}.{name}", part)
+                    called = check_call(f"{group}.{name}", part)
+                    kind = called if isinstance(called, type) else get_type_hints(called).get("return")
+                    if group == "logger" and not (isinstance(kind, type) and issubclass(kind, Logger)):
+                        raise UserError(
+                            f"logger.{name}: {part[TARGET]} is no lightning.pytorch.loggers.Logger."
+                        )
         progress.quiet_lightning()
         without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
@@ -174,8 +182,8 @@ def check_parts(cfg: DictConfig) -> None:
             schedule(made)
 
 
-def check_call(key: str, part: DictConfig) -> None:
-    """Raises UserError, naming key, where `_target_` is not there or does not take the settings beside it."""
+def check_call(key: str, part: DictConfig) -> Any:
+    """What `_target_` names; raises UserError, naming key, where it does not take the settings beside it."""
     plain: Any = OmegaConf.to_container(part, resolve=True)
     called = target(plain[TARGET], key)
     settings = {name: value for name, value in plain.items() if not str(name).startswith("_")}
@@ -183,6 +191,7 @@ def check_call(key: str, part: DictConfig) -> None:
         signature(called).bind(*plain.get("_args_", ()), **settings)
     except TypeError as error:
         raise UserError(f"{key}: {plain[TARGET]} does not take these settings, {error}.") from error
+    return called
 
 
 def check_file_name(key: str, value: str) -> None:
@@ -219,6 +228,12 @@ def images_are_there(cfg: DictConfig) -> bool:
     from alexnet.data.manifest import pack_folder
 
     return pack_folder(cfg.data.pack) is not None or bool(SOURCES.build(cfg.data.source).present())
+
+
+def root_is_missing(cfg: DictConfig) -> bool:
+    """Whether data.root names no folder, and nothing would fetch or draw images there."""
+    source, root = cfg.data.source.get("name"), cfg.data.root
+    return source in ("image_folder", "imagenet") and bool(root) and not Path(root).expanduser().is_dir()
 
 
 def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:

@@ -69,7 +69,8 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
-        indexes[claim.name] = write_index(output_dir, claim.name, scale, determining(overrides, cfg), runs)
+        typed, images = determining(overrides, cfg), planner.digests()
+        indexes[claim.name] = write_index(output_dir, claim.name, scale, typed, runs, images)
     returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()
@@ -280,6 +281,10 @@ class Planner:
         subset = next((images.title for images in self._sets() if images.subset), None)
         return {**scale, "subset": subset} if subset else dict(scale)
 
+    def digests(self) -> str:
+        """Of the images that were opened."""
+        return " ".join(sorted({opened[1] for opened in self.images.values() if opened}))
+
     def about_images(self) -> str:
         """Lines on those that were opened: which they are, which files are none, and what to know of them."""
         lines = []
@@ -324,8 +329,9 @@ class Planner:
         data = OmegaConf.to_container(cfg.data, resolve=True)
         key = json.dumps([data, cfg.cache_dir], sort_keys=True, default=str)
         if key not in self.images:
-            there = not self.cfg.dry_run or settings.images_are_there(cfg)
-            self.images[key] = settings.images_of(cfg) if there else None
+            wanted = not self.cfg.dry_run or settings.root_is_missing(cfg)  # which is an error then
+            wanted = wanted or settings.images_are_there(cfg)
+            self.images[key] = settings.images_of(cfg) if wanted else None
         return self.images[key]
 
 

@@ -52,6 +52,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
             # another process may have finished it by now, or begun it under another name
             cfg, run = settings.settled(cfg, images, digest, request)
             if cfg.rerun and not run.begun_again():
+                settings.check_parts(cfg)  # or what is refused then would have cost the result that is there
                 run.clear()
             result = run.finished() or start(cfg, run, images, digest, owner)
     log.info("%s", results.ending(result, run.directory, images.note, images.title))

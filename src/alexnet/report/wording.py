@@ -84,6 +84,9 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
 def scale(index: ClaimIndex) -> str:
     """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
     about = str(index.scale.get("about") or "no scale chosen")
+    titles = (str((run.result.get("data") or {}).get("title") or "") for _, _, run in index.all_runs())
+    if any(item.startswith("data=") for item in index.settings):  # other images than the scale's
+        about = next(filter(None, titles), "other images")
     settings = [item for item in index.settings if not item.startswith("data.subset=")]  # its title says it
     changed = f", changed by {' '.join(settings)}" if settings else ""
     subset = f"; {index.subset}" if index.subset else ""
