@@ -62,6 +62,8 @@ LIBRARIES = (
     *("hydra-core", "omegaconf", "numpy", "pillow"),
 )
 
+ALIGNED = 70  # characters of a suggested command from which on what it does stands right behind it
+
 Result = dict[str, Any]
 
 
@@ -341,6 +343,6 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     if not any(item.startswith("data") for item in typed):
         images = " ".join(["train.py", *typed, "data=image_folder data.root=PATH"])
         steps.insert(0, (images, "your images: train/CLASS/*.jpg, val/CLASS/*.jpg"))
-    width = max(len(command) for command, _ in steps[:-2])
+    width = max(len(command) for command, _ in steps if len(command) < ALIGNED)
     lines += ["", "next:", *(f"  python src/{command:<{width}}   {what}" for command, what in steps)]
     return "\n".join(lines)
