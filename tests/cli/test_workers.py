@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +18,9 @@ from alexnet.cli import workers
 from alexnet.cli.workers import divide
 from alexnet.runs.lock import running
 from alexnet.runs.results import Run
-from commands import fork, run, stop
+from commands import TIMEOUT, fork, run, stop
 from sweep_commands import refused, results
-from tiny import overrides, state
+from tiny import ROOT, overrides, state
 
 SHORT = ("data.epochs=1", "trainer.limit_train_batches=2")
 LONG = ("data.epochs=40", "checkpoint.every_n_steps=1", "trainer.limit_train_batches=2")
@@ -188,10 +190,13 @@ def test_a_process_that_is_killed_ends_no_other_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_sweeps_of_the_same_runs_share_them(tmp_path: Path) -> None:
     arguments = overrides(tmp_path, "-m", "seed=0,1,2,3", *SHORT, "jobs=2")
-    with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: fork("src/train.py", *arguments), range(2)))
-    assert [done.returncode for done in both] == [0, 0], "".join(done.stderr for done in both)
-    assert sum(done.stdout.count(": completed: ") for done in both) == 4
+    command = [sys.executable, "src/train.py", *arguments]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=TIMEOUT) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    begun = [path.read_text().count("INFO run ") for path in tmp_path.glob("*/train.log")]
+    assert begun == [1, 1, 1, 1], "each is trained once"
     assert {each["status"] for each in results(tmp_path).values()} == {"completed"}
 
 
