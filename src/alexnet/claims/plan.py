@@ -11,7 +11,7 @@ from typing import Any
 from alexnet.claims.claim import Claim
 from alexnet.errors import UserError
 from alexnet.runs.lock import Owner, held
-from alexnet.runs.results import LAST, Result, Run, at_chance, find, read, run_hash
+from alexnet.runs.results import LAST, Result, Run, at_chance, find, flattened, read, run_hash
 from alexnet.tables import aligned, mean_std
 
 FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
@@ -107,15 +107,6 @@ def check_differences(
                 f"{named} is about {', '.join(claim.about)}, but {claim.base} and {variant} differ in"
                 f" {', '.join(others)} as well: set that for both, or name it under about in its file."
             )
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Keys with dots, and their values; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def to_train(jobs: Iterable[Job]) -> list[Job]:

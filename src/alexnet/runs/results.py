@@ -178,7 +178,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
     A part's name comes before its settings, and for a part that is not there stands "model.norm=null".
     """
-    families = [_flat(_of_family(config)) for config in configs]
+    families = [flattened(_of_family(config)) for config in configs]
     keys = {key for family in families for key in family}
     differing = sorted(
         (key for key in keys if len({str(family.get(key)) for family in families}) > 1),
@@ -197,10 +197,13 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return texts
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys with dots, and their values; lists are values."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat |= (
+            flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        )
     return flat
 
 
