@@ -51,10 +51,13 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         with lock.training(run.directory, wait=cfg.lock == lock.WAIT) as owner:
             # another process may have finished it by now, or begun it under another name
             cfg, run = settings.settled(cfg, images, digest, request)
-            if cfg.rerun and not run.begun_again():
-                settings.check_parts(cfg)  # or what is refused then would have cost the result that is there
-                run.clear()
-            result = run.finished() or start(cfg, run, images, digest, owner)
+            anew = cfg.rerun and not run.begun_again()
+            result = None if anew else run.finished()
+            if result is None:
+                settings.check_parts(cfg)  # before an earlier result goes
+                if anew:
+                    run.clear()
+                result = start(cfg, run, images, digest, owner)
     log.info("%s", results.ending(result, run.directory, images.note, images.title))
     return result
 
@@ -78,7 +81,6 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
-    settings.check_parts(cfg)
     fit.seed(cfg.seed)
     parts = {
         "model": from_config(cfg.model),
