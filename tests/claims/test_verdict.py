@@ -1,6 +1,7 @@
 """Verdicts on made-up figures with a known answer; scipy's t-test is the oracle of the intervals."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from scipy import stats
 from alexnet.claims.claim import Comparison
 from alexnet.claims.verdict import Verdict, judge
 from alexnet.runs.metrics import FinishedRun
-from alexnet.statistics import Region, crossed_interval, values_needed
+from alexnet.statistics import Region, crossed_estimate, values_needed
 from made_up import logged_run
 
 HIGHER = Comparison("without", "with", paper=1.4)
@@ -174,6 +175,54 @@ def test_missing_metrics_are_named() -> None:
     assert "train/top1_error" in judge(RATIO, runs(WITH), runs(WITH)).reason
 
 
+# --- p values ---
+
+
+@given(
+    st.integers(0, 9999), st.integers(2, 8), st.floats(-3, 3), st.sampled_from([HIGHER, SAME, VALUE, RATIO])
+)
+def test_p_is_below_a_twentieth_where_there_is_a_verdict_and_only_there(
+    seed: int, n: int, effect: float, comparison: Comparison
+) -> None:
+    comparison = replace(comparison, metric="val/top1_error", level=None)
+    minus = np.random.default_rng(seed).normal(40, 1, n)
+    of = np.random.default_rng(seed + 1).normal(40 + effect, 1, n)
+    of *= 1 if comparison.kind != "ratio" else 3 + effect / 2
+    found = judge(comparison, runs(of), runs(minus))
+    assert found.p is not None
+    assert (found.p < 0.05) == (found.outcome != "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "end"), [(HIGHER, 0), (Comparison("a", "b", at_least=1.0), 1), (SAME, 0.5), (VALUE, 41.7)]
+)
+def test_p_is_that_of_the_paired_t_test_against_the_end(comparison: Comparison, end: float) -> None:
+    of, minus = [43.0, 41.2, 42.9, 41.0], WITH[:4]
+    values = of if comparison.kind == "value" else np.subtract(of, minus)
+    found = judge(comparison, runs(of), runs(minus))
+    assert found.p == pytest.approx(stats.ttest_1samp(values, end).pvalue)
+
+
+def test_p_of_a_ratio_is_that_of_its_logarithm_and_of_a_bound_only_above_the_threshold(
+    tmp_path: Path,
+) -> None:
+    tanh, relu = [60, 66, 54], [10, 11, 10]
+    found = judge(RATIO, paced(tmp_path / "tanh", tanh), paced(tmp_path / "relu", relu))
+    logarithms = np.log(np.divide(tanh, relu))
+    assert found.p == pytest.approx(stats.ttest_1samp(logarithms, np.log(3)).pvalue)
+    slow = paced(tmp_path / "slow", tanh, level_reached=False)
+    assert judge(RATIO, slow, paced(tmp_path / "a", relu)).p == pytest.approx(found.p)
+    below = judge(RATIO, slow, paced(tmp_path / "b", [59, 65, 54]))
+    assert (below.outcome, below.p) == ("inconclusive", 1)
+
+
+def test_without_an_interval_or_anything_learned_there_is_no_p() -> None:
+    assert seen(HIGHER, [1.0]).p is None
+    assert judge(HIGHER, runs(WITH), {}).p is None
+    assert judge(SAME, runs([90.9] * 3), runs([90.9] * 3)).p is None
+    assert [seen(HIGHER, [1.0] * 3).p, seen(HIGHER, [0.0] * 3).p] == [0, 1]
+
+
 # --- steps ---
 
 
@@ -273,7 +322,7 @@ def test_the_interval_holds_other_seeds_and_other_images(tmp_path: Path) -> None
     found = judge(HIGHER, predicted(tmp_path / "of", [0.5, 0.6]), predicted(tmp_path / "minus", [0.4, 0.4]))
     of = np.stack([np.arange(400) < 200, np.arange(400) < 240])
     differences = 100.0 * of - 100.0 * (np.arange(400) < 160)
-    assert (found.low, found.high) == pytest.approx(tuple(crossed_interval(differences)))
+    assert (found.low, found.high) == pytest.approx(tuple(crossed_estimate(differences).interval))
     assert (found.images, found.mean) == (400, pytest.approx(15))
 
 

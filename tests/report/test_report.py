@@ -17,7 +17,7 @@ from scipy import stats
 import made_up
 from alexnet.claims.claim import Comparison, load_claim, section_key
 from alexnet.claims.index import open_indexes
-from alexnet.claims.verdict import judge_index
+from alexnet.claims.verdict import judge_all
 from alexnet.cli.configs import composed
 from alexnet.cli.report import report
 from alexnet.errors import UserError
@@ -43,7 +43,7 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _results(outputs: Path, claims: Path) -> Any:
-    return [result for index in open_indexes(outputs, claims).indexes for result in judge_index(index)]
+    return judge_all(open_indexes(outputs, claims).indexes)
 
 
 def _rows(outputs: Path, claims: Path) -> Any:
@@ -78,6 +78,50 @@ def test_figures_are_those_that_numpy_and_scipy_find(made: Any) -> None:
     expected = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
     assert (own.mean, own.n, own.images) == (pytest.approx(difference.mean()), 3, 200)
     assert own.low < expected.low < expected.high < own.high, "it holds for other images, too"
+
+
+def test_a_verdict_names_its_scale_in_its_own_line_wherever_it_stands(made: Any) -> None:
+    made_up.sweep(made[0], "lrn", "demo", {"with": [60.0, 61.0], "without": [80.0, 81.5]})
+    written = _report(*made)
+    markdown = [line for line in written.text.splitlines() if "reproduced" in line or "contradicted" in line]
+    page = re.findall(r"<tr role=.*?</tr>|<li>.*?</li>", written.page.read_text(), re.DOTALL)
+    stated = [part for part in page if "reproduced</span>" in part or "contradicted</span>" in part]
+    assert len(markdown) > 2
+    assert len(stated) > 4
+    for line in [*markdown, *stated]:
+        assert "drawn images, 67 px, 2 epochs" in line or "ILSVRC-2012, 90 epochs" in line
+    for row in written.rows:
+        assert row["about"].startswith(made_up.SCALES[row["scale"]]["about"])
+
+
+def test_holms_correction_is_over_the_papers_claims_at_one_scale_with_the_same_settings(made: Any) -> None:
+    outputs, claims = made
+    twice = [LRN, LRN | {"metric": "train/top1_error"}]
+    made_up.claim(claims, "pools", ["with", "without"], twice)
+    made_up.claim(claims, "of_source", ["with", "without"], [LRN], section="S#145")
+    errors = {"with": [40.0, 41.0, 42.0], "without": [43.0, 44.5, 44.7]}
+    for name, settings in (("pools", ()), ("of_source", ()), ("pools", ("trainer.max_epochs=1",))):
+        made_up.sweep(outputs, name, "paper", errors, *settings)
+    families: dict[Any, list[Any]] = {}
+    for row in _report(outputs, claims).rows:
+        if row["section"].startswith("S"):
+            assert (row["p"] < 0.5, row["p_holm"], row["verdict_holm"]) == (True, None, None)
+        else:
+            families.setdefault((row["scale"], row["settings"]), []).append(row)
+    assert [len(rows) for rows in families.values()] == [5, 2, 2]
+    for rows in families.values():
+        smallest = min(row["p"] for row in rows)
+        assert min(row["p_holm"] for row in rows) == pytest.approx(min(1, len(rows) * smallest))
+        for row in rows:
+            assert row["p"] <= row["p_holm"] <= 1
+            is_clear = row["p_holm"] < 0.05
+            assert row["verdict_holm"] == (row["verdict"] if is_clear else "inconclusive")
+    outcomes = {(row["verdict"], row["verdict_holm"]) for rows in families.values() for row in rows}
+    assert ("reproduced", "inconclusive") in outcomes, "else nothing was seen of it"
+    text, page = _text(outputs, claims), (outputs / "report" / "index.html").read_text()
+    for said in ("inconclusive (p 0.", "reproduced (p "):
+        assert said in text
+        assert f"with Holm's correction: {said}" in page
 
 
 def test_what_is_not_the_papers_scale_says_so_in_its_row(made: Any) -> None:
@@ -254,7 +298,7 @@ def test_markdown_is_a_table_whatever_the_names_are(made: Any) -> None:
     made_up.claim(made[1], "lrn", ["with", "without"], [LRN | {"says": "a|b `c` <i>d</i>\nnext"}])
     lines = [line for line in _text(*made).splitlines() if line.startswith("|")]
     cells = {line.replace("\\|", "").count("|") for line in lines}
-    assert cells == {10}
+    assert cells == {11}
     assert r"a\|b \`c\` \<i\>d\</i\> next" in lines[3]
 
 

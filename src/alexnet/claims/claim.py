@@ -86,6 +86,11 @@ class Claim:
     name: str = ""
 
     @property
+    def is_the_papers(self) -> bool:
+        """Not the source's, nor anyone else's."""
+        return section_key(self.section)[0] == "P"
+
+    @property
     def metrics(self) -> set[str]:
         """All that are compared."""
         metrics = (metric for compared in self.compare for metric in (compared.metric, compared.minus_metric))

@@ -8,7 +8,7 @@ it reproduces the claim, one beside it contradicts it. Ratios are computed by th
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -27,7 +27,19 @@ from alexnet.runs.metrics import (
     errors_by_image,
     figure,
 )
-from alexnet.statistics import MOST, Floats, Interval, Region, crossed_interval, interval, values_needed
+from alexnet.statistics import (
+    CONFIDENCE,
+    MOST,
+    Estimate,
+    Floats,
+    Interval,
+    Region,
+    crossed_estimate,
+    estimate,
+    holm,
+    interval,
+    values_needed,
+)
 
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
@@ -44,7 +56,9 @@ class Verdict:
     outcome: one of OUTCOMES. reason: a sentence or two.
     mean, std: of the difference by seed, of the figure (kind=value), or the geometric mean of the ratio and
         the std of its natural logarithm. low, high: 95 % interval of the mean, for other seeds and other
-        images (crossed_interval) where all runs have predictions of the same images, else over seeds (t).
+        images (crossed_estimate) where all runs have predictions of the same images, else over seeds (t).
+    p: two-sided, of the hypothesis that the effect is at the nearer end of the region, by the same t as the
+        interval: below 0.05 where the outcome is REPRODUCED or CONTRADICTED, and only there.
     images: how many those are; None where the interval is over seeds alone.
     bound: some run never got to the level, so that mean and low are lower bounds, and high is infinite.
     more_seeds: would settle it with a probability of 80 %. None: seeds are not what is missing, or over 1000.
@@ -61,6 +75,7 @@ class Verdict:
     std: float | None = None
     low: float | None = None
     high: float | None = None
+    p: float | None = None
     images: int | None = None
     bound: bool = False
     more_seeds: int | None = None
@@ -73,11 +88,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """A comparison of a claim at a scale."""
+    """A comparison of a claim at a scale.
+
+    holm_p: the verdict's p with Holm's correction, see judge_all(); None where it has none.
+    """
 
     index: ClaimIndex
     comparison: Comparison
     verdict: Verdict
+    holm_p: float | None = None
 
     @property
     def claim(self) -> Claim:
@@ -87,6 +106,32 @@ class ComparisonResult:
     def states(self) -> Counter[str]:
         """Of the runs that it needs."""
         return self.index.states(self.comparison.of, self.comparison.minus)
+
+    @property
+    def corrected(self) -> str | None:
+        """The outcome with Holm's correction; None where there is none."""
+        if self.holm_p is None:
+            return None
+        return self.verdict.outcome if self.holm_p < 1 - CONFIDENCE else INCONCLUSIVE
+
+
+def judge_all(indexes: Sequence[ClaimIndex]) -> list[ComparisonResult]:
+    """judge_index() of each, and Holm's correction over the comparisons that are judged together.
+
+    These are the comparisons of all of the paper's claims (section "P ...") that have a p, of any kind, at
+    one scale with the same settings. Those of other claims stand for themselves.
+    """
+    results = [result for index in indexes for result in judge_index(index)]
+    families: dict[tuple[str, ...], list[int]] = {}
+    for place, result in enumerate(results):
+        if result.verdict.p is not None and result.claim.is_the_papers:
+            family = (result.index.scale_name, result.index.subset, *sorted(result.index.settings))
+            families.setdefault(family, []).append(place)
+    for places in families.values():
+        adjusted = holm([results[place].verdict.p or 0.0 for place in places])
+        for place, holm_p in zip(places, adjusted, strict=True):
+            results[place] = replace(results[place], holm_p=holm_p)
+    return results
 
 
 def judge_index(index: ClaimIndex) -> list[ComparisonResult]:
@@ -147,6 +192,7 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
         std=case.std if len(seeds) > 1 else None,
         low=None if low is None else back(low),
         high=None if high is None else back(high),
+        p=case.p,
         images=None if case.by_image is None else case.by_image.shape[1],
         bound=case.bound,
         more_seeds=more_seeds,
@@ -264,11 +310,26 @@ class Evidence:
         return None if self.by_image is None else interval(self.by_image.mean(axis=0))
 
     @cached_property
-    def interval(self) -> Interval | None:
+    def estimate(self) -> Estimate | None:
         """Over seeds and images; over seeds alone where mistakes at images are not known."""
-        if self.by_image is None or not self.over_seeds:
+        if self.by_image is None or len(self.effects) < 2:
+            return estimate(self.effects)
+        return crossed_estimate(self.by_image)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        if self.by_image is None or not self.estimate:
             return self.over_seeds
-        return crossed_interval(self.by_image)
+        return self.estimate.interval
+
+    @property
+    def p(self) -> float | None:
+        """None where there is no interval, or nothing was learned."""
+        if not self.estimate or self.all_the_same:
+            return None
+        if self.bound and self.estimate.mean < self.region.low:
+            return 1.0  # the ratio may be any that is higher
+        return self.estimate.p(self.region)
 
     @property
     def std(self) -> float:

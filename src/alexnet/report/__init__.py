@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.claims.index import Indexes
-from alexnet.claims.verdict import judge_index
+from alexnet.claims.verdict import judge_all
 from alexnet.files import write_atomically
 from alexnet.report import page, tables
 
@@ -27,7 +27,7 @@ def write(indexes: Indexes, out: Path, only: Collection[str] | None = None) -> R
 
     only: the claims that rows and text tell of; None: all.
     """
-    results = [result for index in indexes.indexes for result in judge_index(index)]
+    results = judge_all(indexes.indexes)
     write_atomically(out / PAGE, page.render(indexes, results).encode())
     write_atomically(out / TEXT, tables.render(results, indexes.notes).encode())
     write_atomically(out / RUNS, tables.runs_csv(indexes.indexes).encode())

@@ -8,10 +8,23 @@ from typing import Any
 from alexnet.claims.claim import Claim, section_key
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult
-from alexnet.report.wording import chance, drawn, interval, phrase, scale, sides, summary, unfinished
+from alexnet.report.wording import (
+    chance,
+    corrected,
+    drawn,
+    interval,
+    phrase,
+    scale,
+    sides,
+    summary,
+    unfinished,
+)
 from alexnet.tables import csv_text, escaped, markdown, number, read_csv
 
-HEAD = ("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source", "verdict")
+HEAD = (
+    *("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source"),
+    *("verdict at this scale", "with Holm's correction"),
+)
 RUN = ("claim", "scale", "settings", "variant", "seed", "hash", "status", "data", "drawn", "directory")
 MEASURES = ("epochs", "steps", "seconds")
 
@@ -21,9 +34,10 @@ def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> st
     lines = [f"- {escaped(line)}" for line in summary(results)]
     lines += ["", markdown([_cells(result) for result in results], HEAD, escape=True), ""]
     lines += [
-        "Mean ± standard deviation (runs). Intervals are of 95 %, for other seeds and, where it is known"
+        "Mean ± standard deviation (runs). Intervals are of 95 %, for other seeds and, where it is known",
+        "which images each run got wrong, for other images as well. Holm's correction: over all comparisons",
+        "of the paper's claims, whichever they are, that have an interval at one scale with equal settings.",
     ]
-    lines += ["which images each run got wrong, for other images as well."]
     return "\n".join([*lines, *([""] * bool(notes)), *(f"- {escaped(note)}" for note in notes)]) + "\n"
 
 
@@ -45,6 +59,7 @@ def _cells(result: ComparisonResult) -> list[str]:
         _figure(comparison.paper),
         _figure(comparison.source),
         f"{verdict.outcome}{seeds_needed}{f' ({warnings})' * bool(warnings)}",
+        corrected(result),
     ]
 
 
@@ -84,6 +99,7 @@ def record(result: ComparisonResult) -> dict[str, Any]:
         "claim": result.claim.name,
         "section": result.claim.section,
         "scale": index.scale_name,
+        "about": scale(index),
         "settings": " ".join(index.settings),
         "drawn": index.drawn,
         "subset": index.subset,
@@ -96,6 +112,9 @@ def record(result: ComparisonResult) -> dict[str, Any]:
         "images": verdict.images,
         "n": verdict.n,
         "verdict": verdict.outcome,
+        "p": verdict.p,
+        "p_holm": result.holm_p,
+        "verdict_holm": result.corrected,
         "more_seeds": verdict.more_seeds,
     }
 

@@ -7,8 +7,11 @@ from typing import Any
 from alexnet.claims.exhibits import load_exhibits
 from alexnet.runs.tracking import wandb_mode
 
-NUMBERS = ("paper", "source", "mean", "low", "high", "n")
-COLUMNS = ("claim", "section", "scale", "subset", "comparison", *NUMBERS, "verdict")
+NUMBERS = ("paper", "source", "mean", "low", "high", "n", "p", "p_holm")
+COLUMNS = (
+    *("claim", "section", "scale", "about", "subset", "comparison"),
+    *(*NUMBERS, "verdict", "verdict_holm"),
+)
 TABLE = "claims"  # the name under which the table is logged
 JOB_TYPE = "claim"
 

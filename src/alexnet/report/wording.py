@@ -96,6 +96,14 @@ def scale(index: ClaimIndex) -> str:
     return f"{about}{changed}: not exactly the paper's scale" if changed else about
 
 
+def corrected(result: ComparisonResult) -> str:
+    """ "inconclusive (p 0.064)": the outcome with Holm's correction; empty where there is none."""
+    if result.holm_p is None:
+        return ""
+    p = "p below 0.001" if result.holm_p < 0.001 else f"p {result.holm_p:.2g}"
+    return f"{result.corrected} ({p})"
+
+
 def drawn(index: ClaimIndex) -> str:
     """A warning, or nothing."""
     return "on drawn images: says nothing about the paper" if index.drawn else ""
