@@ -38,6 +38,7 @@ class Comparison:
     kind: higher: of - minus > at_least. same: |of - minus| < margin. ratio: of / minus > at_least.
         value: |of - paper| < margin.
     paper, source: the figure that P and S give for it, in the metric's unit.
+    matters: the least effect that would matter, in that unit, where they give none.
     """
 
     of: str
@@ -51,7 +52,25 @@ class Comparison:
     margin: float = 0.5  # percentage points
     paper: float | None = None
     source: float | None = None
+    matters: float | None = None
     says: str = ""  # in words, where the names of the variants don't
+
+    @property
+    def effect(self) -> float | None:
+        """What the design is to see, in the metric's unit; 0 for kind=same, None where nothing says it."""
+        if self.kind == "same":
+            return 0.0
+        given = (self.paper, self.matters, self.source)
+        return next((figure for figure in given if figure is not None), None)
+
+    @property
+    def effect_in_words(self) -> str:
+        """ "P's 1.4", "1 matters", "S's 0.44", "within 0.5"."""
+        if self.kind == "same":
+            return f"within {self.margin:g}"
+        if self.paper is not None:
+            return f"P's {self.paper:g}"
+        return f"S's {self.source:g}" if self.matters is None else f"{self.matters:g} matters"
 
     @property
     def threshold(self) -> float:

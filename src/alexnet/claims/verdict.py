@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alexnet.claims.claim import Claim, Comparison
+from alexnet.claims.design import region
 from alexnet.claims.index import ClaimIndex
 from alexnet.errors import UserError
 from alexnet.runs.metrics import (
@@ -294,11 +295,7 @@ class Evidence:
 
     @property
     def region(self) -> Region:
-        margin, threshold = self.comparison.margin, self.comparison.threshold
-        if self.comparison.kind in ("same", "value"):
-            middle = (self.comparison.paper or 0.0) if self.comparison.kind == "value" else 0.0
-            return Region(middle - margin, middle + margin)
-        return Region(math.log(threshold) if self.comparison.kind == "ratio" else threshold, math.inf)
+        return region(self.comparison)
 
     @cached_property
     def over_seeds(self) -> Interval | None:

@@ -4,6 +4,7 @@ Hydra takes any value, and with a plus any key: what it composed is merged into 
 in Hydra's own store, since a part that a user names by its path (`_target_`) has settings of its own.
 """
 
+import dataclasses
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
@@ -118,6 +119,8 @@ class Scale:
     seeds: int
     about: str
     papers: bool = False
+    noise: dict[str, float] = dataclasses.field(default_factory=dict)
+    error: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 # by their names; what is not here, as a user's own part, has any settings

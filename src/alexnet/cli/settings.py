@@ -115,6 +115,10 @@ def checked(cfg: DictConfig) -> DictConfig:
     if cfg.scale is not None:
         check_file_name("scale.name", cfg.scale.name)
         check_whole("scale.seeds", cfg.scale.seeds, 1)
+        for metric, std in cfg.scale.noise.items():
+            check_range(f"scale.noise.{metric}", std, 0.001)
+        for metric, error in cfg.scale.error.items():
+            check_range(f"scale.error.{metric}", error, 0, 100)
     if cfg.run_dir is not None:
         raise UserError(
             f"run_dir={cfg.run_dir} is not possible: give hydra.run.dir=PATH, or another output_dir."

@@ -58,7 +58,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         raise UserError(jobs[0].error)
     division, device = divided(jobs, cfg, launcher)
     told = planner.about_images() + plan.text(jobs, division.jobs, division.threads, device)
-    print(told + measured_afterwards(claims, jobs), flush=True)
+    print(told + measured_afterwards(claims, jobs) + designed(claims, jobs, planner, overrides), flush=True)
     impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
         if impossible:
@@ -355,6 +355,21 @@ def measured_afterwards(claims: Iterable[Claim], jobs: Sequence[Job]) -> str:
     names = ", ".join(sorted(set.union(*lacking.values())))
     count = f"{len(lacking)} run{'s' * (len(lacking) > 1)}"
     return f"\nthen measured for {names}: {count}, seconds to minutes each"
+
+
+def designed(
+    claims: Sequence[Claim], jobs: Sequence[Job], planner: Planner, overrides: Sequence[Override]
+) -> str:
+    """Lines on how many seeds the effects of claims need; empty without claims."""
+    if not claims:
+        return ""
+    from alexnet.claims import design  # with scipy
+
+    of_claim = {claim.name: [job for job in jobs if job.row.startswith(f"{claim.name}/")] for claim in claims}
+    seeds = {name: len({job.seed for job in its_jobs}) for name, its_jobs in of_claim.items()}
+    images = next((job.images[1] for job in jobs if job.images), None)
+    settings = determining(overrides, planner.cfg)
+    return f"\n{design.text(claims, planner.scale(jobs[0].overrides), seeds, images, settings)}"
 
 
 def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[Division, str | None]:

@@ -8,6 +8,7 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from alexnet.claims import design
 from alexnet.claims.claim import Claim
 from alexnet.claims.exhibits import Exhibit, load_exhibits
 from alexnet.claims.index import ClaimIndex, Indexes
@@ -72,7 +73,12 @@ def render(indexes: Indexes, results: Sequence[ComparisonResult]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"words": wording, "number": number, "outcomes": OUTCOMES}
+    environment.globals |= {
+        "words": wording,
+        "design": design.of_index,
+        "number": number,
+        "outcomes": OUTCOMES,
+    }
     environment.globals |= {"columns": COLUMNS, "errors": ERRORS}
     figures = (
         (FOREST, charts.forest(results)),
