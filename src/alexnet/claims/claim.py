@@ -38,6 +38,7 @@ class Comparison:
     kind: higher: of - minus > at_least. same: |of - minus| < margin. ratio: of / minus > at_least.
         value: |of - paper| < margin.
     paper, source: the figure that P and S give for it, in the metric's unit.
+    matters: where they give none, the least effect that would matter: what a design has to see.
     """
 
     of: str
@@ -51,6 +52,7 @@ class Comparison:
     margin: float = 0.5  # percentage points
     paper: float | None = None
     source: float | None = None
+    matters: float | None = None
     says: str = ""  # in words, where the names of the variants don't
 
     @property

@@ -204,6 +204,7 @@ class Checkpoint:
 
     minutes: float
     every_n_steps: int
+    share: float
 
 
 @dataclass
