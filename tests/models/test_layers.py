@@ -1,5 +1,7 @@
 """The layers that torch lacks, against plain loops, ONNX and torch's own."""
 
+from copy import deepcopy
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -215,6 +217,27 @@ def test_convolution_reads_zeros_over_the_right_and_bottom_edge(
     images = _random(2, 2, height, width)
     output = layer(torch.tensor(images)).detach().numpy()
     np.testing.assert_allclose(output, [_loop_conv(image, layer) for image in images], atol=1e-13)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolving_tower_by_tower_is_the_grouped_convolution(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = CeilConv2d(6, 8, 3, 2, 1, groups=2, bias=bias).double()
+    images = torch.tensor(_random(2, 6, 7, 7), requires_grad=True)
+    outputs = [way(images) for way in (layer, layer.by_tower)]  # 7 pixels need no more zeros
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-13)
+    parts = (images, *layer.parameters())
+    slopes = [torch.autograd.grad(output.square().sum(), parts) for output in outputs]
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-11)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_convolves_towers_as_a_cpu_does() -> None:
+    torch.manual_seed(0)
+    layer = CeilConv2d(6, 8, 4, 2, 1, groups=2).double()
+    images = torch.tensor(_random(2, 6, 7, 7))
+    on_gpu = deepcopy(layer).cuda()(images.cuda()).cpu()
+    torch.testing.assert_close(on_gpu, layer(images), rtol=0, atol=1e-12)
 
 
 def test_convolution_passes_gradcheck_where_windows_hang_over() -> None:

@@ -117,6 +117,29 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
         assert "images_per_second" in name or resumed["metrics"][name] == value
 
 
+@pytest.mark.parametrize(
+    ("more", "written"),
+    [
+        ((), [4, 8, 12]),
+        (("checkpoint.share=0",), [4, 12]),  # the first takes no time that is known
+        (("checkpoint.share=0", "trainer.max_steps=8"), [4, 8]),
+        (("checkpoint.share=0", "checkpoint.every_n_steps=5"), [4, 5, 10, 12]),
+    ],
+)
+def test_last_ckpt_is_written_after_epochs_as_their_length_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], written: list[int]
+) -> None:
+    steps, save = [], callbacks.LastCheckpoint._save
+
+    def noted(self: callbacks.LastCheckpoint, trainer: Trainer) -> None:
+        steps.append(trainer.global_step)
+        save(self, trainer)
+
+    monkeypatch.setattr(callbacks.LastCheckpoint, "_save", noted)
+    train(config(tmp_path, "data.epochs=3", *more))
+    assert steps == written
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(outputs: Path) -> None:
     with pytest.raises(UserError, match=r"not a finite number at step \d+ .*optim.lr"):
         train(config(outputs, "optim.lr=1e6"))

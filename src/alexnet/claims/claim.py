@@ -38,7 +38,7 @@ class Comparison:
     kind: higher: of - minus > at_least. same: |of - minus| < margin. ratio: of / minus > at_least.
         value: |of - paper| < margin.
     paper, source: the figure that P and S give for it, in the metric's unit.
-    matters: the least effect that would matter, in that unit, where they give none.
+    matters: where they give none, the least effect that would matter: what a design has to see.
     """
 
     of: str

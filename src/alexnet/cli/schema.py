@@ -207,6 +207,7 @@ class Checkpoint:
 
     minutes: float
     every_n_steps: int
+    share: float
 
 
 @dataclass

@@ -108,6 +108,7 @@ def checked(cfg: DictConfig) -> DictConfig:
         raise UserError("trainer.max_epochs can't be left out.")
     check_range("checkpoint.minutes", cfg.checkpoint.minutes, 0)
     check_whole("checkpoint.every_n_steps", cfg.checkpoint.every_n_steps, 0)
+    check_range("checkpoint.share", cfg.checkpoint.share, 0)
     if cfg.name is not None:
         check_file_name("name", cfg.name)
     if cfg.init_from is not None:

@@ -48,13 +48,22 @@ class CeilConv2d(nn.Conv2d):
 
     (N, C, H, W) -> (N, maps, 1 + ceil((H + 2 padding - kernel) / stride), same for W).
     P prints 224 pixels and 55 positions; padding 3 zeros on two sides only is what the authors'
-    source does. Where the windows fit exactly this is nn.Conv2d.
+    source does. Where the windows fit exactly this is nn.Conv2d. On a GPU towers are convolved one by one:
+    cuDNN 9's grouped kernel took half of a step of alexnet_lrn (131 px, batch 128, bfloat16, H100).
     """
 
     def forward(self, input: Tensor) -> Tensor:
         below, right = (self._overhang(input.shape[axis + 2], axis) for axis in (0, 1))
         padded = functional.pad(input, (0, right, 0, below)) if below or right else input
-        return super().forward(padded)
+        return self.by_tower(padded) if self.groups > 1 and padded.is_cuda else super().forward(padded)
+
+    def by_tower(self, maps: Tensor) -> Tensor:
+        """The same convolution, a group after the other: equal but for rounding."""
+        biases = [None] * self.groups if self.bias is None else self.bias.chunk(self.groups)
+        parts = zip(maps.chunk(self.groups, 1), self.weight.chunk(self.groups), biases, strict=True)
+        return torch.cat(
+            [functional.conv2d(*part, self.stride, self.padding, self.dilation) for part in parts], 1
+        )
 
     def _overhang(self, size: int, axis: int) -> int:
         kernel, stride, padding = self.kernel_size[axis], self.stride[axis], int(self.padding[axis])

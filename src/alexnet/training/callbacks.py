@@ -43,14 +43,20 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps last.ckpt: after each epoch, every so many minutes or steps, and when asked to stop.
+    """Keeps last.ckpt: after epochs, every so many minutes or steps, when asked to stop, and at the end.
+
+    share: of the time that writing after epochs may take, so that short epochs on a GPU, which leave no time
+    for 230 MB, are not all written; from 1 on: each is.
 
     Ctrl-C and SIGTERM end the step that is running, save, and raise Interrupted; a second signal
     ends the process at once. Where an epoch ends or minival is measured after the step, that comes first.
     """
 
-    def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0) -> None:
-        self.path, self.minutes, self.every_n_steps = path, minutes, every_n_steps
+    def __init__(
+        self, path: Path, minutes: float = 10.0, every_n_steps: int = 0, share: float = 1.0
+    ) -> None:
+        self.path, self.minutes, self.every_n_steps, self.share = path, minutes, every_n_steps, share
+        self.seconds = 0.0  # that the last one took
         self.asked_to_stop, self.has_saved, self.has_ended = False, False, False
         self.handlers_before: dict[int, Any] = {}
         self.saved_at = time.monotonic()
@@ -80,12 +86,19 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer)
+        epochs, loop = trainer.fit_loop.epoch_progress.current.processed, trainer.fit_loop
+        is_last = trainer.should_stop or 0 <= (loop.max_epochs or -1) <= epochs
+        is_last |= 0 <= loop.epoch_loop.max_steps <= trainer.global_step
+        elapsed = time.monotonic() - self.saved_at
+        if is_last or self.asked_to_stop or self.share >= 1 or self.seconds <= self.share * elapsed:
+            self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        started = time.monotonic()
         _flush_loggers(trainer)
         trainer.save_checkpoint(self.path)
         self.saved_at, self.has_saved = time.monotonic(), True
+        self.seconds = self.saved_at - started
 
     # Lightning logs the figures of a step and of an epoch after these two hooks, and before what comes next
 

@@ -89,6 +89,7 @@ def callbacks(
     run_dir: Path,
     minutes: float,
     every_n_steps: int,
+    share: float = 1.0,
     bar: bool = True,
     others: Mapping[str, Any] | None = None,
 ) -> list[Callback]:
@@ -110,7 +111,7 @@ def callbacks(
         save_on_train_epoch_end=False,  # but where minival is measured
         enable_version_counter=False,
     )
-    last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps)
+    last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps, share)
     bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
     shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
     return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
