@@ -131,6 +131,9 @@ WRONGLY_COMPARED: list[tuple[dict[str, object], str]] = [
     ({"of": "x", "minus": "x", "minus_metric": "val/top1_error"}, ": of and minus are both x"),
     ({**COMPARED, "kind": "ratio", "at_least": 0}, ": at_least=0 is not possible with kind=ratio"),
     ({**COMPARED, "margin": 1}, ": kind=higher has no margin; same and value have"),
+    ({**COMPARED, "kind": "same", "matters": 1}, ": kind=same has no matters; higher and ratio have"),
+    ({**COMPARED, "matters": 1, "paper": 2}, ": matters=1 is of no use beside paper"),
+    ({**COMPARED, "matters": 0}, ": matters=0 is not possible: give one above 0"),
     ({**COMPARED, "kind": "same", "at_least": 1}, ": kind=same has no at_least; higher and ratio have"),
 ]  # fmt: skip
 

@@ -107,6 +107,8 @@ CHECKED = [
     ("init_from=/nowhere", "init_from=/nowhere is no file: give a run's directory, or its last.ckpt"),
     ("+logger.x=1", "logger.x=1 is no logger: give its class"),
     ("+scale={name: x, seeds: 0, about: y}", "scale.seeds=0 is not possible"),
+    ("+scale={name: x, seeds: 1, about: y, noise: {z: 0}}", "scale.noise.z=0.0 is not possible"),
+    ("+scale={name: x, seeds: 1, about: y, error: {z: 100}}", "scale.error.z=100.0 is not possible"),
 ]
 
 

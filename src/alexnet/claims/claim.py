@@ -17,7 +17,10 @@ from alexnet.errors import UserError, check_choice, check_distinct, check_list, 
 from alexnet.paths import CLAIMS, SCALES
 
 KINDS = ("higher", "same", "ratio", "value")
-LIMITS = {"at_least": ("higher", "ratio"), "margin": ("same", "value")}  # the kinds that have them
+LIMITS = {  # the kinds that have them
+    **dict.fromkeys(("at_least", "matters"), ("higher", "ratio")),
+    "margin": ("same", "value"),
+}
 NEEDS = (None, "evaluation")
 ALL = "all"
 TYPES = {str: "text", int: "a whole number from 0 on", float: "a number"}  # in words
@@ -205,6 +208,12 @@ def _check_sense(where: str, compared: Comparison, given: Sequence[str], variant
     if compared.kind == "ratio" and compared.threshold <= 0:
         limit = f"at_least={compared.at_least:g}"
         raise UserError(f"{where}: {limit} is not possible with kind=ratio: give one above 0.")
+    if compared.matters is not None and compared.kind in LIMITS["matters"]:
+        if compared.paper is not None:
+            raise UserError(f"{where}: matters={compared.matters:g} is of no use beside paper.")
+        if compared.matters <= compared.threshold:
+            limit = f"give one above {compared.threshold:g}, which is to be exceeded"
+            raise UserError(f"{where}: matters={compared.matters:g} is not possible: {limit}.")
     for key, kinds in LIMITS.items():
         if key in given and compared.kind not in kinds:
             raise UserError(f"{where}: kind={compared.kind} has no {key}; {' and '.join(kinds)} have.")

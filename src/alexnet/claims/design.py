@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log, sqrt
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,8 @@ def text(
         head = ("compared", "metric", "effect", "needs", "run", "interval", "")
         lines.append(aligned([head, *table], indent="  "))
     if without_spread:
-        lines.append(f"not known, as no pilot run measured its spread here: {', '.join(without_spread)}")
+        told = f"not known, as no pilot run measured its spread here: {', '.join(without_spread)}"
+        lines.append(fill(told, 110, subsequent_indent="  ", break_on_hyphens=False))
     if without_effect:
         lines.append(f"not known, as no effect stands in its file (matters): {', '.join(without_effect)}")
     return "\n".join(["", *lines])

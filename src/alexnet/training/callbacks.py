@@ -52,9 +52,7 @@ class LastCheckpoint(Checkpoint):
     ends the process at once. Where an epoch ends or minival is measured after the step, that comes first.
     """
 
-    def __init__(
-        self, path: Path, minutes: float = 10.0, every_n_steps: int = 0, share: float = 1.0
-    ) -> None:
+    def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0, share: float = 1.0) -> None:
         self.path, self.minutes, self.every_n_steps, self.share = path, minutes, every_n_steps, share
         self.seconds = 0.0  # that the last one took
         self.asked_to_stop, self.has_saved, self.has_ended = False, False, False
