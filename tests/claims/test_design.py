@@ -115,7 +115,6 @@ def test_a_plan_has_a_line_for_each_comparison_and_one_for_those_that_are_not_kn
     seeds = dict.fromkeys(("small", "large", "open", "x"), 5)
     small, large = (f"{name}: a {MINUS} b  val/top1_error  P's" for name in ("small", "large"))
     assert design.text(claims, PILOT, seeds, None).split("\n") == [
-        "",
         "seeds for 80 % power, by the spread of the scale's pilot runs:",
         "  compared      metric          effect   needs     run  interval",
         f"  {small} 0.4  34 seeds  5    ±1.0      not likely to be settled",
@@ -123,8 +122,10 @@ def test_a_plan_has_a_line_for_each_comparison_and_one_for_those_that_are_not_kn
         "not known, as no pilot run measured its spread here: y",
         "not known, as no effect stands in its file (matters): open",
     ]
+    none = design.text(claims, {"name": "demo"}, seeds, None, ["trainer.max_epochs=2"])
+    assert none == "seeds needed: not known, as no pilot run measured the spread at scale=demo"
     changed = design.text(claims, PILOT, seeds, None, ["data.subset=true", "trainer.max_epochs=2"])
-    assert changed.strip().startswith("seeds needed: not known with trainer.max_epochs=2, which")
+    assert changed.startswith("seeds needed: not known with trainer.max_epochs=2, which")
 
 
 def test_the_page_says_what_the_design_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

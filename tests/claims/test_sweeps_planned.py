@@ -16,7 +16,11 @@ from tiny import overrides
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*LRN, "seed=0"), ["2 runs: 2 to do; about ", " seconds"]),
+        (
+            (*LRN, "seed=0"),
+            ["2 runs: 2 to do; about ", " seconds", "seeds needed: not known, as no pilot run measured the"],
+        ),
+        ((*LRN, "+scale.noise={val/top1_error: 1}"), ["seeds needed: not known with data.epochs=2 "]),
         (
             ("claim=[headline,lrn,bias_one]", "scale=demo", "seed=0"),
             [

@@ -107,8 +107,10 @@ def text(
 
     scale, images: as in design(). seeds: how many are run, by claim. settings: that were typed.
     """
+    if not scale.get("noise"):
+        return f"seeds needed: not known, as no pilot run measured the spread at scale={scale['name']}"
     if changed := changes(settings):
-        return f"\nseeds needed: not known with {' '.join(changed)}, which the scale's pilot runs did without"
+        return f"seeds needed: not known with {' '.join(changed)}, which the scale's pilot runs did without"
     table: list[list[object]] = []
     without_effect, without_spread = dict[str, None](), dict[str, None]()
     for claim in claims:
@@ -135,4 +137,4 @@ def text(
         lines.append(fill(told, 110, subsequent_indent="  ", break_on_hyphens=False))
     if without_effect:
         lines.append(f"not known, as no effect stands in its file (matters): {', '.join(without_effect)}")
-    return "\n".join(["", *lines])
+    return "\n".join(lines)

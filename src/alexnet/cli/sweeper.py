@@ -57,8 +57,9 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
     division, device = divided(jobs, cfg, launcher)
-    told = planner.about_images() + plan.text(jobs, division.jobs, division.threads, device)
-    print(told + measured_afterwards(claims, jobs) + designed(claims, jobs, planner, overrides), flush=True)
+    told = planner.about_images() + designed(claims, jobs, planner, overrides)
+    told += plan.text(jobs, division.jobs, division.threads, device)
+    print(told + measured_afterwards(claims, jobs), flush=True)
     impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
         if impossible:
@@ -369,7 +370,7 @@ def designed(
     seeds = {name: len({job.seed for job in its_jobs}) for name, its_jobs in of_claim.items()}
     images = next((job.images[1] for job in jobs if job.images), None)
     settings = determining(overrides, planner.cfg)
-    return f"\n{design.text(claims, planner.scale(jobs[0].overrides), seeds, images, settings)}"
+    return f"{design.text(claims, planner.scale(jobs[0].overrides), seeds, images, settings)}\n\n"
 
 
 def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[Division, str | None]:
