@@ -52,9 +52,7 @@ class LastCheckpoint(Checkpoint):
     ends the process at once. Where an epoch ends or minival is measured after the step, that comes first.
     """
 
-    def __init__(
-        self, path: Path, minutes: float = 10.0, every_n_steps: int = 0, share: float = 1.0
-    ) -> None:
+    def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0, share: float = 1.0) -> None:
         self.path, self.minutes, self.every_n_steps, self.share = path, minutes, every_n_steps, share
         self.seconds = 0.0  # that the last one took
         self.asked_to_stop, self.has_saved, self.has_ended = False, False, False
@@ -86,8 +84,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epochs, loop = trainer.fit_loop.epoch_progress.current.processed, trainer.fit_loop
-        is_last = trainer.should_stop or 0 <= (loop.max_epochs or -1) <= epochs
+        loop = trainer.fit_loop
+        epochs: Any = loop.epoch_progress.current
+        is_last = trainer.should_stop or 0 <= (loop.max_epochs or -1) <= epochs.processed
         is_last |= 0 <= loop.epoch_loop.max_steps <= trainer.global_step
         elapsed = time.monotonic() - self.saved_at
         if is_last or self.asked_to_stop or self.share >= 1 or self.seconds <= self.share * elapsed:
