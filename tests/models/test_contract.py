@@ -1,5 +1,6 @@
 """Each network that create_model knows learns in all its parameters, and can be asked for the same."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -202,3 +203,18 @@ def test_a_wrong_setting_of_a_librarys_network_is_no_matter_of_the_crop(name: st
     with pytest.raises(UserError, match=rf"^model.foo=\S+ is not possible: {name} does not take it") as error:
         models.create_model(name, num_classes=10, crop_size=67, foo=1)
     assert "crop_size" not in str(error.value)
+
+
+def test_pixels_are_scaled_before_the_first_layer_of_any_network() -> None:
+    images = torch.randn(2, 3, 67, 67)
+    for name in ("alexnet", "torchvision_alexnet", "torchvision/resnet18"):
+        torch.manual_seed(0)
+        plain = models.create_model(name, num_classes=3, crop_size=67).eval()
+        torch.manual_seed(0)
+        scaled = models.create_model(name, num_classes=3, crop_size=67, pixel_scale=0.5).eval()
+        torch.testing.assert_close(scaled(images), plain(0.5 * images), rtol=0, atol=0)
+        assert not torch.equal(plain(images), scaled(images))
+        assert scaled.state_dict().keys() == plain.state_dict().keys()
+        torch.testing.assert_close(deepcopy(scaled)(images), scaled(images), rtol=0, atol=0)
+    with pytest.raises(UserError, match=r"model\.pixel_scale=0 is not possible"):
+        models.create_model("alexnet", pixel_scale=0)

@@ -5,9 +5,9 @@ from fnmatch import fnmatch
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import UserError, check_choice, check_range
 from alexnet.models import library
 from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
@@ -36,6 +36,7 @@ def create_model(
     crop_size: int = 224,
     channels: int = 3,
     init: Choice = None,
+    pixel_scale: float | None = None,
     **settings: Any,
 ) -> nn.Module:
     """An untrained network: images (N, channels, crop, crop), 0-255 minus the mean -> logits (N, classes).
@@ -44,6 +45,8 @@ def create_model(
 
     name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries.
     init: by name ("kaiming"), name and settings, or a function of the network; None leaves the network's own.
+    pixel_scale: what images are multiplied by before the first layer, 1/58 to normalise them as torchvision
+        does; None: nothing.
     settings: what the network is built with, see alexnet.models.alexnet.AlexNet; parts by name ("lrn"), by
         name and settings ({"name": "lrn", "n": 5}), or what makes them.
 
@@ -65,7 +68,14 @@ def create_model(
         shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
         network = NETWORKS.build({"name": name, **settings}, **shape)
     initialise(network, init)
+    if pixel_scale is not None:
+        check_range("model.pixel_scale", pixel_scale, 1e-9)
+        network.register_forward_pre_hook(partial(_scaled, pixel_scale))
     return network
+
+
+def _scaled(factor: float, network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0] * factor,)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -84,8 +84,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epochs, loop = trainer.fit_loop.epoch_progress.current.processed, trainer.fit_loop
-        is_last = trainer.should_stop or 0 <= (loop.max_epochs or -1) <= epochs
+        loop = trainer.fit_loop
+        epochs: Any = loop.epoch_progress.current
+        is_last = trainer.should_stop or 0 <= (loop.max_epochs or -1) <= epochs.processed
         is_last |= 0 <= loop.epoch_loop.max_steps <= trainer.global_step
         elapsed = time.monotonic() - self.saved_at
         if is_last or self.asked_to_stop or self.share >= 1 or self.seconds <= self.share * elapsed:
