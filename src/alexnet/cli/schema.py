@@ -307,7 +307,10 @@ class Export:
 class Report:
     """conf/report.yaml."""
 
+    results: str
+    record: str | None
     list: bool
+    publish: bool
     out: str
     output_dir: str
 
@@ -316,8 +319,10 @@ class Report:
 class Record:
     """conf/record.yaml."""
 
+    of: str
     runs: str
     out: str
+    replace: bool
     output_dir: str
 
 
