@@ -393,9 +393,8 @@ def _commits(record: Record, sweep: Mapping[str, Any]) -> list[str]:
     counts = Counter(record.runs[key]["commit"] or "an unknown one" for key in _keys(sweep))
     if len(counts) == 1:
         return []
-    named = ", ".join(
-        f"{count} of {commit.replace(commit[9:40], '')}" for commit, count in sorted(counts.items())
-    )
+    by_commit = {re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", name): n for name, n in sorted(counts.items())}
+    named = ", ".join(f"{n} of {name}" for name, n in by_commit.items())
     return [f"{sweep['index']}: its runs are of several commits, {named}"]
 
 
