@@ -116,7 +116,12 @@ def _ours_over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return ["", "not run", ""]
     pixels = max(row["pixels"] for row in rows)
     largest = [row for row in rows if row["pixels"] == pixels]
-    shown = [f"{number(row['difference'])} ({interval(row['low'], row['high'])})" for row in largest]
+    variants = {row.get("variant") for row in largest}
+    shown = [
+        f"{row.get('variant')} " * (len(variants) > 1)
+        + f"{number(row['difference'])} ({interval(row['low'], row['high'])})"
+        for row in largest
+    ]
     counts, outcomes = ([str(row[name]) for row in largest] for name in ("n", "verdict"))
     return [
         f"{'; '.join(shown)}; n {_once(counts)}",
