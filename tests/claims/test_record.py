@@ -194,6 +194,18 @@ def test_devices_are_kept_side_by_side_and_never_mixed(outputs: Path, out: Path,
     assert note == f"lrn-paper: judged on {GPU}, bf16-mixed; recorded on {cpu} too"
 
 
+def test_what_a_claim_is_about_may_differ(outputs: Path, out: Path, claims: Path) -> None:
+    for seed in range(3):
+        _tell(outputs, made_up.digest("lrn", "paper", (), "with", seed), precision="32-true")
+    _record(outputs, out / "apart")
+    with record.opened(out / "apart", claims) as indexes:
+        assert {verdict.n for verdict in _verdicts(list(indexes.indexes))} == {0, 3}, "of the average alone"
+    made_up.claim(claims, "lrn", ["with", "without"], COMPARE, about=["trainer.precision"])
+    _record(outputs, out / "together")
+    with record.opened(out / "together", claims) as indexes:
+        assert {verdict.n for verdict in _verdicts(list(indexes.indexes))} == {3}
+
+
 def test_commits_that_differ_are_named(outputs: Path, tmp_path: Path, claims: Path) -> None:
     _tell(outputs, made_up.digest("lrn", "paper", (), "with", 0), commit=OTHER)
     _tell(outputs, made_up.digest("lrn", "paper", (), "with", 1), commit=f"{OTHER}+changes")

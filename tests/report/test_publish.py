@@ -72,7 +72,7 @@ def test_the_verdicts_are_for_programs_and_the_figure_is_theirs(recorded: Path, 
     ]
     figure = (recorded / publish.FOREST).read_text()
     assert publish.digest((recorded / publish.VERDICTS).read_text()) in figure
-    assert "lrn: without less with</text>" in figure
+    assert f"lrn: without {MINUS} with</text>" in figure
     assert len(figure) < 50_000
 
 

@@ -305,6 +305,7 @@ def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
 def test_the_program_does_without_torch(made: Any) -> None:
     code = (
         "import sys, pathlib; import report, alexnet.report as r, alexnet.claims.index as i;"
+        "import alexnet.claims.record;"
         "outputs, out, claims = map(pathlib.Path, sys.argv[1:]);"
         "r.write(i.open_indexes(outputs, claims), out);"
         "slow = {'torch', 'lightning', 'torchmetrics', 'pandas', 'matplotlib.pyplot'} & {*sys.modules};"

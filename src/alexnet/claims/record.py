@@ -60,7 +60,7 @@ COLUMNS = (*KEY, "name", "settings", *OF_RUN, *DATA, *VERSIONS)
 NUMBERS = {"data_chance_error", "data_train", "data_minival", "data_val", "data_val_measured"}
 TEXT = ({*COLUMNS} - {*OF_RUN} - NUMBERS) | {"precision", "memory_format", "commit"}
 SPEED = ("train/images_per_second", "train/loss_step")  # of no use later, and different each time
-NUMERICS = ("device", "precision", "memory_format")  # runs that differ in one of these are not compared
+NUMERICS = ("device", "precision", "memory_format")  # compared in no claim that is not about them
 SWEEP = ("index", *NUMERICS)
 
 Row = dict[str, Any]
@@ -181,6 +181,7 @@ def add(
     states: dict[Path, str] = {}
     for index in indexes:
         by_numerics: dict[Key, dict[str, dict[str, str]]] = {}
+        compared = {setting.rpartition(".")[2] for setting in index.claim.about}
         for variant, seed, run in index.all_runs():
             if run.directory is None or run.directory not in only:
                 continue
@@ -193,7 +194,7 @@ def add(
                 added.add(_key(row))
             if not re.fullmatch(r"[0-9a-f]{40}", row["commit"] or ""):
                 unknown.add(f"{row['name']} ({row['commit'] or 'none'})")
-            numerics = tuple(str(row[name] or "") for name in NUMERICS)
+            numerics = tuple("" if name in compared else str(row[name] or "") for name in NUMERICS)
             by_numerics.setdefault(numerics, {}).setdefault(variant, {})[str(seed)] = run.hash
         for numerics, runs in by_numerics.items():
             _add_sweep(record, index, numerics, runs)

@@ -118,9 +118,14 @@ def _row_name(row: ComparisonResult) -> str:
 
 
 def forest(
-    rows: Sequence[ComparisonResult], row_name: Callable[[ComparisonResult], str] = _row_name
+    rows: Sequence[ComparisonResult],
+    row_name: Callable[[ComparisonResult], str] = _row_name,
+    row_height: float = 0.46,
 ) -> Figure | None:
-    """Each difference with its interval, and the paper's figure. row_name: what stands beside it."""
+    """Each difference with its interval, and the paper's figure.
+
+    row_name: what stands beside a row. row_height: in inches.
+    """
     measured = [row for row in rows if row.verdict.mean is not None]
     panels = [
         (group, label, still)
@@ -130,7 +135,7 @@ def forest(
     if not panels:
         return None
     sizes = [len(group) + 0.8 for group, _, _ in panels]
-    figure, all_axes = _axes(0.46 * sum(sizes) + 0.6 * len(sizes) + 0.5, 9, sizes)
+    figure, all_axes = _axes(row_height * sum(sizes) + 0.6 * len(sizes) + 0.5, 9, sizes)
     for axes, (group, label, still) in zip(all_axes, panels, strict=True):
         for place, row in enumerate(group):
             _row(axes, place, row)

@@ -14,7 +14,7 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.paths import CLAIMS
 from alexnet.report import charts, tables
-from alexnet.tables import csv_text, read_csv
+from alexnet.tables import MINUS, csv_text, read_csv
 
 RECORD = "results/claims"
 VERDICTS, FOREST = f"{RECORD}/verdicts.csv", f"{RECORD}/forest.svg"
@@ -74,7 +74,7 @@ def forest(results: Sequence[ComparisonResult], identifier: str) -> str | None:
         if result.comparison.paper is not None and "top5" not in result.comparison.metric
     ]
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure = charts.forest(shown, lambda result: f"{result.claim.name}: {_sides(result)}")
+        figure = charts.forest(shown, _row_name, row_height=0.32)
         return charts.svg(figure, identifier) if figure else None
 
 
@@ -83,9 +83,11 @@ def digest(verdicts: str) -> str:
     return hashlib.blake2b(verdicts.encode(), digest_size=8).hexdigest()
 
 
-def _sides(result: ComparisonResult) -> str:
-    of, minus = result.comparison.of, result.comparison.minus
-    return result.comparison.says if of == minus else " less ".join(filter(None, (of, minus)))
+def _row_name(result: ComparisonResult) -> str:
+    compared = result.comparison
+    sign = " / " if compared.kind == "ratio" else f" {MINUS} "
+    sides = sign.join(filter(None, (compared.of, compared.minus)))
+    return f"{result.claim.name}: {compared.says if compared.of == compared.minus else sides}"
 
 
 def _between(path: Path, name: str, text: str) -> str:
