@@ -173,6 +173,15 @@ def test_unequal_figures_of_a_kind_of_device_are_refused(outputs: Path, out: Pat
         assert indexes.indexes[0].finished("with")[0].result["metrics"]["val/top5_error"] == 3.25
 
 
+def test_two_folders_with_unequal_runs_are_refused(outputs: Path, out: Path, tmp_path: Path) -> None:
+    shutil.copytree(outputs, tmp_path / "both" / "one")
+    shutil.copytree(outputs, tmp_path / "both" / "two")
+    assert "12 finished runs, 6 of them new; 6 are" in _record(tmp_path / "both" / "*", out / "equal")
+    _tell(tmp_path / "both" / "two", metrics={"val/top5_error": 3.25})
+    with pytest.raises(UserError, match=r"val/top5_error is 3.25"):
+        _record(tmp_path / "both" / "*", out / "unequal")
+
+
 def test_on_a_cpu_it_is_said_what_differs(outputs: Path, out: Path) -> None:
     _tell(outputs, device=CPU, precision="32-true")
     _record(outputs, out)
@@ -226,8 +235,7 @@ def test_unfinished_runs_are_left_out(outputs: Path, tmp_path: Path, claims: Pat
     said = record.add(kept, open_indexes(outputs, claims).indexes, set(outputs.iterdir()))
     assert said == [
         "4 finished runs, 4 of them new; 4 are recorded",
-        "1 left out: failed",
-        "1 left out: interrupted",
+        "left out: 1 failed, 1 interrupted",
     ]
     assert len(kept.runs) == 4
 
@@ -306,6 +314,14 @@ def test_what_can_not_be_recorded_is_refused(tmp_path: Path, more: list[str], sa
     with pytest.raises(UserError, match=said):
         _record(tmp_path, tmp_path / "out", *more)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_that_is_gone_is_named_and_no_temporary_folder(out: Path, claims: Path) -> None:
+    (claims / "lrn.yaml").rename(claims / "other.yaml")
+    with record.opened(out, claims) as indexes:
+        assert not indexes.indexes
+    (note,) = indexes.notes
+    assert note.startswith("claims/lrn-paper.json is left out: ")
 
 
 def test_without_a_record_it_is_said_what_to_do(tmp_path: Path) -> None:

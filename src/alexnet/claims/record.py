@@ -176,7 +176,7 @@ def add(
     instead. Raises UserError, where it doesn't, for a run whose figures are others on the same kind of
     device, and for damaged files of a run.
     """
-    added: set[Key] = set()
+    added: dict[Path, Key] = {}  # a run may be of several claims
     before, unknown = set(record.runs), set()
     states: dict[Path, str] = {}
     for index in indexes:
@@ -189,17 +189,19 @@ def add(
             if run.state != COMPLETED:
                 continue
             row = _run_row(run)
-            if _key(row) not in added:
+            if run.directory not in added:
                 _add_run(record, run, row, replace)
-                added.add(_key(row))
+                added[run.directory] = _key(row)
             if not re.fullmatch(r"[0-9a-f]{40}", row["commit"] or ""):
                 unknown.add(f"{row['name']} ({row['commit'] or 'none'})")
             numerics = tuple("" if name in compared else str(row[name] or "") for name in NUMERICS)
             by_numerics.setdefault(numerics, {}).setdefault(variant, {})[str(seed)] = run.hash
         for numerics, runs in by_numerics.items():
             _add_sweep(record, index, numerics, runs)
-    unfinished = Counter(state for state in states.values() if state != COMPLETED)
-    notes = [f"{count} left out: {state}" for state, count in sorted(unfinished.items())]
+    notes = []
+    if unfinished := Counter(state for state in states.values() if state != COMPLETED):
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(unfinished.items()))
+        notes.append(f"left out: {counts}")
     if unknown:
         notes.append(f"of no commit that is known, or with changes to it: {', '.join(sorted(unknown))}")
     new = len(set(record.runs) - before)
@@ -272,10 +274,14 @@ def _unequal(name: str, row: Row, known: Row) -> str:
             for key in ("threads", "commit", *VERSIONS)
             if (row[key] or "") != (known[key] or "")
         ]
-        why = f"They differ in {', '.join(differing)}" if differing else "A CPU computes the same again"
+        why = (
+            f"They differ in {', '.join(differing)}"
+            if differing
+            else "A CPU computes the same again: look into it"
+        )
     return (
         f"{row['name']}: {name} is {row[name]:.{DIGITS}g}, and {known[name]:.{DIGITS}g} where it is recorded,"
-        f" both on {row['device']}. {why}: replace=true takes the new run in place of the recorded one."
+        f" both on {row['device']}. {why}; replace=true takes the new run in place of the recorded one."
     )
 
 
@@ -371,7 +377,7 @@ def opened(folder: Path, claims_dir: Path = CLAIMS) -> Iterator[Indexes]:
         for output in outputs.values():
             restored = open_indexes(output, claims_dir)
             indexes += restored.indexes
-            notes += restored.notes
+            notes += [note.replace(f"{output}/", "") for note in restored.notes]
         yield Indexes(in_order(indexes), notes)
 
 
