@@ -1,4 +1,4 @@
-"""Keeps what many runs showed: python src/record.py 'runs="outputs/*"' out=DIRECTORY."""
+"""Keeps what runs showed as small files: python src/record.py 'runs="outputs/*"' out=DIRECTORY."""
 
 from alexnet.cli.app import start
 

@@ -38,8 +38,9 @@ def index(
 
 
 def digest(*parts: object) -> str:
-    """Eight hex digits for a run's name."""
-    return hashlib.blake2b(repr(parts).encode(), digest_size=4).hexdigest()
+    """A run's hash, of all that makes its family, and last its seed."""
+    *family, seed = parts
+    return f"{hashlib.blake2b(repr(family).encode(), digest_size=4).hexdigest()}-seed{seed}"
 
 
 def run(

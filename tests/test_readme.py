@@ -11,11 +11,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from alexnet.claims.claim import list_claims, load_claim
 from alexnet.cli.app import every_claim
-from alexnet.cli.report import RECORDS
 from alexnet.models import from_config, summary
-from alexnet.report.tables import listing
+from alexnet.report import publish
 from tiny import DEMO, ROOT, TINY
 
 PAGES = ("README.md", "conf/README.md", "results/README.md", "src/alexnet/README.md")
@@ -109,12 +107,15 @@ def test_the_first_command_runs_shortened(tmp_path: Path) -> None:
     assert "directory" in run.stdout
 
 
-def test_the_claims_are_those_of_their_files_and_records() -> None:
-    table = listing([load_claim(name) for name in list_claims()], RECORDS)
-    assert (
-        f"<!-- claims: python src/report.py list=true -->\n{table}\n<!-- end of claims -->"
-        in TEXTS["README.md"]
-    )
+def test_what_is_published_is_that_of_the_record() -> None:
+    """Else: python src/report.py publish=true."""
+    files = publish.published(ROOT)
+    assert {ROOT / "README.md", ROOT / "results/README.md"} <= files.keys()
+    figure = files.pop(ROOT / publish.FOREST, "")
+    assert [path for path, text in files.items() if path.read_text() != text] == []
+    assert bool(figure) == (ROOT / publish.FOREST).exists()
+    if figure:  # its bytes are those of a version of Matplotlib
+        assert publish.digest(files[ROOT / publish.VERDICTS]) in (ROOT / publish.FOREST).read_text()
 
 
 def test_each_model_is_in_the_table() -> None:

@@ -159,7 +159,7 @@ def test_the_table_has_means_and_spreads_from_flat_to_steep() -> None:
 
 def test_the_program_writes_files_and_a_picture(runs: Any, collected: Any, tmp_path: Path) -> None:
     pattern, out = Path(runs[SHOWN[0], 0][0]).parent / "*", tmp_path / "out"
-    said = record(composed("record", [f"runs='{pattern}'", f"out='{out}'"]))
+    said = record(composed("record", ["of=dropout", f"runs='{pattern}'", f"out='{out}'"]))
     assert said.startswith(dropout_study.table(collected[0]))
     assert str(out) in said
     assert sorted(path.name for path in out.iterdir()) == ["figure.png", "runs.csv", "steps.csv"]

@@ -281,7 +281,7 @@ def test_a_level_that_was_never_reached_gives_a_bound(made: Any) -> None:
 def test_of_two_directories_of_a_run_the_finished_one_counts(made: Any) -> None:
     (place, *_) = sorted(made[0].glob("made_up-*"))
     for name in ("a", "z"):
-        (made[0] / f"{name}-{place.name.rpartition('-')[2]}").mkdir()
+        (made[0] / f"{name}-{place.name.partition('-')[2]}").mkdir()
     assert all(set(row.states) == {"completed"} for row in _results(*made))
 
 
@@ -308,9 +308,35 @@ def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_not_recorded_is_listed_as_not_run(tmp_path: Path) -> None:
-    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], [tmp_path / "none.csv"])
-    assert [line.split("|")[-2] for line in lines.splitlines()[2:]] == [" not run "] * 2
+def test_what_is_not_recorded_is_listed_as_not_run() -> None:
+    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], [], [])
+    assert [line.split("|")[-3] for line in lines.splitlines()[2:]] == [" not run "] * 2
+
+
+def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(made: Any) -> None:
+    claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
+    lines = tables.listing(claims, _results(*made), [])
+    relu, at_paper, at_demo = (line.split(" | ")[5:] for line in lines.splitlines()[2:])
+    difference = np.subtract(WITHOUT, WITH)
+    low = _rows(*made)["lrn", "paper", "val/top1_error"].verdict.low
+    assert at_paper[0].startswith(f"{difference.mean():.2f} ({number(low)} to ")
+    assert at_paper[0].endswith("; n 3")
+    assert at_paper[2] == "ILSVRC-2012, 90 epochs |"
+    assert at_demo[2] == "drawn images, 67 px, 2 epochs |"
+    assert relu[0].endswith("; n 2")
+
+
+def test_what_was_judged_over_seeds_stands_in_and_says_so(made: Any) -> None:
+    claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
+    row = {"n": 7, "difference": 1.5, "low": 0.5, "high": 2.5, "verdict": "reproduced"}
+    rows = [row | {"claim": name, "pixels": size} for name in ("lrn", "relu") for size in (67, 224)]
+    relu, *of_lrn = tables.listing(claims, _rows_of(made, "lrn"), rows).splitlines()[2:]
+    assert relu.endswith("| 1.50 (0.50 to 2.50); n 7 | reproduced | ten classes, 224 px; over seeds only |")
+    assert "over seeds only" not in "".join(of_lrn)
+
+
+def _rows_of(made: Any, name: str) -> Any:
+    return [result for result in _results(*made) if result.claim.name == name]
 
 
 def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
@@ -323,6 +349,7 @@ def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
 def test_the_program_does_without_torch(made: Any) -> None:
     code = (
         "import sys, pathlib; import report, alexnet.report as r, alexnet.claims.index as i;"
+        "import alexnet.claims.record;"
         "outputs, out, claims = map(pathlib.Path, sys.argv[1:]);"
         "r.write(i.open_indexes(outputs, claims), out);"
         "slow = {'torch', 'lightning', 'torchmetrics', 'pandas', 'matplotlib.pyplot'} & {*sys.modules};"

@@ -73,6 +73,11 @@ class ClaimIndex:
         titles = (str(of_run["title"]) for of_run in data if of_run.get("subset"))
         return str(self.scale.get("subset") or next(titles, ""))
 
+    @property
+    def recorded(self) -> str:
+        """On what its runs were trained, where they are those of a record; else empty."""
+        return next((str(run.result.get("recorded", "")) for _, _, run in self.all_runs()), "")
+
     def all_runs(self) -> Iterator[tuple[str, int, IndexedRun]]:
         """Variant, seed and run."""
         for variant, by_seed in self.runs.items():
@@ -149,15 +154,21 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
             notes.append(f"{path} is left out: {error}")
     reasons = (run.why for index in indexes for _, _, run in index.all_runs())
     notes += list(dict.fromkeys(why for why in reasons if why))
-    indexes.sort(  # from the paper's scale down
+    return Indexes(in_order(indexes), notes)
+
+
+def in_order(indexes: Iterable[ClaimIndex]) -> list[ClaimIndex]:
+    """By section, and from the paper's scale down; of one claim and scale the recorded runs come last."""
+    return sorted(
+        indexes,
         key=lambda index: (
             section_key(index.claim.section),
             index.claim.name,
             not index.scale.get("papers"),
             index.scale_name,
-        )
+            index.recorded,
+        ),
     )
-    return Indexes(indexes, notes)
 
 
 def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[Path]) -> ClaimIndex:

@@ -28,7 +28,7 @@ from alexnet.paths import CONF
 # how keys end whose values are paths
 PATHS = ("root", "dir", "checkpoint", "images", "pack", "init_from", "read", "runs")
 LISTS = ("checkpoint",)  # and of those that take several in brackets
-FILES = ("weights", "mean", "classes", "out")  # whole keys whose values are
+FILES = ("weights", "mean", "classes", "out", "record")  # whole keys whose values are
 ITEM = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""", re.S)  # of a list
 MULTIRUN, HELP = ("-m", "--multirun"), ("--help", "-h")
 LEFT_OUT = (*MULTIRUN, "claim=null", "scale=null")

@@ -3,26 +3,62 @@
 Writes index.html, report.md and results.csv, and prints the table.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from alexnet.errors import UserError, check_choice
 from alexnet.paths import CONF
 
-RECORDS = [CONF.parent / f"results/{name}/verdicts.csv" for name in ("learned", "claims")]  # in a checkout
+if TYPE_CHECKING:
+    from alexnet.claims.index import Indexes
+
+RESULTS = ("auto", "own", "recorded", "both")
+ROOT = CONF.parent  # of a checkout
 
 
 def report(cfg: DictConfig) -> str:
-    """The table, and where the files are; raises UserError if nothing was run."""
-    from alexnet.claims.claim import list_claims, load_claim
-    from alexnet.claims.index import open_indexes
-    from alexnet.report import RUNS, TEXT, write
-    from alexnet.report.tables import listing
+    """The table, and where the files are; raises UserError if nothing was run or recorded."""
+    from alexnet.report import RUNS, TEXT, publish, write
 
+    check_choice("results", cfg.results, RESULTS)
+    if cfg.publish:
+        return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:
-        return listing([load_claim(name) for name in list_claims()], RECORDS)
-    written = write(open_indexes(Path(cfg.output_dir).expanduser()), Path(cfg.out).expanduser())
+        return publish.listing(ROOT, publish.judged(ROOT)[0])
+    with _opened(cfg) as indexes:
+        written = write(indexes, Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
+
+
+@contextmanager
+def _opened(cfg: DictConfig) -> "Iterator[Indexes]":
+    """Own and recorded runs, as results says; without either the own ones, which says what to do."""
+    from alexnet.claims.index import FOLDER, Indexes, in_order, open_indexes
+    from alexnet.claims.record import SWEEPS, opened
+
+    output_dir = Path(cfg.output_dir).expanduser()
+    folder = Path(cfg.record).expanduser() if cfg.record else ROOT / "results/claims"
+    has_own, has_record = any((output_dir / FOLDER).glob("*.json")), (folder / SWEEPS).exists()
+    if not has_record and (cfg.results in ("recorded", "both") or (cfg.results == "auto" and not has_own)):
+        own = "" if cfg.results != "auto" else f"{output_dir} has no runs of claims, and "
+        raise UserError(
+            f"{own}{folder} has no recorded runs, which come with a checkout of the project and not with its"
+            " package: give record=FOLDER, or train: python src/train.py claim=lrn scale=demo"
+        )
+    own_runs = open_indexes(output_dir) if has_own or cfg.results in ("own", "both") else Indexes([])
+    if cfg.results == "own" or not has_record:
+        yield own_runs
+        return
+    with opened(folder) as recorded:
+        if cfg.results == "recorded":
+            yield recorded
+        else:
+            both = in_order([*own_runs.indexes, *recorded.indexes])
+            yield Indexes(both, [*own_runs.notes, *recorded.notes])
 
 
 def main(cfg: DictConfig) -> None:

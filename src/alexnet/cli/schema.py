@@ -311,7 +311,10 @@ class Export:
 class Report:
     """conf/report.yaml."""
 
+    results: str
+    record: str | None
     list: bool
+    publish: bool
     out: str
     output_dir: str
 
@@ -320,8 +323,10 @@ class Report:
 class Record:
     """conf/record.yaml."""
 
+    of: str
     runs: str
     out: str
+    replace: bool
     output_dir: str
 
 

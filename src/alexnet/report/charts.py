@@ -42,11 +42,11 @@ PANELS = (  # kinds of comparison that share an axis, its label, and where nothi
 )
 
 
-def svg(figure: Figure) -> str:
-    """The same data give the same text."""
+def svg(figure: Figure, identifier: str | None = None) -> str:
+    """The same data give the same text. identifier: is written into it, where nobody sees it."""
     out = StringIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Identifier": identifier})
     return out.getvalue()
 
 
@@ -59,7 +59,12 @@ def _axes(height: float, width: float = WIDTH, panels: Sequence[float] = (1,)) -
 
 
 def _where(index: ClaimIndex) -> str:
-    marks = {"changed": index.settings, "subset": index.subset, "drawn": index.drawn}
+    marks = {
+        "changed": index.settings,
+        "subset": index.subset,
+        "drawn": index.drawn,
+        "recorded": index.recorded,
+    }
     return ", ".join([index.scale_name, *(name for name, is_so in marks.items() if is_so)])
 
 
@@ -108,8 +113,19 @@ def _curve(run: FinishedRun) -> dict[int, float]:
         return {}
 
 
-def forest(rows: Sequence[ComparisonResult]) -> Figure | None:
-    """Each difference with its interval, and the paper's figure."""
+def _row_name(row: ComparisonResult) -> str:
+    return f"{row.claim.name}, {phrase(row.comparison)} [{_where(row.index)}]"
+
+
+def forest(
+    rows: Sequence[ComparisonResult],
+    row_name: Callable[[ComparisonResult], str] = _row_name,
+    row_height: float = 0.46,
+) -> Figure | None:
+    """Each difference with its interval, and the paper's figure.
+
+    row_name: what stands beside a row. row_height: in inches.
+    """
     measured = [row for row in rows if row.verdict.mean is not None]
     panels = [
         (group, label, still)
@@ -119,14 +135,13 @@ def forest(rows: Sequence[ComparisonResult]) -> Figure | None:
     if not panels:
         return None
     sizes = [len(group) + 0.8 for group, _, _ in panels]
-    figure, all_axes = _axes(0.46 * sum(sizes) + 0.6 * len(sizes) + 0.5, 9, sizes)
+    figure, all_axes = _axes(row_height * sum(sizes) + 0.6 * len(sizes) + 0.5, 9, sizes)
     for axes, (group, label, still) in zip(all_axes, panels, strict=True):
         for place, row in enumerate(group):
             _row(axes, place, row)
         if still is not None:
             axes.axvline(still, color="black", linewidth=0.8)
-        names = [f"{row.claim.name}, {phrase(row.comparison)} [{_where(row.index)}]" for row in group]
-        axes.set_yticks(range(len(group)), [fill(name, 52) for name in names], fontsize=8)
+        axes.set_yticks(range(len(group)), [fill(row_name(row), 52) for row in group], fontsize=8)
         axes.set(ylim=(len(group) - 0.4, -0.6), xlabel=label)
         axes.grid(axis="x", alpha=0.25)
     marks = [

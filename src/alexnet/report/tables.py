@@ -1,14 +1,15 @@
 """The report's tables: comparisons as Markdown and as records for programs, runs as CSV."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from alexnet.claims.claim import Claim, section_key
 from alexnet.claims.index import ClaimIndex
-from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult
+from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult, Verdict
 from alexnet.report.wording import (
+    brief_scale,
     chance,
     corrected,
     drawn,
@@ -19,20 +20,29 @@ from alexnet.report.wording import (
     summary,
     unfinished,
 )
-from alexnet.tables import csv_text, escaped, markdown, number, read_csv
+from alexnet.tables import csv_text, escaped, markdown, number
 
 HEAD = (
     *("section", "claim", "compared", "at", "measured", "difference (95 %)", "paper", "source"),
     *("verdict at this scale", "with Holm's correction"),
 )
-RUN = ("claim", "scale", "settings", "variant", "seed", "hash", "status", "data", "drawn", "directory")
+RUN = (
+    *("claim", "scale", "settings", "variant", "seed", "hash"),
+    *("status", "data", "drawn", "recorded", "directory"),
+)
 MEASURES = ("epochs", "steps", "seconds")
+LISTING = ("`claim=`", "section", "what is claimed", "P", "S", "ours (95 %)", "verdict", "at")
 
 
 def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> str:
     """What each scale came to, a table with a row for each comparison, and what was left out."""
     lines = [f"- {escaped(line)}" for line in summary(results)]
-    lines += ["", markdown([_cells(result) for result in results], HEAD, escape=True), ""]
+    return "\n".join([*lines, "", comparisons(results, notes)])
+
+
+def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> str:
+    """A table with a row for each comparison, and what was left out."""
+    lines = [markdown([_cells(result) for result in results], HEAD, escape=True), ""]
     lines += [
         "Mean ± standard deviation (runs). Intervals are of 95 %, for other seeds and, where it is known",
         "which images each run got wrong, for other images as well. Holm's correction: over all comparisons",
@@ -43,8 +53,6 @@ def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> st
 
 def _cells(result: ComparisonResult) -> list[str]:
     verdict, comparison = result.verdict, result.comparison
-    span = interval(verdict.low, verdict.high)
-    difference = "≥ " * verdict.bound + number(verdict.mean) + f" ({span})" * bool(span)
     more = verdict.more_seeds
     seeds_needed = f", about {more} more seed{'s' * (more > 1)}" if more else ""
     reason = verdict.reason.rstrip(".") if verdict.outcome == NOT_MEASURED else ""
@@ -55,7 +63,7 @@ def _cells(result: ComparisonResult) -> list[str]:
         phrase(comparison),
         f"{result.index.scale_name}: {scale(result.index)}",
         ", ".join(f"{name} {spread}" for name, spread in sides(result)),
-        difference,
+        _difference(verdict),
         _figure(comparison.paper),
         _figure(comparison.source),
         f"{verdict.outcome}{seeds_needed}{f' ({warnings})' * bool(warnings)}",
@@ -63,33 +71,74 @@ def _cells(result: ComparisonResult) -> list[str]:
     ]
 
 
+def _difference(verdict: Verdict) -> str:
+    span = interval(verdict.low, verdict.high)
+    return "≥ " * verdict.bound + number(verdict.mean) + f" ({span})" * bool(span)
+
+
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def listing(claims: Sequence[Claim], records: Iterable[Path]) -> str:
-    """All claims: the figures that P and the authors' log (S) give, and what was recorded of them so far.
+def listing(
+    claims: Sequence[Claim], results: Sequence[ComparisonResult], over_seeds: Iterable[Mapping[str, Any]]
+) -> str:
+    """All claims: the figures that P and the authors' log (S) give, and what came out, a row for each scale.
 
-    records: CSVs with claim, pixels, difference, low, high and verdict, of which those with the most pixels
-    are shown, which are named where they are fewer than in other rows; none where they are not there.
+    over_seeds: rows with claim, pixels, n, difference, low, high and verdict, of which those with the most
+    pixels stand in where results has nothing of a claim.
     """
-    recorded = [row for path in records for row in read_csv(path)]
-    most = max((row["pixels"] for row in recorded), default=0)
-    rows = []
+    of_seeds, rows = list(over_seeds), []
     for claim in sorted(claims, key=lambda claim: section_key(claim.section)):
         of_paper = dict.fromkeys(_figure(compared.paper) for compared in claim.compare)
         of_source = dict.fromkeys(_figure(compared.source) for compared in claim.compare)
         given = [", ".join(filter(None, figures)) for figures in (of_paper, of_source)]
-        of_claim = [row for row in recorded if row["claim"] == claim.name]
-        largest = max((row["pixels"] for row in of_claim), default=0)
-        ours = [row for row in of_claim if row["pixels"] == largest]
-        where = f"; {largest} px" if 0 < largest < most else ""
-        shown = [f"{number(row['difference'])} ({interval(row['low'], row['high'])})" for row in ours]
-        verdicts = ", ".join(dict.fromkeys(row["verdict"] for row in ours)) or "not run"
-        rows.append(
-            [f"`{claim.name}`", claim.section, claim.sentence, *given, "; ".join(shown) + where, verdicts]
-        )
-    return markdown(rows, ("`claim=`", "section", "what is claimed", "P", "S", "ours", "verdict"))
+        head = [f"`{claim.name}`", claim.section, claim.sentence, *given]
+        measured = [
+            result
+            for result in results
+            if result.claim.name == claim.name and result.verdict.outcome != NOT_MEASURED
+        ]
+        for index, group in groupby(measured, key=lambda result: result.index):
+            rows.append([*head, *_ours(list(group)), brief_scale(index)])
+        if not measured:
+            rows.append([*head, *_ours_over_seeds([row for row in of_seeds if row["claim"] == claim.name])])
+    return markdown(rows, LISTING)
+
+
+def _ours(results: Sequence[ComparisonResult]) -> list[str]:
+    """Differences with their intervals and numbers of seeds, and the verdicts, in the order of the claim."""
+    variants = {result.comparison.of for result in results}
+    shown = [
+        f"{result.comparison.of} " * (len(variants) > 1) + _difference(result.verdict) for result in results
+    ]
+    counts = [str(result.verdict.n) for result in results]
+    outcomes = [result.verdict.outcome for result in results]
+    return [f"{'; '.join(shown)}; n {_once(counts)}", _once(outcomes)]
+
+
+def _ours_over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return ["", "not run", ""]
+    pixels = max(row["pixels"] for row in rows)
+    largest = [row for row in rows if row["pixels"] == pixels]
+    variants = {row.get("variant") for row in largest}
+    shown = [
+        f"{row.get('variant')} " * (len(variants) > 1)
+        + f"{number(row['difference'])} ({interval(row['low'], row['high'])})"
+        for row in largest
+    ]
+    counts, outcomes = ([str(row[name]) for row in largest] for name in ("n", "verdict"))
+    return [
+        f"{'; '.join(shown)}; n {_once(counts)}",
+        _once(outcomes),
+        f"ten classes, {pixels} px; over seeds only",
+    ]
+
+
+def _once(texts: Sequence[str]) -> str:
+    """All of them, or one where they are the same."""
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
 def record(result: ComparisonResult) -> dict[str, Any]:
@@ -103,6 +152,7 @@ def record(result: ComparisonResult) -> dict[str, Any]:
         "settings": " ".join(index.settings),
         "drawn": index.drawn,
         "subset": index.subset,
+        "recorded": index.recorded,
         "comparison": phrase(comparison),
         "paper": comparison.paper,
         "source": comparison.source,
@@ -130,7 +180,8 @@ def runs_csv(indexes: Iterable[ClaimIndex]) -> str:
             first = (index.claim.name, index.scale_name, " ".join(index.settings))
             place = run.directory.name if run.directory else None
             data = run.result.get("data") or {}
-            cells = (*first, variant, seed, run.hash, run.state, data.get("title"), data.get("drawn"), place)
+            images = (data.get("title"), data.get("drawn"))
+            cells = (*first, variant, seed, run.hash, run.state, *images, index.recorded, place)
             measures = {name: run.result.get(name) for name in MEASURES}
             rows.append(dict(zip(RUN, cells, strict=True)) | measures | dict(run.result.get("metrics") or {}))
     metrics = sorted({name for row in rows for name in row} - {*RUN, *MEASURES})

@@ -91,9 +91,19 @@ def scale(index: ClaimIndex) -> str:
     changed = f", changed by {' '.join(settings)}" if settings else ""
     subset = f"; {index.subset}" if index.subset else ""
     other_images = subset or any(item.startswith("data=") for item in index.settings)
+    recorded = f"; recorded on {index.recorded}" if index.recorded else ""
     if not index.scale.get("papers") or other_images:
-        return f"{about}{changed}{subset}: not the paper's scale"
-    return f"{about}{changed}: not exactly the paper's scale" if changed else about
+        return f"{about}{changed}{subset}: not the paper's scale{recorded}"
+    not_exactly = ": not exactly the paper's scale" if changed else ""
+    return f"{about}{changed}{not_exactly}{recorded}"
+
+
+def brief_scale(index: ClaimIndex) -> str:
+    """ "Imagenette, ten classes, 131 px, 15 epochs; a part of the images"."""
+    settings = [item for item in index.settings if not item.startswith("data.subset=")]
+    changed = f", changed by {' '.join(settings)}" if settings else ""
+    part = "; a part of the images" if index.subset else ""
+    return f"{index.scale.get('about') or 'no scale chosen'}{changed}{part}"
 
 
 def corrected(result: ComparisonResult) -> str:

@@ -61,7 +61,7 @@ def add(run_dir: Path, measurement: Measurement, identity: str) -> None:
         result = results.read(run_dir)
         if result is None or run_identity(result) != identity:
             raise UserError(f"{run_dir} was trained anew while it was measured.")
-        _add_mistakes(mistakes_path(run_dir), measurement)
+        add_mistakes(mistakes_path(run_dir), measurement)
         result["metrics"] = {**result["metrics"], **measurement.metrics}
         write_atomically(run_dir / results.RESULT, (json.dumps(result, indent=2) + "\n").encode())
 
@@ -82,7 +82,8 @@ def read_mistakes(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | 
         raise UserError(f"{path} is damaged: remove it, and give the claim's command again.") from error
 
 
-def _add_mistakes(path: Path, measurement: Measurement) -> None:
+def add_mistakes(path: Path, measurement: Measurement) -> None:
+    """To those that a file has; the file may be missing or damaged."""
     if measurement.index is None:
         return
     arrays: dict[str, Any] = {}
@@ -106,7 +107,7 @@ def write_pooled(folder: Path, variant: str, runs: Iterable[str], measurement: M
     """In a sweep's folder; runs: run_identity() of each."""
     figures, mistakes = _pooled_paths(folder, variant)
     mistakes.unlink(missing_ok=True)
-    _add_mistakes(mistakes, measurement)
+    add_mistakes(mistakes, measurement)
     text = json.dumps({"runs": sorted(runs), "metrics": dict(measurement.metrics)}, indent=1)
     write_atomically(figures, (text + "\n").encode())
 

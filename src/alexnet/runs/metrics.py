@@ -106,24 +106,25 @@ def steps_to(run: FinishedRun, level: float) -> Figure | None:
 
 def errors_by_image(run: FinishedRun, metric: str) -> Mistakes | None:
     """Of val/top1_error or val/top5_error at the end, and of what was measured after training; None for other
-    metrics.
+    metrics. A recorded run has no predictions: all its mistakes lie in one file.
 
     Raises UserError for a file that can't be read.
     """
-    if metric not in RANKS:
+    predictions_path = run.directory / PREDICTIONS
+    if metric not in RANKS or not predictions_path.exists():
         path = measurements.mistakes_path(run.directory)
         if run.pooled and run.is_pooled(metric):
             path = run.pooled.mistakes
         stored = measurements.read_mistakes(path, metric)
         return None if stored is None else Mistakes(stored[0], stored[1].astype(np.float64))
-    path = run.directory / PREDICTIONS
-    if not path.exists():
-        return None
     try:
-        with path.open("rb") as file, np.load(file) as predictions:  # closed even where it is no archive
+        with (
+            predictions_path.open("rb") as file,
+            np.load(file) as predictions,
+        ):  # closed even where it is no archive
             index, labels, classes = (predictions[name] for name in ("index", "labels", "top5"))
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
+        raise UserError(f"{predictions_path} is damaged: train that run again with rerun=true.") from error
     hit = (classes[:, : RANKS[metric]] == labels[:, None]).any(axis=1)
     return Mistakes(index, (~hit).astype(np.float64))
 

@@ -169,7 +169,7 @@ def run_hash(config: Mapping[str, Any], data_digest: str) -> str:
 
 def family_hash(config: Mapping[str, Any], data_digest: str) -> str:
     """Eight hex digits of all that determines a run but its seed: config less NOT_HASHED, and data."""
-    text = json.dumps([_of_family(config), data_digest], sort_keys=True, default=str)
+    text = json.dumps([of_family(config), data_digest], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
@@ -178,7 +178,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
     A part's name comes before its settings, and for a part that is not there stands "model.norm=null".
     """
-    families = [flattened(_of_family(config)) for config in configs]
+    families = [flattened(of_family(config)) for config in configs]
     keys = {key for family in families for key in family}
     differing = sorted(
         (key for key in keys if len({str(family.get(key)) for family in families}) > 1),
@@ -207,18 +207,19 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _of_family(config: Mapping[str, Any]) -> dict[str, Any]:
+def of_family(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config determines a run but its seed, without paths; its family_hash() is the whole's."""
     determining = _determining({**config, "seed": None})
     if acting := acting_callbacks(config.get("callbacks")):
         determining["callbacks"] = [_determining(callback, "callbacks.NAME.") for callback in acting]
     return determining
 
 
-def acting_callbacks(callbacks: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+def acting_callbacks(callbacks: Mapping[str, Any] | Sequence[Any] | None) -> list[Mapping[str, Any]]:
     """The settings of those that are not known to observe only, in their order, without their names."""
     return [
         callback
-        for callback in (callbacks or {}).values()
+        for callback in (callbacks.values() if isinstance(callbacks, Mapping) else callbacks or ())
         if isinstance(callback, Mapping) and callback.get(TARGET) not in OBSERVERS
     ]
 

@@ -1,0 +1,457 @@
+"""The record of runs of claims: small files in a folder, which a report is made of as of the runs themselves.
+
+runs.csv has a row for each run and kind of device, curves.csv one for each of its epochs, mistakes.csv one
+for each figure that counts images: their places in val as ranges, and a bit for each, packed and in base64.
+configs.json has what determines each family of runs, claims.json which runs are of which claim, variant and
+seed. It is text, and no archive, so that git shows and stores only what a new run adds.
+"""
+
+import base64
+import csv
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.claims.exhibits import Exhibit, exhibits_are_of, load_exhibits, save_exhibits
+from alexnet.claims.index import (
+    COMPLETED,
+    FOLDER,
+    ClaimIndex,
+    IndexedRun,
+    Indexes,
+    in_order,
+    open_indexes,
+)
+from alexnet.errors import UserError
+from alexnet.files import write_atomically
+from alexnet.paths import CLAIMS
+from alexnet.runs.measurements import Measurement, add_mistakes, mistakes_path, read_mistakes, run_identity
+from alexnet.runs.measurements import write_pooled as write_together
+from alexnet.runs.metrics import FinishedRun, Mistakes, errors_by_image
+from alexnet.runs.results import FORMAT, LIBRARIES, METRICS, NOT_HASHED, RESULT, of_family
+from alexnet.tables import csv_text, read_csv, write_csv
+
+RUNS, CURVES, MISTAKES = "runs.csv", "curves.csv", "mistakes.csv"
+CONFIGS, SWEEPS = "configs.json", "claims.json"
+DIGITS = 12  # verdicts agree with those from the runs to 1e-9
+
+KEY = ("run", "device")
+OF_RUN = (
+    *("seed", "precision", "memory_format", "threads", "commit"),
+    *("epochs", "steps", "seconds", "images_per_second", "parameters"),
+)
+OF_DATA = (
+    *("name", "title", "drawn", "subset", "fingerprint"),
+    *("chance_error", "train", "minival", "val", "val_measured"),
+)
+VERSIONS = ("python", *LIBRARIES)
+DATA = tuple(f"data_{name}" for name in OF_DATA)  # val is a split, and of metrics
+COLUMNS = (*KEY, "name", "settings", *OF_RUN, *DATA, *VERSIONS)
+NUMBERS = {"data_chance_error", "data_train", "data_minival", "data_val", "data_val_measured"}
+TEXT = ({*COLUMNS} - {*OF_RUN} - NUMBERS) | {"precision", "memory_format", "commit"}
+SPEED = ("train/images_per_second", "train/loss_step")  # of no use later, and different each time
+NUMERICS = ("device", "precision", "memory_format")  # compared in no claim that is not about them
+SWEEP = ("index", *NUMERICS)
+
+Row = dict[str, Any]
+Key = tuple[str, ...]  # as KEY and SWEEP have it
+
+
+@dataclass
+class Record:
+    """Runs by hash and kind of device, with their curves and their mistakes by metric; configs by family;
+    sweeps by SWEEP.
+    """
+
+    runs: dict[Key, Row] = field(default_factory=dict)
+    curves: dict[Key, list[Row]] = field(default_factory=dict)
+    mistakes: dict[Key, dict[str, Mistakes]] = field(default_factory=dict)
+    configs: dict[str, Any] = field(default_factory=dict)
+    sweeps: dict[Key, Row] = field(default_factory=dict)
+
+    def identity(self, key: Key) -> str:
+        """As run_identity() has it of the restored run."""
+        return run_identity({"hash": key[0], "metrics": _metrics(self.runs[key])})
+
+
+# ---- files
+
+
+def read(folder: Path) -> Record:
+    """Of a folder; nothing where it has none. Raises UserError for files that are damaged or others'."""
+    record, path = Record(), folder / RUNS
+    try:
+        record.runs = {_key(row): row for row in _rows(path, COLUMNS)}
+        path = folder / CURVES
+        for row in _rows(path, (*KEY, "epoch", "step")):
+            record.curves.setdefault(_key(row), []).append(row)
+        path = folder / MISTAKES
+        for row in _rows(path, (*KEY, "metric", "images", "mistakes")):
+            record.mistakes.setdefault(_key(row), {})[row["metric"]] = _unpacked(row)
+        path = folder / CONFIGS
+        record.configs = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        path = folder / SWEEPS
+        sweeps = json.loads(path.read_text("utf-8")) if path.exists() else []
+        record.sweeps = {tuple(str(sweep[name]) for name in SWEEP): sweep for sweep in sweeps}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, csv.Error) as error:
+        raise UserError(
+            f"{path} is damaged, or no file of recorded runs: restore it, or give another folder."
+        ) from error
+    return record
+
+
+def write(record: Record, folder: Path) -> None:
+    """All files, each whole, in an order that is always the same; claims.json, which refers to them, last."""
+    metrics = sorted({name for row in record.runs.values() for name in row} - {*COLUMNS})
+    write_csv(_sorted(record.runs), folder / RUNS, [*COLUMNS, *metrics], DIGITS)
+    curves = [row for key in sorted(record.curves) for row in record.curves[key]]
+    logged = sorted({name for row in curves for name in row} - {*KEY, "epoch", "step"})
+    write_csv(curves, folder / CURVES, [*KEY, "epoch", "step", *logged], DIGITS)
+    wrong = [
+        dict(zip(KEY, key, strict=True)) | {"metric": metric} | _packed(record.mistakes[key][metric])
+        for key in sorted(record.mistakes)
+        for metric in sorted(record.mistakes[key])
+    ]
+    write_csv(wrong, folder / MISTAKES, [*KEY, "metric", "images", "mistakes"])
+    lines = [f"{json.dumps(name)}: {json.dumps(config)}" for name, config in sorted(record.configs.items())]
+    write_atomically(folder / CONFIGS, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    sweeps = json.dumps(_sorted(record.sweeps), indent=1)
+    write_atomically(folder / SWEEPS, f"{sweeps}\n".encode())
+
+
+def _sorted(by_key: Mapping[Key, Row]) -> list[Row]:
+    return [by_key[key] for key in sorted(by_key)]
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return tuple(str(row[name]) for name in KEY)
+
+
+def _rows(path: Path, columns: Collection[str]) -> list[Row]:
+    """Raises ValueError for a file without these columns, and for a line that was cut or is none."""
+    rows = read_csv(path, text={*TEXT, "mistakes", "images", "metric"})
+    for row in rows:
+        if not row.keys() >= {*columns} or None in row or not all(row[name] for name in KEY):
+            raise ValueError(path)
+    return rows
+
+
+def _packed(mistakes: Mistakes) -> dict[str, str]:
+    """ "0-99 101-1965" and the bits."""
+    ends = np.flatnonzero(np.diff(mistakes.index) != 1) + 1
+    ranges = " ".join(f"{part[0]}-{part[-1]}" for part in np.split(mistakes.index, ends))
+    bits = np.packbits(mistakes.wrong.astype(np.bool_)).tobytes()
+    return {"images": ranges, "mistakes": base64.b64encode(bits).decode()}
+
+
+def _unpacked(row: Mapping[str, str]) -> Mistakes:
+    """Raises ValueError where the bits are not as many as the images."""
+    ranges = [map(int, part.split("-")) for part in row["images"].split()]
+    index: NDArray[np.int64] = np.concatenate([np.arange(low, high + 1) for low, high in ranges])
+    bits = np.frombuffer(base64.b64decode(row["mistakes"], validate=True), np.uint8)
+    if len(bits) != math.ceil(len(index) / 8):
+        raise ValueError(row["images"])
+    return Mistakes(index, np.unpackbits(bits, count=len(index)).astype(np.float64))
+
+
+# ---- from runs
+
+
+def add(
+    record: Record, indexes: Iterable[ClaimIndex], only: Collection[Path], replace: bool = False
+) -> list[str]:
+    """Adds the finished runs of claims whose directories are in only; gives what there is to say of them.
+
+    A run that is recorded stays as it is, with what was measured of it since. replace: takes the new one
+    instead. Raises UserError, where it doesn't, for a run whose figures are others on the same kind of
+    device, and for damaged files of a run.
+    """
+    added: dict[Path, Key] = {}  # a run may be of several claims
+    before, unknown = set(record.runs), set()
+    states: dict[Path, str] = {}
+    for index in indexes:
+        by_numerics: dict[Key, dict[str, dict[str, str]]] = {}
+        compared = {setting.rpartition(".")[2] for setting in index.claim.about}
+        for variant, seed, run in index.all_runs():
+            if run.directory is None or run.directory not in only:
+                continue
+            states[run.directory] = run.state
+            if run.state != COMPLETED:
+                continue
+            row = _run_row(run)
+            if run.directory not in added:
+                _add_run(record, run, row, replace)
+                added[run.directory] = _key(row)
+            if not re.fullmatch(r"[0-9a-f]{40}", row["commit"] or ""):
+                unknown.add(f"{row['name']} ({row['commit'] or 'none'})")
+            numerics = tuple("" if name in compared else str(row[name] or "") for name in NUMERICS)
+            by_numerics.setdefault(numerics, {}).setdefault(variant, {})[str(seed)] = run.hash
+        for numerics, runs in by_numerics.items():
+            _add_sweep(record, index, numerics, runs)
+    notes = []
+    if unfinished := Counter(state for state in states.values() if state != COMPLETED):
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(unfinished.items()))
+        notes.append(f"left out: {counts}")
+    if unknown:
+        notes.append(f"of no commit that is known, or with changes to it: {', '.join(sorted(unknown))}")
+    new = len(set(record.runs) - before)
+    return [f"{len(added)} finished runs, {new} of them new; {len(record.runs)} are recorded", *notes]
+
+
+def kind_of_device(name: object) -> str:
+    """result.json's device without the number of threads, which changes rounding at most."""
+    return re.sub(r", \d+ threads", "", str(name or "unknown"))
+
+
+def _run_row(run: IndexedRun) -> Row:
+    assert run.directory is not None
+    result = run.result
+    data, versions = result.get("data") or {}, result.get("versions") or {}
+    row: Row = {"run": run.hash, "device": kind_of_device(result.get("device")), "name": run.directory.name}
+    row["settings"] = " ".join(item for item in result.get("overrides", ()) if _determines(item))
+    row |= {name: result.get(name) for name in OF_RUN}
+    row |= {column: data.get(name) for column, name in zip(DATA, OF_DATA, strict=True)}
+    row["data_subset"] = json.dumps(data["subset"]) if data.get("subset") else ""
+    row |= {name: versions.get(name) for name in VERSIONS}
+    return row | {
+        name: _rounded(value)
+        for name, value in result["metrics"].items()
+        if name not in SPEED and value is not None
+    }
+
+
+def _determines(override: str) -> bool:
+    """Whether what was typed is a setting of the network's, and no path, seed or name."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key == "scale" or not any(
+        key == other or key.startswith((f"{other}.", f"{other}/")) for other in {*NOT_HASHED, "seed"}
+    )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in row.items() if name not in COLUMNS and value is not None}
+
+
+def _add_run(record: Record, run: IndexedRun, row: Row, replace: bool) -> None:
+    assert run.directory is not None
+    key = _key(row)
+    known = {} if replace else record.runs.get(key, {})
+    figures, recorded = _metrics(row), _metrics(known)
+    for name in figures.keys() & recorded.keys():
+        if figures[name] != recorded[name]:
+            raise UserError(_unequal(name, row, known))
+    finished = FinishedRun(run.directory, run.result)
+    mistakes = {name: each for name in figures if (each := errors_by_image(finished, name))}
+    places = [each.index for each in mistakes.values()]
+    if not all(np.array_equal(index, places[0]) for index in places):
+        raise UserError(f"{run.directory} was measured on different images of val: remove its evaluation/.")
+    record.runs[key] = row | {name: value for name, value in known.items() if value is not None}
+    record.mistakes[key] = (record.mistakes.get(key, {}) if known else {}) | mistakes
+    record.curves[key] = _epochs(key, run.directory)
+    record.configs[_family(run.hash)] = of_family(run.result.get("config") or {})
+
+
+def _unequal(name: str, row: Row, known: Row) -> str:
+    """What to do depends on the device: a CPU computes the same again."""
+    why = "A GPU does not compute the same twice"
+    if "cpu" in row["device"]:
+        differing = [
+            f"{key} ({known[key]}, {row[key]})"
+            for key in ("threads", "commit", *VERSIONS)
+            if (row[key] or "") != (known[key] or "")
+        ]
+        why = (
+            f"They differ in {', '.join(differing)}"
+            if differing
+            else "A CPU computes the same again: look into it"
+        )
+    return (
+        f"{row['name']}: {name} is {row[name]:.{DIGITS}g}, and {known[name]:.{DIGITS}g} where it is recorded,"
+        f" both on {row['device']}. {why}; replace=true takes the new run in place of the recorded one."
+    )
+
+
+def _family(digest: str) -> str:
+    return digest.partition("-seed")[0]
+
+
+def _epochs(key: Key, directory: Path) -> list[Row]:
+    """A row for each epoch with the last value of each figure that is not logged each step."""
+    epochs: dict[int, Row] = {}
+    for row in read_csv(directory / METRICS):
+        kept = {
+            name: value
+            for name, value in row.items()
+            if value is not None and name not in (*SPEED, "epoch", "step") and not name.endswith("_step")
+        }
+        if kept:
+            epoch = epochs.setdefault(row["epoch"], dict(zip(KEY, key, strict=True)))
+            epoch |= {"epoch": row["epoch"], "step": row["step"], **kept}
+    return list(epochs.values())
+
+
+def _add_sweep(
+    record: Record, index: ClaimIndex, numerics: Key, runs: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Seeds that are recorded stay as long as their variant is what it was then."""
+    key = (index.path.stem, *numerics)
+    head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
+    earlier: Row = record.sweeps.get(key, {"runs": {}, "together": {}, "exhibits": []})
+    sweep: Row = (
+        head
+        | {"settings": list(index.settings)}
+        | {name: earlier[name] for name in earlier if name not in head}
+    )
+    for variant, by_seed in runs.items():
+        known = sweep["runs"].get(variant, {})
+        same = {_family(digest) for digest in known.values()} == {_family(each) for each in by_seed.values()}
+        merged = {**(known if same else {}), **by_seed}
+        sweep["runs"][variant] = {seed: merged[seed] for seed in sorted(merged, key=int)}
+        finished = index.finished(variant)
+        pooled = next((run.pooled for run in finished.values()), None)
+        if pooled and {run.result["hash"] for run in finished.values()} == {*by_seed.values()}:
+            mistakes = {}
+            for metric in pooled.metrics:
+                if stored := read_mistakes(pooled.mistakes, metric):
+                    mistakes[metric] = _packed(Mistakes(stored[0], stored[1].astype(np.float64)))
+            sweep["together"][variant] = {
+                "runs": sorted(record.identity((digest, numerics[0])) for digest in by_seed.values()),
+                "metrics": {name: _rounded(value) for name, value in pooled.metrics.items()},
+                "mistakes": mistakes,
+            }
+    here = {digest for by_seed in runs.values() for digest in by_seed.values()}
+    of_index = {run.hash for _, _, run in index.all_runs() if run.state == COMPLETED}
+    if here == of_index and exhibits_are_of(index.folder, index.identities):
+        tables = [exhibit for exhibit in load_exhibits(index.folder) if exhibit.rows]
+        sweep["exhibits"] = [asdict(exhibit) | {"picture": ""} for exhibit in tables]
+        sweep["exhibits_of"] = sorted(record.identity((digest, numerics[0])) for digest in here)
+    record.sweeps[key] = sweep
+
+
+# ---- as an output_dir
+
+
+@contextmanager
+def opened(folder: Path, claims_dir: Path = CLAIMS) -> Iterator[Indexes]:
+    """The claims' indexes of a record, whose runs lie in a temporary folder meanwhile.
+
+    Runs on different kinds of devices, or in another precision, are not mixed: of each claim those are
+    opened that have the most seeds, and the notes name the others. Raises UserError where nothing is
+    recorded, or files are damaged.
+    """
+    record = read(folder)
+    if not record.sweeps:
+        raise UserError(f"{folder} has no recorded runs: python src/record.py adds yours.")
+    by_index: dict[str, list[Row]] = defaultdict(list)
+    for sweep in _sorted(record.sweeps):
+        by_index[sweep["index"]].append(sweep)
+    indexes: list[ClaimIndex] = []
+    notes: list[str] = []
+    with TemporaryDirectory(prefix="alexnet-") as temporary:
+        outputs: dict[Key, Path] = {}
+        for name, sweeps in by_index.items():
+            variants = {variant for sweep in sweeps for variant in sweep["runs"]}
+            sweep, *others = sorted(sweeps, key=lambda each: _seeds(each, variants), reverse=True)
+            numerics = tuple(sweep[part] for part in NUMERICS)
+            output = outputs.setdefault(numerics, Path(temporary, str(len(outputs))))
+            try:
+                _restore(record, sweep, output)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(f"{folder / SWEEPS} does not fit {RUNS} beside it: restore both.") from error
+            notes += [f"{name}: judged on {_where(sweep)}; recorded on {_where(each)} too" for each in others]
+            notes += _commits(record, sweep)
+        for output in outputs.values():
+            restored = open_indexes(output, claims_dir)
+            indexes += restored.indexes
+            notes += [note.replace(f"{output}/", "") for note in restored.notes]
+        yield Indexes(in_order(indexes), notes)
+
+
+def _seeds(sweep: Mapping[str, Any], variants: Iterable[str]) -> tuple[int, int]:
+    """How many each variant has at least, and all together."""
+    counts = [len(sweep["runs"].get(variant, {})) for variant in variants]
+    return min(counts), sum(counts)
+
+
+def _where(sweep: Mapping[str, Any]) -> str:
+    return ", ".join(filter(None, (sweep["device"], sweep["precision"])))
+
+
+def _keys(sweep: Mapping[str, Any]) -> list[Key]:
+    return [(digest, sweep["device"]) for by_seed in sweep["runs"].values() for digest in by_seed.values()]
+
+
+def _commits(record: Record, sweep: Mapping[str, Any]) -> list[str]:
+    """A note where there are several."""
+    counts = Counter(record.runs[key]["commit"] or "an unknown one" for key in _keys(sweep))
+    if len(counts) == 1:
+        return []
+    by_commit = {re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", name): n for name, n in sorted(counts.items())}
+    named = ", ".join(f"{n} of {name}" for name, n in by_commit.items())
+    return [f"{sweep['index']}: its runs are of several commits, {named}"]
+
+
+def _restore(record: Record, sweep: Mapping[str, Any], output: Path) -> None:
+    for key in _keys(sweep):
+        row = record.runs[key]
+        directory = output / Path(row["name"]).name  # a record may be anybody's
+        if directory.exists():
+            continue
+        directory.mkdir(parents=True)
+        (directory / RESULT).write_text(json.dumps(_result(record, key, _where(sweep))), "utf-8")
+        if curves := record.curves.get(key):
+            (directory / METRICS).write_text(csv_text(curves), "utf-8")
+        if mistakes := record.mistakes.get(key):
+            add_mistakes(mistakes_path(directory), _measurement({}, mistakes))
+    path = output / FOLDER / f"{Path(sweep['index']).name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(sweep), "utf-8")
+    for variant, pooled in sweep["together"].items():
+        mistakes = {metric: _unpacked(packed) for metric, packed in pooled["mistakes"].items()}
+        write_together(
+            path.with_suffix(""), variant, pooled["runs"], _measurement(pooled["metrics"], mistakes)
+        )
+    identities = [record.identity(key) for key in dict.fromkeys(_keys(sweep))]
+    if sweep.get("exhibits_of") == sorted(identities):
+        save_exhibits(path.with_suffix(""), identities, [Exhibit(**each) for each in sweep["exhibits"]])
+
+
+def _measurement(metrics: Mapping[str, float], mistakes: Mapping[str, Mistakes]) -> Measurement:
+    index = next((each.index for each in mistakes.values()), None)
+    wrong = {metric: each.wrong.astype(np.bool_) for metric, each in mistakes.items()}
+    return Measurement(metrics, index, wrong)
+
+
+def _result(record: Record, key: Key, recorded: str) -> Row:
+    """As result.json has it."""
+    row = record.runs[key]
+    data = {name: row[column] for column, name in zip(DATA, OF_DATA, strict=True)}
+    data |= {"drawn": data["drawn"] == "True", "fingerprint": data["fingerprint"] or None}
+    data["subset"] = json.loads(data["subset"]) if data["subset"] else None
+    return {
+        "format": FORMAT,
+        "hash": key[0],
+        "status": COMPLETED,
+        "recorded": recorded,
+        "device": key[1],
+        **{name: row[name] for name in OF_RUN},
+        "overrides": row["settings"].split(),
+        "config": {**record.configs[_family(key[0])], "seed": row["seed"]},
+        "data": data,
+        "versions": {name: row[name] for name in VERSIONS},
+        "metrics": _metrics(row),
+    }

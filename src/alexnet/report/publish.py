@@ -1,0 +1,101 @@
+"""What README.md, results/README.md and results/claims say of the recorded runs, made of these."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from alexnet.claims.claim import list_claims, load_claim
+from alexnet.claims.record import SWEEPS, opened
+from alexnet.claims.verdict import ComparisonResult, judge_index
+from alexnet.errors import UserError
+from alexnet.files import write_atomically
+from alexnet.paths import CLAIMS
+from alexnet.report import charts, tables
+from alexnet.tables import MINUS, csv_text, read_csv
+
+RECORD = "results/claims"
+VERDICTS, FOREST = f"{RECORD}/verdicts.csv", f"{RECORD}/forest.svg"
+# judged before there was a record: of these nothing is known by image
+OVER_SEEDS = ("results/learned/verdicts.csv", f"{RECORD}/printed_verdicts.csv")
+NOTHING = "No runs are recorded yet.\n"
+ABOUT = "each difference with its 95 % interval, and what the paper found"
+
+
+def publish(root: Path, claims_dir: Path = CLAIMS) -> list[Path]:
+    """Writes published() into a checkout; gives the files."""
+    files = published(root, claims_dir)
+    for path, text in files.items():
+        write_atomically(path, text.encode())
+    return list(files)
+
+
+def published(root: Path, claims_dir: Path = CLAIMS) -> dict[Path, str]:
+    """The files of a checkout that show what is recorded, as they are to be.
+
+    Raises UserError where a README lacks the marks between which its table stands, and for a damaged record.
+    """
+    results, notes = judged(root, claims_dir)
+    files, shown, details = {}, "", NOTHING
+    if results:
+        details = tables.comparisons(results, notes)
+        files[root / VERDICTS] = csv_text([tables.record(result) for result in results], digits=6)
+        if figure := forest(results, digest(files[root / VERDICTS])):
+            files[root / FOREST], shown = figure, f"\n![{ABOUT}]({FOREST})\n"
+    table = f"{listing(root, results, claims_dir)}\n{shown}"
+    files[root / "README.md"] = _between(root / "README.md", "claims", table)
+    files[root / "results/README.md"] = _between(root / "results/README.md", "verdicts", details)
+    return files
+
+
+def judged(root: Path, claims_dir: Path = CLAIMS) -> tuple[list[ComparisonResult], Sequence[str]]:
+    """Verdicts on what is recorded, but for runs on drawn images, and notes; nothing where nothing is."""
+    if not (root / RECORD / SWEEPS).exists():
+        return [], []
+    with opened(root / RECORD, claims_dir) as indexes:
+        on_images = [index for index in indexes.indexes if not index.drawn]
+        return [result for index in on_images for result in judge_index(index)], indexes.notes
+
+
+def listing(root: Path, results: Sequence[ComparisonResult], claims_dir: Path = CLAIMS) -> str:
+    """README's table of claims."""
+    claims = [load_claim(name, claims_dir) for name in list_claims(claims_dir)]
+    over_seeds = (row for name in OVER_SEEDS for row in read_csv(root / name))
+    return tables.listing(claims, results, over_seeds)
+
+
+def forest(results: Sequence[ComparisonResult], identifier: str) -> str | None:
+    """README's figure as SVG: what the paper has a figure for, but for top-5 errors; None for nothing."""
+    shown = [
+        result
+        for result in results
+        if result.comparison.paper is not None and "top5" not in result.comparison.metric
+    ]
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure = charts.forest(shown, _row_name, row_height=0.32)
+        return charts.svg(figure, identifier) if figure else None
+
+
+def digest(verdicts: str) -> str:
+    """What forest.svg has of the verdicts that it shows: its bytes depend on Matplotlib's version as well."""
+    return hashlib.blake2b(verdicts.encode(), digest_size=8).hexdigest()
+
+
+def _row_name(result: ComparisonResult) -> str:
+    compared = result.comparison
+    sign = " / " if compared.kind == "ratio" else f" {MINUS} "
+    sides = sign.join(filter(None, (compared.of, compared.minus)))
+    return f"{result.claim.name}: {compared.says if compared.of == compared.minus else sides}"
+
+
+def _between(path: Path, name: str, text: str) -> str:
+    """A README with another text between its marks."""
+    if not path.exists():
+        raise UserError(f"publish=true is not possible: {path.parent} is no checkout of the project.")
+    before = path.read_text("utf-8")
+    marks = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)", re.S)
+    if len(marks.findall(before)) != 1:
+        raise UserError(f"{path} lacks its marks, <!-- {name}: ... --> and <!-- end of {name} -->.")
+    return marks.sub(lambda match: f"{match[1]}{text}{match[2]}", before)
