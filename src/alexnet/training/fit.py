@@ -186,7 +186,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             "steps": trainer.global_step,
             "images_per_second": round(speed.images_per_second, 1),
             "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
-            "device": device_name(module.device),
+            "device": device_name(trainer.strategy.root_device),  # which the module has left by now
         }
         run.write(result)
         close(trainer.loggers, result)
