@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import stub_training
+from alexnet.claims import plan
 from alexnet.cli import settings
 from alexnet.cli import train as module
 from alexnet.cli.settings import Request
@@ -130,6 +131,31 @@ def test_a_sweep_takes_the_next_run_and_comes_back(tmp_path: Path, monkeypatch: 
     assert done.stdout.index("run 1/2: run, seed 1") < done.stdout.index("waiting for them:\n  run, seed 0: ")
     assert "run 2/2: run, seed 0" in done.stdout
     assert "error" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["refuse", "wait"])
+def test_a_sweep_whose_run_another_process_just_began_takes_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    order, over, looks = list[int](), threading.Event(), list[Path]()
+
+    def counted(cfg: Any, run: Run, *rest: Any) -> dict[str, Any]:
+        order.append(cfg.seed)
+        over.set()
+        return stub_training.start(cfg, run, *rest)
+
+    def held(directory: Path) -> Any:  # but for the plan, which was made before
+        looks.append(directory)
+        return lock.held(directory) if len(looks) > 2 else None
+
+    monkeypatch.setattr(module, "start", counted)
+    monkeypatch.setattr(plan, "held", held)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(_held_until, _run(tmp_path).directory, over)
+        done = command(tmp_path, "-m", "seed=0,1", f"lock={what}")
+        other.result()
+    assert done.returncode == 0, done.stderr
+    assert order == [1, 0]
 
 
 def test_a_sweep_waits_for_a_run_that_it_was_told_to_put_elsewhere(

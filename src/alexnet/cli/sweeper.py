@@ -407,10 +407,13 @@ def train(
 ) -> dict[str, JobReturn]:
     """One after the other, several side by side, or as the launcher does it; by the keys of the jobs.
 
-    Runs that another process trains come last: what it leaves of them is waited for, and then trained.
+    Runs that another process trains come last, whatever lock says: what it leaves of them is waited for, and
+    then trained.
     device: what they are trained on, as in result.json, for the time that is left.
     """
     todo = plan.to_train(jobs)
+    for job in todo:  # with lock=wait all processes of a sweep would stand in line for its first run
+        job.overrides = [item for item in job.overrides if item.partition("=")[0] != "lock"]
     total, launched, started, returned = len(todo), 0, time.monotonic(), dict[str, JobReturn]()
     launchers_module = type(launcher).__module__
     logging.getLogger(launchers_module).setLevel(logging.WARNING)
