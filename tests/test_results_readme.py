@@ -122,8 +122,8 @@ def test_runs_are_as_many_as_it_says() -> None:
     claims, pilot = (
         len(tables.read_csv(RESULTS / f"claims/{name}.csv")) for name in ("printed_runs", "pilot")
     )
-    assert f"before these, {claims} networks trained on Imagenette at 131 pixels" in README
-    assert f"the {pilot} that chose the recipe" in README
+    assert f"what {claims} earlier ones printed" in README
+    assert f"the {pilot} that chose their recipe" in README
 
 
 def test_links_and_files_are_there() -> None:

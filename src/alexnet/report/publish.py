@@ -9,7 +9,7 @@ import matplotlib
 
 from alexnet.claims.claim import list_claims, load_claim
 from alexnet.claims.record import SWEEPS, opened
-from alexnet.claims.verdict import ComparisonResult, judge_index
+from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult, judge_all
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.paths import CLAIMS
@@ -51,12 +51,13 @@ def published(root: Path, claims_dir: Path = CLAIMS) -> dict[Path, str]:
 
 
 def judged(root: Path, claims_dir: Path = CLAIMS) -> tuple[list[ComparisonResult], Sequence[str]]:
-    """Verdicts on what is recorded, but for runs on drawn images, and notes; nothing where nothing is."""
+    """Verdicts on what is recorded, and notes; runs on drawn images, and what has none yet, are left out."""
     if not (root / RECORD / SWEEPS).exists():
         return [], []
     with opened(root / RECORD, claims_dir) as indexes:
         on_images = [index for index in indexes.indexes if not index.drawn]
-        return [result for index in on_images for result in judge_index(index)], indexes.notes
+        results = judge_all(on_images)
+        return [each for each in results if each.verdict.outcome != NOT_MEASURED], indexes.notes
 
 
 def listing(root: Path, results: Sequence[ComparisonResult], claims_dir: Path = CLAIMS) -> str:

@@ -41,8 +41,12 @@ def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> st
 
 
 def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> str:
-    """A table with a row for each comparison, and what was left out."""
-    lines = [markdown([_cells(result) for result in results], HEAD, escape=True), ""]
+    """A table for each scale with a row for each comparison, and what was left out."""
+    lines, by_scale = list[str](), dict[str, list[ComparisonResult]]()
+    for result in results:
+        by_scale.setdefault(f"{result.index.scale_name}: {scale(result.index)}", []).append(result)
+    for at, of_scale in by_scale.items():
+        lines += [f"**{escaped(at)}**", "", markdown(map(_cells, of_scale), HEAD, escape=True), ""]
     lines += [
         "Mean ± standard deviation (runs). Intervals are of 95 %, for other seeds and, where it is known",
         "which images each run got wrong, for other images as well. Holm's correction: over all comparisons",
@@ -61,7 +65,8 @@ def _cells(result: ComparisonResult) -> list[str]:
         result.claim.section,
         result.claim.name,
         phrase(comparison),
-        f"{result.index.scale_name}: {scale(result.index)}",
+        f"{result.index.scale_name}: {brief_scale(result.index)}"
+        + "; recorded" * bool(result.index.recorded),
         ", ".join(f"{name} {spread}" for name, spread in sides(result)),
         _difference(verdict),
         _figure(comparison.paper),
@@ -113,7 +118,11 @@ def _ours(results: Sequence[ComparisonResult]) -> list[str]:
         f"{result.comparison.of} " * (len(variants) > 1) + _difference(result.verdict) for result in results
     ]
     counts = [str(result.verdict.n) for result in results]
-    outcomes = [result.verdict.outcome for result in results]
+    outcomes = [
+        result.verdict.outcome
+        + "\\*" * (result.holm_p is not None and result.corrected != result.verdict.outcome)
+        for result in results
+    ]
     return [f"{'; '.join(shown)}; n {_once(counts)}", _once(outcomes)]
 
 
