@@ -104,6 +104,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["model.remove=[conv9]"], ["model.remove=conv9", "conv5"]),
         (["model.dropout.rate=1.5"], ["model.dropout.rate=1.5"]),
         (["data.crop_size=90"], ["data.crop_size=90", "data.image_size=80"]),
+        (["data.crop_size=70", "model.crop_size=67"], ["model.crop_size=67 are not possible together"]),
         (["data.crop_size=20"], ["crop_size=20", "pool2", "smallest crop that works is 52"]),
         (["augment.colour_unit=rood"], ["augment.colour_unit=rood", "Did you mean root?"]),
         (["model.normm=1"], ["model.normm is no setting", "Did you mean model.norm"]),

@@ -255,8 +255,14 @@ def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
     """The config as it is to be used, which nothing can write, and its run.
 
-    Raises UserError where the model can't have the classes of the images.
+    Raises UserError where the model can't have the classes of the images, and for two crops.
     """
+    typed = {override.key_or_group for override in parsed(request.overrides)}
+    crops = cfg.data.crop_size, cfg.model.crop_size
+    if {"data.crop_size", "model.crop_size"} <= typed and crops[0] != crops[1]:
+        raise UserError(
+            f"data.crop_size={crops[0]} and model.crop_size={crops[1]} are not possible together: give one."
+        )
     classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
     check_whole("model.num_classes", classes, len(images.classes))
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
