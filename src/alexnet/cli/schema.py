@@ -102,6 +102,21 @@ class Falls:
 
 
 @dataclass
+class WarmedFalls(Falls):
+    """conf/schedule/resnet110.yaml."""
+
+    first: float
+
+
+@dataclass
+class Linear:
+    """conf/schedule/linear.yaml."""
+
+    name: str
+    epochs: int
+
+
+@dataclass
 class SteppedExponential:
     """conf/schedule/stepped_exponential.yaml."""
 
@@ -126,12 +141,14 @@ class Scale:
 # by their names; what is not here, as a user's own part, has any settings
 PARTS: dict[str, dict[str, type]] = {
     "augment": {"alexnet": Augment},
-    "optim": {"published": Optim, "sgd": Optim},
+    "optim": {"published": Optim, "sgd": Optim, "nesterov": Optim},
     "schedule": {
         "constant": Constant,
         "steps": Steps,
         "plateau": Plateau,
         "falls": Falls,
+        "warmed_falls": WarmedFalls,
+        "linear": Linear,
         "stepped_exponential": SteppedExponential,
     },
 }

@@ -13,6 +13,7 @@ from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
+from alexnet.models.resnet import ResNet
 from alexnet.paths import CONF
 from alexnet.registry import Registry
 
@@ -28,6 +29,7 @@ NETWORKS.register("alexnet")(AlexNet)
 for name, table in TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table))
 NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
+NETWORKS.register("resnet")(ResNet)
 
 
 def create_model(
