@@ -1,4 +1,4 @@
-"""Residual networks and the plain ones beside them; those of ImageNet with shortcuts are torchvision's as well.
+"""Residual networks and plain ones. With projected shortcuts, the forms for ImageNet are torchvision's.
 
 He et al. 2015 (arXiv 1512.03385), "R"; pre-activation: He et al. 2016 (1603.05027); wide ones: Zagoruyko and
 Komodakis 2016 (1605.07146); stochastic depth: Huang et al. 2016 (1603.09382).
@@ -40,9 +40,9 @@ class StochasticDepth(PublishedDropout):
 
 
 class Padded(nn.Module):
-    """A shortcut without parameters (R 3.3, option A): (N, C, H, W) -> (N, maps, ceil(H / stride), same for W).
+    """A shortcut without parameters: every stride-th pixel, and maps of zeros behind (R 3.3, option A).
 
-    Every stride-th pixel, and maps of zeros behind those that there are.
+    (N, channels, H, W) -> (N, maps, ceil(H / stride), same for W).
     """
 
     def __init__(self, channels: int, maps: int, stride: int) -> None:
@@ -95,7 +95,10 @@ class Block(nn.Module):
                 parts |= {names[0]: conv, names[1]: norm, names[2]: relu}
             seen = made
 
-        self.before = self.shortcut = self.depth = self.after = None
+        self.before: nn.Sequential | None = None
+        self.shortcut: nn.Sequential | Padded | None = None
+        self.depth: StochasticDepth | None = None
+        self.after: nn.Module | None = None
         if not preactivation:
             self.after = parts.pop(f"relu{len(windows)}")  # behind the sum
         elif activated or projects:  # a projection sees what the branch's convolution sees (appendix)
@@ -113,6 +116,7 @@ class Block(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         if self.before is not None:
             maps = self.before(maps)
+        total: Tensor
         if self.plain:
             total = self.branch(maps)
         else:
@@ -121,7 +125,9 @@ class Block(nn.Module):
                 total = total + self.branch(maps)
             elif self.depth.survives():
                 total = total + self.depth(self.branch(maps))
-        return total if self.after is None else self.after(total)
+        if self.after is not None:
+            total = self.after(total)
+        return total
 
 
 class ResNet(nn.Sequential):
@@ -137,9 +143,9 @@ class ResNet(nn.Sequential):
     shortcuts: where the size changes padded with zeros (R's option A) or projected (option B); None: there
         are none at all.
     bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions. preactivation: norm and ReLU before convolutions.
-    survival: probability with which the last of L blocks is computed in a step of training; that of block l is
-        1 - l / L (1 - survival). A block left out is not updated either. At test all are computed, and
-        each branch is scaled by its probability.
+    survival: stochastic depth, the probability with which the last of L blocks is computed in a step of
+        training; that of block l is 1 - l / L (1 - survival). What is left out is not updated either. At
+        test all are computed, and each branch is scaled by its probability.
 
     Raises UserError for impossible settings.
     """

@@ -245,7 +245,11 @@ def falls(
 
 @SCHEDULES.register("warmed_falls")
 def warmed_falls(
-    optimizer: Optimizer, epochs: int, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1, first: float = 0.1
+    optimizer: Optimizer,
+    epochs: int,
+    at: Sequence[float] = (0.5, 0.75),
+    factor: float = 0.1,
+    first: float = 0.1,
 ) -> LambdaLR:
     """As falls, but that the first epoch has the rate times first (He et al. 2015, 4.2: about 400 steps).
 
