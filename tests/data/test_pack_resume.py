@@ -66,7 +66,7 @@ def test_an_interrupted_pack_goes_on_to_the_same_bytes(
     decoded.clear()
 
     def interrupted(path: Path, *shape: int) -> NDArray[np.uint8]:
-        pixels = noting(path, image_size)
+        pixels = noting(path, *shape)
         if path == own_folder / stop:
             raise KeyboardInterrupt
         return pixels

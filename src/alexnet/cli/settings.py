@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from alexnet import progress
 from alexnet.cli import schema
@@ -262,10 +262,10 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     """
     classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
     check_whole("model.num_classes", classes, len(images.classes))
-    shape = {"num_classes": classes, "crop_size": cfg.data.crop_size}
+    whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     if (channels := cfg.data.channels or 3) != cfg.model.get("channels", 3):
-        shape["channels"] = channels
-    whole = changed(cfg, {"model": shape})
+        with open_dict(whole.model):  # which need not name it
+            whole.model.channels = channels
     start_from = ""
     if cfg.init_from is not None:
         start_from = contents_digest(checkpoint_at(cfg.init_from, "init_from"))

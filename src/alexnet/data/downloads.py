@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -177,11 +178,10 @@ class MNIST(Downloaded):
 
     def present(self) -> bool:
         """Also where the IDX files are, of which its images are made."""
-        return super().present() or (self.root is not None and self.idx_files() is not None)
+        return super().present() or (self.root is not None and self.idx_files(self.place()) is not None)
 
-    def idx_files(self) -> dict[tuple[str, str], Path] | None:
+    def idx_files(self, root: Path) -> dict[tuple[str, str], Path] | None:
         """By split and "images" or "labels"; None unless one folder has all four."""
-        root = self.place()
         for folder in (root, root / "raw", root / type(self).__name__ / "raw"):
             files = {
                 (split, kind): next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None)
@@ -195,12 +195,17 @@ class MNIST(Downloaded):
         return None
 
     def fetch(self, folder: Path) -> None:
-        files = self.idx_files()
-        if files is None:
-            self._download()
-            files = self.idx_files()
-        assert files
+        from torchvision import datasets
+
+        name = type(self).__name__  # after which torchvision calls the folder
+        files = self.idx_files(folder.parent)
         with replacing_folder(folder) as temporary:
+            if files is None:
+                archive: Any = type(name, (getattr(datasets, name),), {"mirrors": self.mirrors})
+                with _downloading(self.title, folder.parent):
+                    archive(temporary, download=True)
+                files = self.idx_files(temporary)
+                assert files
             for split in IDX_SPLITS:
                 images, labels = (read_idx(files[split, kind], kind) for kind in IDX_KINDS)
                 if len(images) != len(labels) or (labels >= len(DIGITS)).any():
@@ -209,14 +214,7 @@ class MNIST(Downloaded):
                         f" {len(images):,} images in {files[split, 'images']}: restore or remove both."
                     )
                 _write_classes(temporary / split, images, labels, DIGITS)
-
-    def _download(self) -> None:
-        from torchvision import datasets
-
-        name = type(self).__name__  # after which torchvision calls the folder
-        source: Any = type(name, (getattr(datasets, name),), {"mirrors": self.mirrors})
-        with _downloading(self.title, self.place()):
-            source(self.place(), download=True)
+            shutil.rmtree(temporary / name, ignore_errors=True)  # what was downloaded
 
 
 @SOURCES.register("fashion_mnist")
@@ -269,8 +267,9 @@ def _downloading(name: str, root: Path) -> Iterator[None]:
     except (OSError, RuntimeError, HTTPException) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} could not be downloaded to {root} ({error}). Try again, or give a folder with train/"
+            f"{name} could not be downloaded to {root} ({reason}). Try again, or give a folder with train/"
             " and val/ by data.root=PATH."
         ) from error
 
