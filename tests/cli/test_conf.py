@@ -139,7 +139,7 @@ resnet50: &resnet  # He et al. 2015, 3.4
 plain34: *resnet
 resnet56: &cifar  # He et al. 2015, 4.2
   {optim.name: sgd, optim.lr: 0.1, optim.momentum: 0.9, optim.weight_decay: 0.0001, schedule.at: [0.5, 0.75],
-   schedule.factor: 0.1, model.init.name: kaiming, augment.colour_noise: 0}
+   schedule.factor: 0.1, model.init.name: kaiming, augment.pad: 4, augment.colour_noise: 0}
 plain20: *cifar
 resnet110: {<<: *cifar, schedule.name: warmed_falls, schedule.first: 0.1}
 wide_resnet28_10:

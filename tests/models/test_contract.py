@@ -154,6 +154,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {},
         r"model\.name=alexnett .*choose alexnet, .*torchvision/NAME, timm/NAME\. Did you mean alexnet",
     ),
+    ("resnet18", {}, r"model\.name=resnet18 .*write torchvision/resnet18"),
     ("torchvision/resnet17", {}, r"model\.name=resnet17 .*resnet18, .*Did you mean resnet18"),
     (
         "torchvision/resnet18",

@@ -60,6 +60,8 @@ def create_model(
         network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
     else:
         choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
+        if name in library.names("torchvision") and name not in NETWORKS:
+            raise UserError(f"model.name={name} is not possible: write torchvision/{name}.")
         if name not in NETWORKS and (CONF / "model" / f"{name}.yaml").is_file():
             raise UserError(
                 f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for fit() and the"

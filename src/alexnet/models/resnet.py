@@ -98,10 +98,10 @@ class Block(nn.Module):
         self.before: nn.Sequential | None = None
         self.shortcut: nn.Sequential | Padded | None = None
         self.depth: StochasticDepth | None = None
-        self.after: nn.Module | None = None
-        if not preactivation:
-            self.after = parts.pop(f"relu{len(windows)}")  # behind the sum
-        elif activated or projects:  # a projection sees what the branch's convolution sees (appendix)
+        after = None if preactivation else parts.pop(f"relu{len(windows)}")  # behind the sum
+        if preactivation and (
+            activated or projects
+        ):  # a projection sees what the convolution sees (appendix)
             first = nn.Sequential(OrderedDict(bn1=parts.pop("bn1"), relu1=parts.pop("relu1")))
             self.before = None if activated else first
         if projects:
@@ -112,6 +112,7 @@ class Block(nn.Module):
         self.branch = nn.Sequential(parts)
         if survival < 1:
             self.depth = StochasticDepth(1 - survival)
+        self.after = after
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.before is not None:
