@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from alexnet.cli.app import every_claim
-from alexnet.models import from_config, summary
+from alexnet.models import from_config
 from alexnet.report import publish
 from tiny import DEMO, ROOT, TINY
 
@@ -129,13 +129,10 @@ def test_each_model_is_in_the_table() -> None:
 def test_parameters_are_those_of_the_network(name: str, count: int) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         model = compose("summary", [f"model={name}"]).model
-    classes = model.num_classes or (10 if name.startswith("cifar") else 1000)
+    classes = model.num_classes or (10 if model.crop_size <= 32 else 1000)
     with torch.device("meta"):
         network = from_config({**model, "num_classes": classes, "init": None})
-        rows = summary.layers(network, model.crop_size)
-    assert (
-        summary.totals(rows)["parameters"] == count == sum(weight.numel() for weight in network.parameters())
-    )
+    assert sum(weight.numel() for weight in network.parameters()) == count
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
     allowed = list(allowed)
     if any(value == choice and type(value) is type(choice) for choice in allowed):
         return
-    names = [str(name).lower() if isinstance(name, bool) else str(name) for name in allowed]
+    names = [str(name).lower() if isinstance(name, bool) else _shown(name) for name in allowed]
     near = get_close_matches(str(value), names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UserError(f"{key}={value} is not possible: choose {', '.join(names)}.{hint}")

@@ -45,8 +45,10 @@ VARIANTS = [choice.split("=")[1] for choice in CHOICES if choice.startswith("mod
 
 def _small(model: str) -> list[str]:
     """Overrides that make it narrow, with a crop as small as it can have."""
-    width = [] if model in ("torchvision_alexnet", "torchvision", "timm") else ["model.width=0.05"]
-    crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
+    cfg = _compose("summary", f"model={model}").model
+    share = 0.25 if cfg.name == "resnet" else 0.05  # one map alone may be negative everywhere
+    width = [f"model.width={share}"] if "width" in cfg else []
+    crop = [] if cfg.crop_size <= 32 else [f"model.crop_size={75 if 'non_over' in model else 67}"]
     return [f"model={model}", "model.num_classes=10", *width, *crop]
 
 
@@ -65,11 +67,28 @@ def test_each_choice_of_a_model_is_made(choice: str) -> None:
 def test_there_are_as_many_variants_as_were_meant() -> None:
     names = """alexnet alexnet_lrn alexnet_one_tower alexnet_half alexnet_no_talk alexnet_source
         alexnet_non_overlapping alexnet_six_conv caffe_alexnet caffenet alexnet_d2l torchvision_alexnet
-        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm"""
+        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm
+        resnet18 resnet34 resnet50 resnet101 resnet152 plain18 plain34 resnet20 resnet56 resnet110
+        plain20 plain56 preact_resnet110 preact_resnet164 wide_resnet28_10 wide_resnet50_2
+        resnext50_32x4d densenet121 squeezenet1_0 squeezenet1_1"""
     assert sorted(VARIANTS) == sorted(names.split())
 
 
-@pytest.mark.parametrize("model", VARIANTS)
+LARGE = [
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "resnext50_32x4d",
+    "densenet121",
+]
+LARGE += ["plain56", "resnet56", "resnet110", "preact_resnet110", "preact_resnet164"]
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(each, marks=pytest.mark.slow) if each in LARGE else each for each in VARIANTS]
+)
 def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) -> None:
     """With the optimiser that it brings, so that the layers which that names are there."""
     if model == "timm":
@@ -114,6 +133,21 @@ alexnet_source:
   {optim.bias_lr: 0.02, optim.bias_weight_decay: 0, optim.bias_lr_fixed: true, augment.colour_divide: true,
    augment.colour_until: 67, schedule.milestones: [25, 51, 79], model.spatial_norm.n: 5,
    model.spatial_norm.alpha: 0.001}
+resnet50: &resnet  # He et al. 2015, 3.4
+  {optim.name: sgd, optim.lr: 0.1, optim.momentum: 0.9, optim.weight_decay: 0.0001, schedule.name: plateau,
+   schedule.factor: 0.1, model.init.name: kaiming, augment.colour_noise: 0.1}
+plain34: *resnet
+resnet56: &cifar  # He et al. 2015, 4.2
+  {optim.name: sgd, optim.lr: 0.1, optim.momentum: 0.9, optim.weight_decay: 0.0001, schedule.at: [0.5, 0.75],
+   schedule.factor: 0.1, model.init.name: kaiming, augment.pad: 4, augment.colour_noise: 0}
+plain20: *cifar
+resnet110: {<<: *cifar, schedule.name: warmed_falls, schedule.first: 0.1}
+wide_resnet28_10:
+  {optim.name: nesterov, optim.lr: 0.1, optim.weight_decay: 0.0005, schedule.at: [0.3, 0.6, 0.8],
+   schedule.factor: 0.2, schedule.name: falls}
+resnext50_32x4d: {optim.lr: 0.1, optim.weight_decay: 0.0001, schedule.milestones: [30, 60, 90]}
+densenet121: {optim.name: nesterov, optim.lr: 0.1, optim.weight_decay: 0.0001, schedule.milestones: [30, 60]}
+squeezenet1_1: {optim.lr: 0.04, optim.weight_decay: 0.0002, schedule.name: linear}
 alexnet_no_talk: {model.norm.towers: 2, model.norm.k: 2, model.norm.n: 5}
 cifar_18pct:
   {optim.lr: 0.001, optim.bias_lr: 0.002, optim.weight_decay: 0.004, schedule.milestones: [120, 130],

@@ -75,7 +75,9 @@ def test_what_is_no_setting_or_of_another_type_is_named(entry: str, override: st
         compose(entry, [override])
 
 
-@pytest.mark.parametrize("schedule", ["steps", "falls", "stepped_exponential", "constant", "plateau"])
+@pytest.mark.parametrize(
+    "schedule", ["steps", "falls", "resnet110", "linear", "stepped_exponential", "constant", "plateau"]
+)
 def test_each_schedule_has_types_of_its_own(schedule: str) -> None:
     with pytest.raises(UserError, match=r"^schedule.foo is no setting\. .*schedule has "):
         compose("train", [f"schedule={schedule}", "+schedule.foo=1"])

@@ -22,9 +22,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded."""
     paths: list[Path] = []
 
-    def noting(path: Path, image_size: int) -> NDArray[np.uint8]:
+    def noting(path: Path, *shape: int) -> NDArray[np.uint8]:
         paths.append(path)
-        return decode(path, image_size)
+        return decode(path, *shape)
 
     monkeypatch.setattr(pack, "decode", noting)
     return paths

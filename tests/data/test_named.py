@@ -33,6 +33,9 @@ def image_set(name: str, classes: int | None = None, **counts: int) -> ImageSet:
     ("name", "title", "classes", "train", "val"),
     [
         ("cifar10", "CIFAR-10", 10, 50_000, 10_000),
+        ("cifar100", "CIFAR-100", 100, 50_000, 10_000),
+        ("mnist", "MNIST", 10, 60_000, 10_000),
+        ("fashion_mnist", "Fashion-MNIST", 10, 60_000, 10_000),
         ("imagenette", "Imagenette", 10, 9_469, 3_925),
         ("imagenet", "ILSVRC-2012", 1000, 1_281_167, 50_000),
     ],

@@ -65,8 +65,8 @@ def test_an_interrupted_pack_goes_on_to_the_same_bytes(
     expected, noting = whole(form, images), module.decode
     decoded.clear()
 
-    def interrupted(path: Path, image_size: int) -> NDArray[np.uint8]:
-        pixels = noting(path, image_size)
+    def interrupted(path: Path, *shape: int) -> NDArray[np.uint8]:
+        pixels = noting(path, *shape)
         if path == own_folder / stop:
             raise KeyboardInterrupt
         return pixels

@@ -92,10 +92,10 @@ def test_an_interruption_leaves_no_half_pack(
     tmp_path: Path,
     monkeypatch: MonkeyPatch,
 ) -> None:
-    def interrupted(path: Path, image_size: int) -> NDArray[np.uint8]:
+    def interrupted(path: Path, *shape: int) -> NDArray[np.uint8]:
         if path == image_folder / stop:
             raise error
-        return decode(path, image_size)
+        return decode(path, *shape)
 
     monkeypatch.setattr(module, "CHUNK", 4)  # some chunks are written before the error
     with monkeypatch.context() as patch:
@@ -160,10 +160,10 @@ def test_a_file_that_could_not_be_opened_once_is_tried_again(
 ) -> None:
     """Its content, and with it the fingerprint, stays the same when it can be read again."""
 
-    def denied(path: Path, image_size: int) -> NDArray[np.uint8]:
+    def denied(path: Path, *shape: int) -> NDArray[np.uint8]:
         if path == image_set.train.path(3):
             raise BrokenImageError(path, "Permission denied") from PermissionError()
-        return decode(path, image_size)
+        return decode(path, *shape)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "decode", denied)
@@ -196,7 +196,7 @@ def _prepared(images: NDArray[np.uint8], tmp_path: Path, monkeypatch: MonkeyPatc
     count, size = len(images), images.shape[-1]
     black = np.zeros((3, size, size), dtype=np.uint8)
     monkeypatch.setattr(
-        module, "decode", lambda path, _: black if path.name == "black" else images[int(path.name)]
+        module, "decode", lambda path, *_: black if path.name == "black" else images[int(path.name)]
     )
     train = Split(tmp_path, [str(number) for number in range(count)], np.zeros(count, dtype=np.int64))
     val = Split(tmp_path, ["black"], np.zeros(1, dtype=np.int64))

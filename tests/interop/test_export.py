@@ -34,6 +34,7 @@ LIBRARIES = ("torchvision", "timm")  # a small residual network of each
 SLOW = pytest.mark.slow
 SWITCHES = [
     ("alexnet_lrn", "model.norm.towers=2 model.norm.n=4 +model.changes.fc7.own_tower=true"),
+    pytest.param("resnet20", "model.survival=0.5 model.shortcuts=projected", marks=SLOW),
     *(
         pytest.param("alexnet", switch, marks=SLOW)
         for switch in ("model/norm=batch", "model/norm=spatial", "model/dropout=inverted")
@@ -44,8 +45,9 @@ SWITCHES = [
 def _settings(model: str) -> list[str]:
     if model == "timm":
         pytest.importorskip("timm")
-    width = [] if model in ("torchvision_alexnet", *LIBRARIES) else ["model.width=0.05"]
-    crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
+    cfg = composed("summary", [f"model={model}"]).model
+    width = ["model.width=0.05"] if "width" in cfg else []
+    crop = [] if cfg.crop_size <= 32 else [f"model.crop_size={75 if 'non_over' in model else 67}"]
     return [f"model={model}", f"model.num_classes={len(CLASSES)}", *width, *crop]
 
 

@@ -20,6 +20,7 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {  # crop size, settings
     "cifar_18pct": (32, {"towers": 1, "norm": "spatial"}),
     "cifar_13pct": (24, {"towers": 1}),
     "torchvision_alexnet": (63, {}),
+    "resnet": (32, {"blocks": [2, 1, 1], "width": 0.5}),
     "torchvision/resnet18": (33, {}),
     "torchvision/googlenet": (64, {}),
     "torchvision/inception_v3": (299, {}),
@@ -35,6 +36,7 @@ BIG = {"inception_v3": 299, "googlenet": 96, "maxvit_t": 224}
 HEADS = {
     "alexnet": "fc8",
     "cifar_80sec": "fc5",
+    "resnet": "fc",
     "torchvision/resnet18": "fc",
     "torchvision/googlenet": "network.fc",
 }
@@ -43,6 +45,7 @@ FEATURES = {
     "cifar_80sec": "fc4",
     "cifar_13pct": "local4",
     "torchvision_alexnet": "classifier.4",
+    "resnet": "layer3.0.branch.conv2",
 }
 
 
@@ -151,6 +154,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {},
         r"model\.name=alexnett .*choose alexnet, .*torchvision/NAME, timm/NAME\. Did you mean alexnet",
     ),
+    ("resnet18", {}, r"model\.name=resnet18 .*write torchvision/resnet18"),
     ("torchvision/resnet17", {}, r"model\.name=resnet17 .*resnet18, .*Did you mean resnet18"),
     (
         "torchvision/resnet18",

@@ -13,7 +13,16 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 
 from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
-from alexnet.training.optim import OPTIMIZERS, SCHEDULES, Plateau, PublishedSGD, advance, published, sgd
+from alexnet.training.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Plateau,
+    PublishedSGD,
+    advance,
+    nesterov,
+    published,
+    sgd,
+)
 from tiny import ROOT
 
 CONF = str(ROOT / "conf")
@@ -86,6 +95,25 @@ def test_torchs_sgd_agrees_while_the_rate_is_constant_and_not_after_a_change() -
     assert difference.abs().max() > 1e-4
 
 
+def test_nesterovs_momentum_looks_a_step_ahead() -> None:
+    """v <- m v + g; w <- w - lr (g + m v), g with decay (Sutskever et al. 2013, as torch has it)."""
+    network = small_net()
+    optimizer = nesterov(network, **SETTINGS)
+    weights = [w.detach().clone() for w in network.parameters()]
+    velocities = [torch.zeros_like(w) for w in weights]
+    rate, momentum, decay = SETTINGS["lr"], SETTINGS["momentum"], SETTINGS["weight_decay"]
+    for step in range(4):
+        _step(network, optimizer, step)
+        for place, parameter in enumerate(network.parameters()):
+            assert parameter.grad is not None
+            gradient = parameter.grad + decay * weights[place]
+            velocities[place] = momentum * velocities[place] + gradient
+            weights[place] = weights[place] - rate * (gradient + momentum * velocities[place])
+            torch.testing.assert_close(parameter.detach(), weights[place], rtol=1e-9, atol=1e-12)
+    with pytest.raises(UserError, match=r"optim\.momentum=0 "):
+        nesterov(network, **SETTINGS | {"momentum": 0})
+
+
 @pytest.mark.parametrize("make", [published, sgd])
 def test_bias_rate_and_decay_bite_in_the_biases_alone(make: Any) -> None:
     base = _after(1, make).state_dict()
@@ -95,7 +123,7 @@ def test_bias_rate_and_decay_bite_in_the_biases_alone(make: Any) -> None:
     assert torch.equal(_after(1, make, bias_lr=0.0)[0].bias, small_net()[0].bias)
 
 
-@pytest.mark.parametrize("make", [published, sgd])
+@pytest.mark.parametrize("make", [published, sgd, nesterov])
 @pytest.mark.parametrize("changes", [{"lr": 0.05}, {"momentum": 0.5}, {"weight_decay": 0.1}])
 def test_rate_momentum_and_decay_bite_in_every_parameter(make: Any, changes: dict[str, float]) -> None:
     base, changed = _after(3, make).state_dict(), _after(3, make, **changes).state_dict()
@@ -126,7 +154,7 @@ def test_the_configured_optimisers_are_those_of_the_table(name: str) -> None:
     assert not first["lr_fixed"]
 
 
-@pytest.mark.parametrize("make", [published, sgd])
+@pytest.mark.parametrize("make", [published, sgd, nesterov])
 def test_a_restored_state_continues_bit_for_bit(make: Any) -> None:
     network = small_net()
     optimizer = make(network, **SETTINGS, bias_lr=0.2, bias_lr_fixed=True)
@@ -168,7 +196,7 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
     assert moved == [False, False, True, True]
 
 
-@pytest.mark.parametrize("make", [published, sgd])
+@pytest.mark.parametrize("make", [published, sgd, nesterov])
 @pytest.mark.parametrize(
     ("key", "value"),
     [("lr", -0.1), ("weight_decay", -1e-4), ("momentum", -0.1), ("momentum", 1.0), ("lr", float("nan"))],

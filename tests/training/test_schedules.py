@@ -21,11 +21,13 @@ from alexnet.training.optim import (
     advance,
     constant,
     falls,
+    linear,
     published,
     settle_rates,
     sgd,
     stepped_exponential,
     steps_down,
+    warmed_falls,
 )
 from tiny import config, directory, state
 
@@ -48,6 +50,11 @@ SCHEDULES = {
         lambda o: falls(o, EPOCHS),
         lambda epoch: 0.1 ** sum(epoch >= each for each in (48, 64, 74)),
     ),
+    "warmed falls": (
+        lambda o: warmed_falls(o, EPOCHS, first=0.01),
+        lambda epoch: (1 if epoch else 0.01) * 0.1 ** sum(epoch >= each for each in (40, 60)),
+    ),
+    "linear": (lambda o: linear(o, EPOCHS), lambda epoch: (EPOCHS - epoch) / EPOCHS),
     "exponential": (lambda o: stepped_exponential(o, 90), _exponential),
     # an error that stays: the rate falls in each 21st epoch after the first
     "plateau": (lambda o: Plateau(o, patience=20), lambda epoch: 0.1 ** (max(0, epoch - 1) // 21)),
@@ -209,6 +216,9 @@ def test_impossible_falls_are_named(key: str, value: Any) -> None:
         (steps_down, {"milestones": [0]}, "schedule.milestones=0 "),
         (steps_down, {"milestones": [3, 3]}, "schedule.milestones names 3 twice"),
         (steps_down, {"milestones": [3], "gamma": -1}, "schedule.gamma=-1 "),
+        (warmed_falls, {"epochs": 9, "first": 0}, "schedule.first=0 "),
+        (warmed_falls, {"epochs": 9, "at": [0.8, 0.6]}, r"schedule.at=\[0.8, 0.6\] "),
+        (linear, {"epochs": 0}, "schedule.epochs=0 "),
     ],
 )
 def test_impossible_steps_are_named(make: Any, settings: dict[str, Any], words: str) -> None:

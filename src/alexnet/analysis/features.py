@@ -50,13 +50,13 @@ def pixels(data: ImageData, split: str, path: Path) -> Rows:
 
 
 def central(images: Tensor, size: int) -> Tensor:
-    """(N, 3, S, S) -> (N, 3, size, size), as a run crops val."""
+    """(N, channels, S, S) -> (N, channels, size, size), as a run crops val."""
     top, left, _ = crop_places(1, images.shape[-1] - size)[0]
     return images[:, :, top : top + size, left : left + size].contiguous()
 
 
 def inputs_of(layer: nn.Module, predictor: Predictor, crops: Tensor) -> Tensor:
-    """(N, D) float32: what a layer of the network is given for crops (N, 3, C, C)."""
+    """(N, D) float32: what a layer of the network is given for crops (N, channels, C, C)."""
     inputs_seen: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
     try:
@@ -67,7 +67,7 @@ def inputs_of(layer: nn.Module, predictor: Predictor, crops: Tensor) -> Tensor:
 
 
 def small(crops: Tensor) -> NDArray[Any]:
-    """(N, 3, C, C) uint8 -> (N, 3 * S * S) uint8, S the smaller of C and 32."""
+    """(N, channels, C, C) uint8 -> (N, channels * S * S) uint8, S the smaller of C and 32."""
     if crops.shape[-1] > SIDE:
         crops = interpolate(crops.float(), (SIDE, SIDE), mode="area").round().byte()
     return crops.flatten(1).numpy()

@@ -39,22 +39,24 @@ FONT = 15
 COLOURS = ("tab:blue", "tab:orange")  # of the towers' points
 
 
-def first_kernels(weights: Mapping[str, Tensor]) -> Tensor | None:
-    """(maps, 3, k, k) float32 on the CPU: those of the first convolution; None where none sees the image."""
-    kernels = next((value for value in weights.values() if value.ndim == 4 and value.shape[1] == 3), None)
+def first_kernels(weights: Mapping[str, Tensor], channels: int = 3) -> Tensor | None:
+    """(maps, channels, k, k) float32 on the CPU: those of the first convolution; None where none sees the
+    image."""
+    seeing = (value for value in weights.values() if value.ndim == 4 and value.shape[1] == channels)
+    kernels = next(seeing, None)
     return None if kernels is None else kernels.detach().float().cpu()
 
 
 def checkpoint_kernels(checkpoint: Checkpoint) -> Tensor:
-    """(maps, 3, k, k): first_kernels() of a trained network; raises UserError where it has none."""
-    kernels = first_kernels(checkpoint.weights)
+    """(maps, channels, k, k): first_kernels() of a trained network; raises UserError where it has none."""
+    kernels = first_kernels(checkpoint.weights, checkpoint.channels)
     if kernels is None:
         raise UserError(f"{checkpoint.path} has no convolution that sees the image: take another network.")
     return kernels
 
 
 def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor], int]:
-    """Kernels (maps, 3, k, k) by seed, and the number of towers.
+    """Kernels (maps, channels, k, k) by seed, and the number of towers.
 
     Raises UserError for networks without such kernels, of different kinds, or with the same seed.
     """
@@ -78,11 +80,12 @@ def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor
 
 
 def colour_scores(weights: Tensor) -> Floats:
-    """(maps, 3, k, k) -> (maps,): share of a kernel's energy that is chroma; grey has 0, opponent colours 1.
+    """(maps, channels, k, k) -> (maps,): share of a kernel's energy that is chroma; grey has 0,
+    opponent colours 1.
 
     Each pixel's RGB weight is projected onto luminance, (1, 1, 1) / sqrt(3); chroma is the rest. A kernel's
     mean stays in it: a patch of one colour is as coloured as can be, and without its mean nothing is left of
-    it. White noise scores 2/3 on average; a kernel of zeros 0.
+    it. White noise scores 2/3 on average; a kernel of zeros 0, and so does one that sees a single channel.
     """
     kernels = weights.detach().double().cpu().numpy()
     chroma = kernels - kernels.mean(axis=1, keepdims=True)
@@ -215,7 +218,7 @@ def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
 
 
 def figure(weights: Tensor, towers: int, path: Path) -> None:
-    """The kernels (maps, 3, k, k), a block for each tower, in their order (fig. 3 of P). Writes a PNG."""
+    """The kernels (maps, channels, k, k), a block for each tower, in their order (P, figure 3), as a PNG."""
     blocks = [picture(block) for block in weights.chunk(towers)]
     height = sum(LINE + block.height for block in blocks)
     sheet = Image.new("RGB", (max(block.width for block in blocks), height), "white")
@@ -272,7 +275,7 @@ def figure_of_colours(weights_by_seed: Mapping[int, Tensor], towers: int, path: 
 
 
 def picture(weights: Tensor, columns: int = COLUMNS, side: int = SIDE) -> Image.Image:
-    """Kernels (maps, 3, k, k) in rows, each scaled alone and enlarged to at least side pixels."""
+    """Kernels (maps, channels, k, k) in rows, each scaled alone and enlarged to at least side pixels."""
     times = -(-side // weights.shape[-1])
     large = scaled(weights).repeat_interleave(times, 2).repeat_interleave(times, 3)
     grid: Tensor = make_grid(large, nrow=columns, padding=GAP, pad_value=1.0)
@@ -335,7 +338,7 @@ class KernelPicture(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        kernels = first_kernels(network.state_dict())
+        kernels = first_kernels(network.state_dict(), int(getattr(network, "channels", 3)))
         if kernels is None:
             return
         figure(kernels, towers_of(network), self.path)

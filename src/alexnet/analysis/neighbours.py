@@ -241,7 +241,7 @@ def draw(result: Neighbours, by: str, queries: Places, path: Path) -> None:
 
 
 def _show(axes: Axes, image: NDArray[np.uint8], heading: str, colour: str) -> None:
-    axes.imshow(image)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)  # which three channels are shown without
     axes.set_title(heading, fontsize=7.5, pad=3, color=colour)
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():

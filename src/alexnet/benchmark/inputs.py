@@ -115,7 +115,7 @@ def statistics_of(side: int) -> Statistics:
 
 def augmented(batches: Batches, pixels: Pixels, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
     """What a network sees, on its device."""
-    for crops, labels, flips, colours, divisor in batches:
+    for crops, labels, flips, colours, divisor, _ in batches:
         crops, flips, colours = (tensor.to(device, non_blocking=True) for tensor in (crops, flips, colours))
         yield pixels.augmented(crops, flips, colours, divisor), labels
 

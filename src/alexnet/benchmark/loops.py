@@ -78,7 +78,7 @@ def bare(sizes: Sizes, device: torch.device, folder: Path) -> float:
     first = next(batches)
 
     def epoch() -> None:
-        for crops, labels, flips, colours, divisor in chain([first], batches):
+        for crops, labels, flips, colours, divisor, _ in chain([first], batches):
             inputs = pixels.augmented(crops.to(device), flips.to(device), colours.to(device), divisor)
             update.zero_grad()
             torch.autograd.backward(functional.cross_entropy(module(inputs), labels.to(device)))

@@ -31,6 +31,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     from alexnet.runs import checkpoint
 
     check_choice("model", model, MODELS)
+    check_choice("data.channels", cfg.data.channels or 3, (3,))  # which the published weights see
     for key in ("weights", "out"):
         if cfg[key] is None:
             models = "|".join(MODELS)

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from alexnet.data import SOURCES
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.manifest import FORMS, NONE, Manifest, load, pack_path
+from alexnet.data.settings import check_shape
 from alexnet.errors import UserError, check_choice, check_whole
 
 
@@ -16,6 +17,7 @@ def prepare(cfg: DictConfig) -> Path:
     check_choice("form", cfg.form, FORMS)
     check_whole("data.image_size", cfg.data.image_size, 1)
     check_whole("data.threads", cfg.data.threads, 0)
+    check_shape(cfg.data.image_size, cfg.data.channels, cfg.data.border)
     if cfg.data.pack == NONE:
         raise UserError("data.pack=none makes no pack: give data.pack=PATH, or leave it out.")
     images = load(SOURCES.build(cfg.data.source), cfg.data.subset)
@@ -24,8 +26,9 @@ def prepare(cfg: DictConfig) -> Path:
     digest = fingerprint(images, cache_dir)
     from alexnet.data.pack import folder_of, make_pack, refuse_broken, tell_broken  # torch with it
 
-    folder = pack_path(cfg.data.pack) or folder_of(cache_dir, digest, cfg.data.image_size, cfg.form)
-    pack = make_pack(images, cfg.data.image_size, folder, digest, cfg.form, cfg.data.threads)
+    shape = {"channels": cfg.data.channels or 3, "border": cfg.data.border or 0}
+    folder = pack_path(cfg.data.pack) or folder_of(cache_dir, digest, cfg.data.image_size, cfg.form, **shape)
+    pack = make_pack(images, cfg.data.image_size, folder, digest, cfg.form, cfg.data.threads, **shape)
     if not cfg.data.skip_broken:
         refuse_broken(images, pack.broken, cache_dir / "broken.txt")
     for line in tell_broken(images, pack.broken):

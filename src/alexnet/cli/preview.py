@@ -15,7 +15,10 @@ def preview(cfg: DictConfig) -> list[Path]:
 
     cache_dir = Path(cfg.cache_dir).expanduser()
     source = SOURCES.build(cfg.data.source)
-    images, digest = find_images(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset)
+    images, digest = find_images(
+        *(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset),
+        *(cfg.data.channels, cfg.data.border),
+    )
     print(images)
     data = ImageData.of(cfg, images, digest, AUGMENTS.build(cfg.augment))
     folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{digest[:8]}").expanduser()

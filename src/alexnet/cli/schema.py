@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigKeyError, ValidationError
 
 from alexnet.cli.configs import keys
 from alexnet.cli.messages import no_setting
+from alexnet.data import settings
 from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 from alexnet.registry import NAME, TARGET
 
@@ -34,6 +35,8 @@ class Data:
     skip_broken: bool
     threads: int
     source: Any
+    channels: int | None = None
+    border: Any = None
 
 
 @dataclass
@@ -47,6 +50,9 @@ class Augment:
     colour_unit: str
     colour_divide: bool
     colour_until: int | None
+    pad: int | None = None
+    mean: str | None = None
+    std: str | None = None
 
 
 @dataclass
@@ -102,6 +108,21 @@ class Falls:
 
 
 @dataclass
+class WarmedFalls(Falls):
+    """conf/schedule/resnet110.yaml."""
+
+    first: float
+
+
+@dataclass
+class Linear:
+    """conf/schedule/linear.yaml."""
+
+    name: str
+    epochs: int
+
+
+@dataclass
 class SteppedExponential:
     """conf/schedule/stepped_exponential.yaml."""
 
@@ -126,12 +147,14 @@ class Scale:
 # by their names; what is not here, as a user's own part, has any settings
 PARTS: dict[str, dict[str, type]] = {
     "augment": {"alexnet": Augment},
-    "optim": {"published": Optim, "sgd": Optim},
+    "optim": {"published": Optim, "sgd": Optim, "nesterov": Optim},
     "schedule": {
         "constant": Constant,
         "steps": Steps,
         "plateau": Plateau,
         "falls": Falls,
+        "warmed_falls": WarmedFalls,
+        "linear": Linear,
         "stepped_exponential": SteppedExponential,
     },
 }
@@ -394,6 +417,10 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
     if lacking := OmegaConf.missing_keys(typed):
         raise UserError(f"{', '.join(sorted(lacking))} can't be left out.")
     assert isinstance(typed, DictConfig)
+    if issubclass(ENTRIES[entry], Images):
+        shape = {key: typed.data[key] for key in ("image_size", "crop_size", "channels", "border")}
+        typed = OmegaConf.merge(typed, {"data": settings.settled(**shape)})
+        assert isinstance(typed, DictConfig)
     for key in CHOICES.keys() & typed.keys():
         check_choice(str(key), typed[key], CHOICES[str(key)])
     if "seed" in typed:

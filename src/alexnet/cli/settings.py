@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from alexnet import progress
 from alexnet.cli import schema
@@ -161,7 +161,7 @@ def check_parts(cfg: DictConfig) -> None:
 
     with translated("train"):
         used = precision.of_config(cfg).precision
-        AUGMENTS.build(cfg.augment)
+        AUGMENTS.build(cfg.augment).check_channels(cfg.data.channels or 3)
         for group in ("callbacks", "logger"):
             for name, part in cfg[group].items():
                 if part is not None:
@@ -174,7 +174,7 @@ def check_parts(cfg: DictConfig) -> None:
         progress.quiet_lightning()
         without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
-        model = {**cfg.model, "crop_size": cfg.data.crop_size}
+        model = {**cfg.model, "crop_size": cfg.data.crop_size, "channels": cfg.data.channels or 3}
         try:
             with torch.device("meta"):
                 network = from_config(model)
@@ -224,7 +224,10 @@ def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":
 
     cache_dir = Path(cfg.cache_dir).expanduser()
     source = SOURCES.build(cfg.data.source)
-    return find_images(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset)
+    return find_images(
+        *(source, cfg.data.pack, cfg.data.image_size, cache_dir, cfg.data.subset),
+        *(cfg.data.channels, cfg.data.border),
+    )
 
 
 def images_are_there(cfg: DictConfig) -> bool:
@@ -266,6 +269,9 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
     check_whole("model.num_classes", classes, len(images.classes))
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
+    if (channels := cfg.data.channels or 3) != cfg.model.get("channels", 3):
+        with open_dict(whole.model):  # which need not name it
+            whole.model.channels = channels
     start_from = ""
     if cfg.init_from is not None:
         start_from = contents_digest(checkpoint_at(cfg.init_from, "init_from"))

@@ -28,8 +28,8 @@ def part_of(split: str) -> str:
 class ImageData(lightning.LightningDataModule):
     """Train, minival and val as Lightning's train, validation and test batches.
 
-    Batches are (images (N, 3, crop_size, crop_size) float32, grey levels 0-255 minus the training set's
-    mean (P 2), labels (N,) int64); training images are augmented (P 4.1) on the device.
+    Batches are (images (N, channels, crop_size, crop_size) float32, grey levels 0-255 minus the training
+    set's mean (P 2), labels (N,) int64); training images are augmented (P 4.1) on the device.
 
     images, fingerprint: a set and its digest, as find_images() gives them.
     cache_dir: where statistics and packs are kept, by fingerprint and image_size.
@@ -41,6 +41,7 @@ class ImageData(lightning.LightningDataModule):
         of a pack, whose images these are.
     threads: that read; 0 takes as many as torch computes with. Neither pack nor threads changes a result.
     skip_broken: go on without images that can't be used; False: refuse them, all in one message.
+    channels: 3, RGB, or 1, greys. border: pixels on each side of image_size that are black.
 
     Raises UserError for impossible settings, and from prepare() on for broken images.
     """
@@ -59,16 +60,22 @@ class ImageData(lightning.LightningDataModule):
         pack: str = "auto",
         threads: int = 0,
         skip_broken: bool = False,
+        channels: int = 3,
+        border: int = 0,
     ) -> None:
         super().__init__()
         self.images, self.seed, self.pack = images, seed, pack
         self.fingerprint = fingerprint
-        self.cache_dir = folder_of(cache_dir, fingerprint, image_size)
+        self.cache_dir = folder_of(cache_dir, fingerprint, image_size, channels=channels, border=border)
         self.sizes, self.batch_size = (image_size, crop_size), batch_size
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
-        self.threads, self.skip_broken = threads, skip_broken
+        self.threads, self.skip_broken, self.channels, self.border = threads, skip_broken, channels, border
         pack_folder(pack)
-        check_settings(image_size, crop_size, batch_size, minival_fraction, threads, skip_broken)
+        check_settings(
+            *(image_size, crop_size, batch_size, minival_fraction, threads, skip_broken),
+            *(channels, border),
+        )
+        self.augment.check_channels(channels)
         self.reads: dict[str, Read] = {}
         self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None
@@ -76,7 +83,8 @@ class ImageData(lightning.LightningDataModule):
     @classmethod
     def of(cls, config: Mapping[str, Any], images: ImageSet, digest: str, augment: Augment) -> "ImageData":
         """From a config with data, cache_dir and seed, as it is in conf/ or in a checkpoint."""
-        settings = {name: config["data"][name] for name in ("pack", *SETTINGS)}
+        given = config["data"]
+        settings = {name: given[name] for name in ("pack", *SETTINGS) if given.get(name) is not None}
         cache_dir = Path(config["cache_dir"]).expanduser()
         return cls(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
 
@@ -88,12 +96,13 @@ class ImageData(lightning.LightningDataModule):
         if folder := pack_folder(self.pack):
             prepared = Prepared.of(Manifest.load(folder), self.images)
         else:
-            settings = (self.pack == AUTO, self.fingerprint, self.threads)
+            settings = (self.pack == AUTO, self.fingerprint, self.threads, self.channels, self.border)
             prepared = prepare(self.images, self.sizes[0], self.cache_dir, *settings)
         if not self.skip_broken:
             refuse_broken(self.images, prepared.broken, self.cache_dir / "broken.txt")
         self.reads, self.broken = prepared.reads, prepared.broken
-        self.pixels = Pixels.of(prepared.statistics, self.sizes[1], self.augment.colour_unit)
+        drawn = (self.augment.colour_unit, self.augment.mean, self.augment.std)
+        self.pixels = Pixels.of(prepared.statistics, self.sizes[1], *drawn)
         return prepared.statistics
 
     def setup(self, stage: str) -> None:
@@ -119,7 +128,7 @@ class ImageData(lightning.LightningDataModule):
         """On the device: mirror, subtract the mean, shift the colours, in float32 at any precision."""
         assert self.pixels is not None
         if self.trainer and self.trainer.training:
-            settings = (batch.crops, batch.flips, batch.colours.float(), batch.divisor)
+            settings = (batch.crops, batch.flips, batch.colours.float(), batch.divisor, batch.inside)
             images = self.pixels.augmented(*settings)
         else:
             images = self.pixels.plain(batch.crops)
@@ -131,6 +140,8 @@ class ImageData(lightning.LightningDataModule):
         """What prediction needs of the training data."""
         assert self.pixels is not None
         pixels = {"mean": self.pixels.mean, "components": self.pixels.components}
+        if self.pixels.std is not None:
+            pixels["std"] = self.pixels.std
         names = {"classes": self.images.classes, "titles": self.images.titles}
         return pixels | names | {"fingerprint": self.fingerprint}
 
@@ -182,7 +193,7 @@ class ImageData(lightning.LightningDataModule):
         return self.images.splits[part_of(split)].labels[self.members(split)]
 
     def whole(self, split: str, batch_size: int | None = None, pinned: bool = False) -> Batches:
-        """Whole images (N, 3, image_size, image_size) uint8 with labels, in the order of members(split)."""
+        """Whole images (N, channels, image_size, image_size) uint8, in the order of members(split)."""
         sizes = (self.sizes[0], self.sizes[0])
         return self._batches(split, sizes=sizes, batch_size=batch_size or self.batch_size, pinned=pinned)
 
@@ -204,6 +215,7 @@ class ImageData(lightning.LightningDataModule):
             augment=augment,
             position=self._position if augment else lambda: (0, 0),
             threads=self.threads or torch.get_num_threads(),
+            channels=self.channels,
             same_batches=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             **{**usual, **settings},
         )

@@ -1,4 +1,4 @@
-"""One file to RGB pixels, whatever people keep in folders."""
+"""One file to pixels, RGB or grey, whatever people keep in folders."""
 
 import io
 import warnings
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
-from torch import Tensor
+from torch import Tensor, from_numpy
 from torchvision.transforms.v2 import functional
 
 from alexnet.errors import UserError
@@ -38,14 +38,17 @@ class BrokenImageError(UserError):
         self.path, self.reason = path, reason
 
 
-def decode(path: Path, image_size: int) -> Pixels:
-    """RGB uint8 (3, S, S): shorter side to S, then the central S x S (P 2).
+def decode(path: Path, image_size: int, channels: int = 3, border: int = 0) -> Pixels:
+    """uint8 (channels, S, S): shorter side to S, then the central S x S (P 2).
 
-    Colours as Pillow converts them, 16-bit greys scaled to 8 bits; the first frame of an animation;
-    turned upright where EXIF says how, as people see it. Raises BrokenImageError, also for greys of 32 bits.
+    channels: 3, RGB as Pillow converts colours; 1, their luma, as Pillow's "L". 16-bit greys are scaled to 8
+    bits; the first frame of an animation; turned upright where EXIF says how, as people see it.
+    border: so many pixels on each side are black, and the image has S - 2 border (LeCun et al., 1998, II.B).
+
+    Raises BrokenImageError, also for greys of 32 bits.
     """
     try:
-        rgb = _read(path)
+        pixels = _read(path, channels)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
@@ -53,15 +56,25 @@ def decode(path: Path, image_size: int) -> Pixels:
         elif "cannot identify" in reason:
             reason = "no image"
         raise BrokenImageError(path, reason) from error
-    short = min(rgb.shape[1:])
-    if max(rgb.shape[1:]) > LONGEST * short:  # a strip's ends fall away below, and cost memory until then
-        rgb = functional.center_crop(rgb, [min(side, LONGEST * short) for side in rgb.shape[1:]])
-    resized = functional.resize(rgb, [image_size], antialias=True)
-    cropped: Tensor = functional.center_crop(resized, [image_size, image_size])
-    return cropped.numpy()
+    short = min(pixels.shape[1:])
+    if max(pixels.shape[1:]) > LONGEST * short:  # a strip's ends fall away below, and cost memory until then
+        pixels = functional.center_crop(pixels, [min(side, LONGEST * short) for side in pixels.shape[1:]])
+    inner = image_size - 2 * border
+    resized = functional.resize(pixels, [inner], antialias=True)
+    cropped: Tensor = functional.center_crop(resized, [inner, inner])
+    return functional.pad(cropped, [border]).numpy() if border else cropped.numpy()
 
 
-def _read(path: Path) -> Tensor:
+def _read(path: Path, channels: int) -> Tensor:
+    """(channels, H, W) uint8."""
+    rgb = _read_rgb(path)
+    if channels == 3:
+        return rgb
+    luma = Image.fromarray(rgb.permute(1, 2, 0).numpy()).convert("L")  # a grey image keeps its very levels
+    return from_numpy(np.array(luma)[None])
+
+
+def _read_rgb(path: Path) -> Tensor:
     """(3, H, W) uint8."""
     with Image.open(path) as image:  # reads the head only
         width, height = image.size
@@ -98,9 +111,9 @@ def _rgb(image: Image.Image, opened: Image.Image) -> Image.Image:
     return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
 
 
-def blank(image_size: int) -> Pixels:
+def blank(image_size: int, channels: int = 3) -> Pixels:
     """What stands in a pack for an image that can't be used."""
-    return np.zeros((3, image_size, image_size), dtype=np.uint8)
+    return np.zeros((channels, image_size, image_size), dtype=np.uint8)
 
 
 def decoder() -> dict[str, str]:
@@ -110,15 +123,18 @@ def decoder() -> dict[str, str]:
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
-    """(3, S, S) -> JPEG."""
+    """(3, S, S) or (1, S, S) -> JPEG."""
     stream = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=quality)
+    array = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
+    Image.fromarray(array).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 
-def decode_jpeg(content: bytes) -> Pixels:
-    """What encode_jpeg wrote -> (3, S, S)."""
+def decode_jpeg(content: bytes, channels: int = 3) -> Pixels:
+    """What encode_jpeg wrote -> (channels, S, S)."""
     if torchcodec:
-        return _by_torchcodec(content).numpy()
-    with Image.open(io.BytesIO(content)) as image:
-        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+        rgb = _by_torchcodec(content).numpy()
+    else:
+        with Image.open(io.BytesIO(content)) as image:
+            rgb = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    return np.ascontiguousarray(rgb[:channels])  # all three are equal where it was grey

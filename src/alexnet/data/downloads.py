@@ -1,21 +1,30 @@
 """The public sets, through torchvision.datasets where they still have to be fetched or unpacked."""
 
 import errno
-from collections.abc import Iterator
+import gzip
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from alexnet.data.named import WNIDS
+from alexnet.data.named import DIGITS, WNIDS
 from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
 from alexnet.files import one_at_a_time, replacing_folder
 
 MARK = ".unpacking"  # lies in a folder while archives are unpacked there
 LOCK = ".lock"  # and one that a single process fills at a time
+IDX_SPLITS = {"train": "train", "val": "t10k"}  # how the names of MNIST's files begin
+IDX_KINDS = {"images": "idx3", "labels": "idx1"}
+IDX_BYTES = 8  # the code of unsigned bytes
 IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
 
 
@@ -126,25 +135,129 @@ class CIFAR10(Downloaded):
     UserError if the download fails.
     """
 
-    below = "cifar10-png"
+    name, title, below = "cifar10", "CIFAR-10", "cifar10-png"
 
     def __init__(self, root: str | Path | None, variable: str = "") -> None:
-        super().__init__(root, "cifar10", variable)
+        super().__init__(root, self.name, variable)
 
     def fetch(self, folder: Path) -> None:
         from torchvision import datasets
 
+        archive = getattr(datasets, type(self).__name__)
         with replacing_folder(folder) as temporary:
             for split in ("train", "val"):
-                with _downloading("CIFAR-10", folder.parent):
-                    source = datasets.CIFAR10(folder.parent, train=split == "train", download=True)
-                for name in source.classes:
-                    (temporary / split / name).mkdir(parents=True)
-                pairs = zip(source.data, source.targets, strict=True)  # (32, 32, 3) uint8, label
-                bar = tqdm(pairs, f"writing {split}", len(source.targets))
-                for number, (pixels, label) in enumerate(bar):
-                    path = temporary / split / source.classes[label] / f"{number:05d}.png"
-                    Image.fromarray(pixels).save(path)
+                with _downloading(self.title, folder.parent):
+                    source = archive(folder.parent, train=split == "train", download=True)
+                _write_classes(temporary / split, source.data, source.targets, source.classes)
+
+
+@SOURCES.register("cifar100")
+class CIFAR100(CIFAR10):
+    """32x32 images of a hundred classes, by their fine labels; as CIFAR10."""
+
+    name, title, below = "cifar100", "CIFAR-100", "cifar100-png"
+
+
+@SOURCES.register("mnist")
+class MNIST(Downloaded):
+    """28x28 grey images of ten digits: class folders, or the four IDX files, in root or downloaded to it.
+
+    The files may be compressed (.gz), and lie in root, in root/raw or where torchvision puts them. Their
+    pixels are written once as PNG files, so that all sets are read alike. Downloads come over https and are
+    checked by torchvision's digests. Raises UserError if one fails, and for files that are damaged.
+    """
+
+    name, title, below = "mnist", "MNIST", "mnist-png"
+    mirrors = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    )
+
+    def __init__(self, root: str | Path | None, variable: str = "") -> None:
+        super().__init__(root, self.name, variable)
+
+    def present(self) -> bool:
+        """Also where the IDX files are, of which its images are made."""
+        return super().present() or (self.root is not None and self.idx_files(self.place()) is not None)
+
+    def idx_files(self, root: Path) -> dict[tuple[str, str], Path] | None:
+        """By split and "images" or "labels"; None unless one folder has all four."""
+        for folder in (root, root / "raw", root / type(self).__name__ / "raw"):
+            files = {
+                (split, kind): next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None)
+                for split, start in IDX_SPLITS.items()
+                for kind, dimensions in IDX_KINDS.items()
+                for name in [f"{start}-{kind}-{dimensions}-ubyte"]
+            }
+            there = {key: path for key, path in files.items() if path}
+            if len(there) == len(files):
+                return there
+        return None
+
+    def fetch(self, folder: Path) -> None:
+        from torchvision import datasets
+
+        name = type(self).__name__  # after which torchvision calls the folder
+        files = self.idx_files(folder.parent)
+        with replacing_folder(folder) as temporary:
+            if files is None:
+                archive: Any = type(name, (getattr(datasets, name),), {"mirrors": self.mirrors})
+                with _downloading(self.title, folder.parent):
+                    archive(temporary, download=True)
+                files = self.idx_files(temporary)
+                assert files
+            for split in IDX_SPLITS:
+                images, labels = (read_idx(files[split, kind], kind) for kind in IDX_KINDS)
+                if len(images) != len(labels) or (labels >= len(DIGITS)).any():
+                    raise UserError(
+                        f"{files[split, 'labels']} does not have a label from 0 to 9 for each of the"
+                        f" {len(images):,} images in {files[split, 'images']}: restore or remove both."
+                    )
+                _write_classes(temporary / split, images, labels, DIGITS)
+            shutil.rmtree(temporary / name, ignore_errors=True)  # what was downloaded
+
+
+@SOURCES.register("fashion_mnist")
+class FashionMNIST(MNIST):
+    """28x28 grey images of ten kinds of clothes, whose folders are called 0 to 9; as MNIST."""
+
+    name, title, below = "fashion_mnist", "Fashion-MNIST", "fashion_mnist-png"
+    mirrors = (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    )
+
+    def names(self) -> dict[str, str]:
+        """What its digits stand for."""
+        clothes = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+        return dict(zip(DIGITS, clothes.split(","), strict=True))
+
+
+def read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
+    """images (N, height, width) or labels (N,), as kind says, of an IDX file of bytes, which may be a .gz.
+
+    Raises UserError for a file that is something else, or not whole.
+    """
+    dimensions = int(IDX_KINDS[kind][-1])
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if content[:4] != bytes((0, 0, IDX_BYTES, dimensions)):
+            raise ValueError("it does not begin as one")
+        shape = np.frombuffer(content, ">u4", dimensions, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is no whole IDX file of {kind} ({error}): restore or remove it.") from error
+
+
+def _write_classes(
+    folder: Path, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], labels: Any, classes: Sequence[str]
+) -> None:
+    """A PNG file for each image, (H, W, 3) or (H, W), in the folder of its class, called by its number."""
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+    pairs = zip(images, labels, strict=True)
+    for number, (pixels, label) in enumerate(tqdm(pairs, f"writing {folder.name}", len(labels))):
+        Image.fromarray(pixels).save(folder / classes[label] / f"{number:05d}.png")
 
 
 @contextmanager
@@ -154,8 +267,9 @@ def _downloading(name: str, root: Path) -> Iterator[None]:
     except (OSError, RuntimeError, HTTPException) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} could not be downloaded to {root} ({error}). Try again, or give a folder with train/"
+            f"{name} could not be downloaded to {root} ({reason}). Try again, or give a folder with train/"
             " and val/ by data.root=PATH."
         ) from error
 

@@ -18,13 +18,17 @@ AHEAD = 2  # batches kept ready for each thread
 
 
 class Batch(NamedTuple):
-    """crops (N, 3, C, C) uint8, labels (N,), flips (N,) bool, colours (N, 3), divisor of the pixels."""
+    """crops (N, channels, C, C) uint8, labels (N,), flips (N,) bool, colours (N, 3), divisor of the pixels.
+
+    inside (N, 2, C) bool: which rows and columns of a crop lie in its image; None: all of them.
+    """
 
     crops: Tensor
     labels: Tensor
     flips: Tensor
     colours: Tensor
     divisor: float
+    inside: Tensor | None = None
 
 
 class Batches:
@@ -50,12 +54,13 @@ class Batches:
         threads: int = 2,
         same_batches: bool = False,
         pinned: bool = False,
+        channels: int = 3,
     ) -> None:
         self.read, self.labels, self.members = read, labels, members
         self.batch_size, self.seed, self.threads = batch_size, seed, threads
         self.crop_size, self.span = sizes[1], sizes[0] - sizes[1]
         self.augment, self.position, self.same_batches = augment, position, same_batches
-        self.memory = Memory((batch_size, 3, self.crop_size, self.crop_size), pinned)
+        self.memory = Memory((batch_size, channels, self.crop_size, self.crop_size), pinned)
 
     def __len__(self) -> int:
         return -(-len(self.members) // self.batch_size)
@@ -72,10 +77,10 @@ class Batches:
 
         def read(number: int) -> Batch:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            crops = self._crops(rows, drawn.offsets[rows])
+            crops, inside = self._crops(rows, drawn.offsets[rows], augment.pad or 0)
             arrays = (self.labels[rows], drawn.flips[rows], drawn.colours[rows])
             labels, flips, colours = map(torch.from_numpy, arrays)
-            return Batch(crops, labels, flips, colours, augment.divisor(epoch))
+            return Batch(crops, labels, flips, colours, augment.divisor(epoch), inside)
 
         waiting: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self.threads)
@@ -89,13 +94,27 @@ class Batches:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _crops(self, rows: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
+    def _crops(
+        self, rows: NDArray[np.int64], offsets: NDArray[np.int64], pad: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Crops, black outside of their images, and what of them is inside, if offsets reach over an edge."""
         size = self.crop_size
         batch = self.memory.take(len(rows))
         crops = batch.numpy()
+        if not pad:
+            for place, (row, (top, left)) in enumerate(zip(rows, offsets, strict=True)):
+                crops[place] = self.read(int(row))[:, top : top + size, left : left + size]
+            return batch, None
+        places = offsets[:, :, None] + np.arange(size)  # (N, 2, C): of rows and columns in the image
+        inside = (places >= 0) & (places < size + self.span)
         for place, (row, (top, left)) in enumerate(zip(rows, offsets, strict=True)):
-            crops[place] = self.read(int(row))[:, top : top + size, left : left + size]
-        return batch
+            part = self.read(int(row))[
+                :, max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)
+            ]
+            crops[place] = 0
+            first, second = max(-top, 0), max(-left, 0)
+            crops[place, :, first : first + part.shape[1], second : second + part.shape[2]] = part
+        return batch, torch.from_numpy(inside)
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: the order is a function of (seed, epoch), and position says where to go on.

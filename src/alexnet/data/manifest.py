@@ -41,13 +41,15 @@ class Plan:
     """What is packed and how: the same plan gives the same pack, byte for byte.
 
     form: "pixels", "jpeg", or "none" for the statistics alone. fingerprint: of the source files.
-    decoder: names and versions.
+    decoder: names and versions. channels, border: as decode() takes them.
     """
 
     form: str
     image_size: int
     fingerprint: str
     decoder: dict[str, str]
+    channels: int = 3
+    border: int = 0
 
     def serves(self, wanted: "Plan") -> bool:
         """Whether a pack made by this plan has what is wanted: statistics are in all of them."""
@@ -84,7 +86,10 @@ class Manifest:
             facts = json.loads(path.read_text("utf-8"))
             if facts["version"] != VERSION:
                 raise ValueError("another version")
-            plan = Plan(*(facts[key] for key in ("form", "image_size", "fingerprint", "decoder")))
+            plan = Plan(
+                *(facts[key] for key in ("form", "image_size", "fingerprint", "decoder")),
+                **{key: facts[key] for key in ("channels", "border") if key in facts},  # newer than VERSION
+            )
             broken = {name: indexed(reasons) for name, reasons in facts["broken"].items()}
             manifest = cls(folder, plan, facts["shard"], facts["about"], dict(facts["sizes"]), broken)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -181,13 +186,20 @@ def load(source: Source, subset: bool | None = False) -> ImageSet:
 
 
 def find_images(
-    source: Source, pack: str, image_size: int, cache_dir: Path, subset: bool | None = False
+    source: Source,
+    pack: str,
+    image_size: int,
+    cache_dir: Path,
+    subset: bool | None = False,
+    channels: int | None = None,
+    border: int | None = None,
 ) -> tuple[ImageSet, str]:
     """The images and their digest, out of the source, or out of the pack if ``pack`` names one.
 
     source: of alexnet.data.sources, Folders(root) for example. pack: "auto", "none" or a pack's folder.
     image_size: pixels of the shorter side. cache_dir: where digests of files are remembered.
     subset: whether a part of a public set will do (data.subset); None: it will, if it is one.
+    channels, border: as in data; None: 3 and 0.
 
     A pack needs no source. Where the source is there all the same, both must have the same images.
     Raises UserError where they have not, the pack has another size or is of another set, images are missing,
@@ -207,6 +219,15 @@ def find_images(
             f" {plan.image_size} pixels: add data.image_size={plan.image_size}, or the data=NAME"
             " that it was made with."
         )
+    for key, there, wanted in (
+        ("channels", plan.channels, channels or 3),
+        ("border", plan.border, border or 0),
+    ):
+        if there != wanted:
+            raise UserError(
+                f"data.{key}={wanted} does not go with data.pack={folder}, which was made with"
+                f" data.{key}={there}: add that, or make another pack by python src/prepare.py."
+            )
     if not source.present():
         packed = manifest.images()
         name = getattr(source, "name", packed.name)  # a source of the user's may have none

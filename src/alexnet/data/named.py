@@ -7,10 +7,13 @@ from pathlib import Path
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
 
-# of ILSVRC-2012, sorted
-WNIDS = tuple(Path(__file__).with_name("imagenet_wnids.txt").read_text("ascii").split())
+# of ILSVRC-2012 and of CIFAR-100, sorted
+WNIDS, CIFAR100_CLASSES = (
+    tuple(Path(__file__).with_name(name).read_text("ascii").split())
+    for name in ("imagenet_wnids.txt", "cifar100_classes.txt")
+)
 
-
+DIGITS = tuple("0123456789")
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 THROUGH_JPEG = "its pixels went through JPEG, and are not quite those that were published"
 
@@ -35,6 +38,14 @@ NAMED = {
         {"train": 50_000, "val": 10_000},
         lossless=True,
     ),
+    "cifar100": NamedSet(
+        "CIFAR-100",
+        CIFAR100_CLASSES,
+        {"train": 50_000, "val": 10_000},
+        lossless=True,
+    ),
+    "mnist": NamedSet("MNIST", DIGITS, {"train": 60_000, "val": 10_000}, lossless=True),
+    "fashion_mnist": NamedSet("Fashion-MNIST", DIGITS, {"train": 60_000, "val": 10_000}, lossless=True),
     "imagenette": NamedSet(  # its second version, whose val is of 30 %
         "Imagenette",
         (

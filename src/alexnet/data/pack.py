@@ -1,11 +1,13 @@
 """One pass over a data set: packed images, the training set's mean and colours, what is broken.
 
-Each split is packed as shards, which are plain files. pixels: SPLIT-00000.npy, (n, 3, S, S) uint8. jpeg:
-SPLIT-00000.bin, JPEGs one after the other, and SPLIT-00000-offsets.npy, (n + 1,) int64: where each begins,
-and the last one ends. An unusable image is black, or has no bytes. Until the pack is whole, what a shard adds
-to the statistics lies in unfinished/SPLIT-00000.npz, which is written last and says that it is finished.
+Each split is packed as shards, which are plain files. pixels: SPLIT-00000.npy, (n, channels, S, S) uint8.
+jpeg: SPLIT-00000.bin, JPEGs one after the other, and SPLIT-00000-offsets.npy, (n + 1,) int64: where each
+begins, and the last one ends. An unusable image is black, or has no bytes. Until the pack is whole, what a
+shard adds to the statistics lies in unfinished/SPLIT-00000.npz, which is written last and says that it is
+finished.
 """
 
+import dataclasses
 import io
 import json
 import logging
@@ -16,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from shutil import disk_usage
@@ -47,7 +48,7 @@ from alexnet.files import one_at_a_time, write_atomically
 
 log = logging.getLogger("alexnet")
 
-Read = Callable[[int], Pixels]  # index -> (3, image_size, image_size)
+Read = Callable[[int], Pixels]  # index -> (channels, image_size, image_size)
 Chunk = tuple[list[bytes], Sums]  # what the pack keeps of some images, and their sums
 
 SHARD_IMAGES, SHARD_BYTES = 8192, 2**31  # of a shard at most; few, since each one takes a file descriptor
@@ -58,7 +59,7 @@ NAMED = 20  # broken files that a message names
 GB = 1e9
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Prepared:
     """How to read an image of each split, the statistics, and the broken images of each split."""
 
@@ -70,7 +71,7 @@ class Prepared:
     def of(cls, manifest: Manifest, images: ImageSet, packed: bool = True) -> "Prepared":
         """packed: images come out of the pack; False: from their files."""
         reads = {
-            name: reader(manifest, name, len(split)) if packed else _decoding(split, manifest.plan.image_size)
+            name: reader(manifest, name, len(split)) if packed else _decoding(split, manifest.plan)
             for name, split in images.splits.items()
         }
         return cls(reads, Statistics.load(manifest.folder / STATISTICS), manifest.broken)
@@ -78,9 +79,9 @@ class Prepared:
 
 def reader(manifest: Manifest, split: str, count: int) -> Read:
     """Reads a split of ``count`` images from mapped memory, in any thread."""
-    length, size = manifest.shard, manifest.plan.image_size
+    length, plan = manifest.shard, manifest.plan
     names = [manifest.folder / f"{split}-{number:05d}" for number in range(-(-count // length))]
-    if manifest.plan.form == "pixels":
+    if plan.form == "pixels":
         # plain arrays, since numpy's memmap takes ten times as long to be indexed
         shards = [np.asarray(np.load(f"{name}.npy", mmap_mode="r")) for name in names]
 
@@ -98,49 +99,68 @@ def reader(manifest: Manifest, split: str, count: int) -> Read:
     def read_jpeg(index: int) -> Pixels:
         shard, row = divmod(index, length)
         jpeg = contents[shard][offsets[shard][row] : offsets[shard][row + 1]].tobytes()
-        return decode_jpeg(jpeg) if jpeg else blank(size)
+        return decode_jpeg(jpeg, plan.channels) if jpeg else blank(plan.image_size, plan.channels)
 
     return read_jpeg
 
 
-def _decoding(split: Split, image_size: int) -> Read:
-    return lambda index: decode(split.path(index), image_size)
+def _decoding(split: Split, plan: Plan) -> Read:
+    return lambda index: decode(split.path(index), plan.image_size, plan.channels, plan.border)
 
 
-def folder_of(cache_dir: Path, digest: str, image_size: int, form: str = "pixels") -> Path:
+def folder_of(
+    cache_dir: Path, digest: str, image_size: int, form: str = "pixels", channels: int = 3, border: int = 0
+) -> Path:
     """Where what is made of a data set is looked for."""
-    suffix = "" if form == "pixels" else f"-{form}"
-    return cache_dir / f"{digest[:16]}-{image_size}px{suffix}"
+    suffixes = (
+        [f"-{border}border"] * (border > 0) + ["-grey"] * (channels == 1) + [f"-{form}"] * (form != "pixels")
+    )
+    return cache_dir / f"{digest[:16]}-{image_size}px{''.join(suffixes)}"
 
 
 def prepare(
-    images: ImageSet, image_size: int, cache_dir: Path, pack: bool, digest: str = "", threads: int = 0
+    images: ImageSet,
+    image_size: int,
+    cache_dir: Path,
+    pack: bool,
+    digest: str = "",
+    threads: int = 0,
+    channels: int = 3,
+    border: int = 0,
 ) -> Prepared:
     """Decodes all images once and keeps the results in cache_dir; a second call only reads them.
 
-    pack: keep the pixels too, if they fit (fits_pack). digest: the images' fingerprint.
+    pack: keep the pixels too, if they fit (fits_pack). digest: the images' fingerprint. channels, border: as
+    decode() takes them.
     Raises UserError where a split has no usable image.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
-    plan = Plan("pixels", image_size, digest, decoder())
+    plan = Plan("pixels", image_size, digest, decoder(), channels, border)
     manifest = Manifest.find(cache_dir)
     there = manifest is not None and manifest.plan == plan
-    packed = pack and (there or fits_pack(_count(images), image_size, cache_dir))
+    packed = pack and (there or fits_pack(_count(images), image_size, cache_dir, channels))
     if pack and not packed:
         log.info("too large to be packed unasked, and so decoded in each epoch: see src/prepare.py")
     if not packed:
-        plan = Plan(NONE, image_size, digest, decoder())
+        plan = dataclasses.replace(plan, form=NONE)
     return Prepared.of(_ensure(images, plan, cache_dir, threads), images, packed)
 
 
 def make_pack(
-    images: ImageSet, image_size: int, folder: Path, digest: str, form: str = "pixels", threads: int = 0
+    images: ImageSet,
+    image_size: int,
+    folder: Path,
+    digest: str,
+    form: str = "pixels",
+    threads: int = 0,
+    channels: int = 3,
+    border: int = 0,
 ) -> Prepared:
     """A pack in a folder of its own, however large; shards that an earlier call finished are not made again.
 
     Raises UserError where folder holds another pack or other files, or the disk is too small.
     """
-    plan = Plan(form, image_size, digest, decoder())
+    plan = Plan(form, image_size, digest, decoder(), channels, border)
     if not (folder / MANIFEST).exists():
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         if names - {LOCK} and UNFINISHED not in names:
@@ -166,7 +186,7 @@ def _check_space(images: ImageSet, plan: Plan, folder: Path) -> None:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     finished = sum(path.stat().st_size for path in folder.glob("*-*"))
     count, free = _count(images), disk_usage(parent).free
-    pixels, jpeg = (expected_bytes(form, count, plan.image_size) / GB for form in FORMS)
+    pixels, jpeg = (expected_bytes(form, count, plan.image_size, plan.channels) / GB for form in FORMS)
     needed = pixels if plan.form == "pixels" else jpeg
     if needed - finished / GB > free / GB:
         smaller = f"add form=jpeg (about {jpeg:.3g} GB), " if plan.form == "pixels" else ""
@@ -177,15 +197,16 @@ def _check_space(images: ImageSet, plan: Plan, folder: Path) -> None:
         )
 
 
-def expected_bytes(form: str, images: int, image_size: int) -> int:
+def expected_bytes(form: str, images: int, image_size: int, channels: int = 3) -> int:
     """Of a pack: exact for pixels, about for JPEG."""
     jpeg = int(JPEG_SHARE * image_size**2) + JPEG_HEAD
-    return images * (jpeg if form == "jpeg" else 3 * image_size**2)
+    return images * (jpeg if form == "jpeg" else channels * image_size**2)
 
 
-def fits_pack(images: int, image_size: int, cache_dir: Path) -> bool:
+def fits_pack(images: int, image_size: int, cache_dir: Path, channels: int = 3) -> bool:
     """Whether a pack of so many images is small enough, and leaves half of the free disk free."""
-    return expected_bytes("pixels", images, image_size) <= min(PACK_LIMIT, disk_usage(cache_dir).free // 2)
+    expected = expected_bytes("pixels", images, image_size, channels)
+    return expected <= min(PACK_LIMIT, disk_usage(cache_dir).free // 2)
 
 
 def _count(images: ImageSet) -> int:
@@ -237,7 +258,7 @@ def _usable(images: ImageSet, plan: Plan, folder: Path) -> Manifest | None:
     if manifest is None or not manifest.plan.serves(plan):
         return None
     paths = (images.splits[name].path(i) for name, reasons in manifest.broken.items() for i in reasons)
-    still = all(isinstance(_attempt(path, plan.image_size), BrokenImageError) for path in paths)
+    still = all(isinstance(_attempt(path, plan), BrokenImageError) for path in paths)
     return manifest if still else None
 
 
@@ -245,8 +266,8 @@ def _make(images: ImageSet, plan: Plan, folder: Path, threads: int) -> Manifest:
     """Makes the shards that are not finished; the manifest, written last, says that the pack is whole."""
     (folder / UNFINISHED).mkdir(exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)  # of another pack, whose shards are now replaced
-    length = min(SHARD_IMAGES, max(1, SHARD_BYTES // (3 * plan.image_size**2)))
-    files, sums = list[str](), {name: Sums.none(plan.image_size) for name in images.splits}
+    length = min(SHARD_IMAGES, max(1, SHARD_BYTES // (plan.channels * plan.image_size**2)))
+    files, sums = list[str](), {name: Sums.none(plan.image_size, plan.channels) for name in images.splits}
     for name, split in images.splits.items():
         rows = {f"{name}-{i:05d}": part for i, part in enumerate(_parts(range(len(split)), length))}
         finished = {shard: _finished(shard, rows[shard], plan, folder) for shard in rows}
@@ -286,7 +307,7 @@ def _remove_shards(images: ImageSet, folder: Path, but: Collection[str] = ()) ->
 def _note(shard: str, rows: range, plan: Plan, folder: Path) -> str:
     """What a shard is made of, and how large it is: it is finished as long as this is the same."""
     sizes = [(folder / file).stat().st_size for file in _files(shard, plan.form)]
-    return json.dumps({"plan": asdict(plan), "rows": [rows.start, rows.stop], "sizes": sizes})
+    return json.dumps({"plan": dataclasses.asdict(plan), "rows": [rows.start, rows.stop], "sizes": sizes})
 
 
 def _finished(shard: str, rows: range, plan: Plan, folder: Path) -> Sums | None:
@@ -296,18 +317,19 @@ def _finished(shard: str, rows: range, plan: Plan, folder: Path) -> Sums | None:
             if str(saved["note"]) != _note(shard, rows, plan, folder):
                 return None
             broken = indexed(json.loads(str(saved["broken"])))
-            return Sums(saved["total"], int(saved["count"]), saved["products"], broken)
+            return Sums(saved["total"], saved["products"], int(saved["count"]), broken)
     except (ValueError, KeyError, EOFError, FileNotFoundError, zipfile.BadZipFile):  # missing or damaged
         return None
 
 
 def _write(shard: str, rows: range, chunks: Iterator[Chunk], plan: Plan, folder: Path) -> Sums:
     """Makes a shard from its start to its end: a full disk is an error then, no bus error as if mapped."""
-    sums, lengths, unfinished = Sums.none(plan.image_size), [0], folder / UNFINISHED / "shard"
+    sums, lengths = Sums.none(plan.image_size, plan.channels), [0]
+    unfinished = folder / UNFINISHED / "shard"
     try:
         with unfinished.open("wb") as file:  # for form "none" it stays empty
             if plan.form == "pixels":
-                shape = (len(rows), 3, plan.image_size, plan.image_size)
+                shape = (len(rows), plan.channels, plan.image_size, plan.image_size)
                 head = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, head)
             for contents, added in islice(chunks, len(_parts(rows, CHUNK))):
@@ -355,12 +377,12 @@ def _decoded(name: str, split: Split, plan: Plan, chunks: list[range], threads: 
 
 
 def _decode_chunk(split: Split, plan: Plan, rows: range) -> Chunk:
-    contents, sums = list[bytes](), Sums.none(plan.image_size)
+    contents, sums = list[bytes](), Sums.none(plan.image_size, plan.channels)
     for row in rows:
-        image = _attempt(split.path(row), plan.image_size)
+        image = _attempt(split.path(row), plan)
         if isinstance(image, BrokenImageError):
             sums.broken[row] = image.reason
-            contents.append(blank(plan.image_size).tobytes() if plan.form == "pixels" else b"")
+            contents.append(blank(plan.image_size, plan.channels).tobytes() if plan.form == "pixels" else b"")
         else:
             sums.add(image)
             jpeg = encode_jpeg(image, QUALITY) if plan.form == "jpeg" else b""
@@ -368,8 +390,8 @@ def _decode_chunk(split: Split, plan: Plan, rows: range) -> Chunk:
     return contents, sums
 
 
-def _attempt(path: Path, image_size: int) -> Pixels | BrokenImageError:
+def _attempt(path: Path, plan: Plan) -> Pixels | BrokenImageError:
     try:
-        return decode(path, image_size)
+        return decode(path, plan.image_size, plan.channels, plan.border)
     except BrokenImageError as error:
         return error

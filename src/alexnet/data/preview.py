@@ -49,14 +49,17 @@ def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
 
 
 def _view(data: ImageData, chosen: NDArray[np.int64], epoch: int) -> Tensor:
-    """(n, 3, C, C) grey levels of one image a class, by class: what the network gets in this epoch plus
-    the mean; -1: no augmentation."""
+    """(n, channels, C, C) grey levels of one image a class, by class: what the network gets in this epoch,
+    times std and plus the mean; -1: no augmentation."""
     assert data.pixels is not None
     augment = data.augment if epoch >= 0 else None
     source = (data.reads["train"], data.images.train.labels, chosen, len(chosen), data.sizes, data.seed)
-    batch = next(iter(Batches(*source, augment, lambda: (max(epoch, 0), 0))))
-    shown = data.pixels.augmented(batch.crops, batch.flips, batch.colours, batch.divisor)
-    return shown[batch.labels.argsort()] + data.pixels.mean
+    batch = next(iter(Batches(*source, augment, lambda: (max(epoch, 0), 0), channels=data.channels)))
+    settings = (batch.crops, batch.flips, batch.colours, batch.divisor, batch.inside)
+    shown = data.pixels.augmented(*settings)[batch.labels.argsort()]
+    if data.pixels.std is not None:
+        shown = shown * data.pixels.std[:, None, None]
+    return shown + data.pixels.mean
 
 
 def components(data: ImageData) -> Image.Image:
@@ -64,14 +67,14 @@ def components(data: ImageData) -> Image.Image:
     assert data.pixels is not None
     noise = max(data.augment.colour_noise, 1e-6)
     steps = torch.linspace(-3, 3, 7) * noise
-    shifts = steps[:, None, None, None] * data.pixels.components.T[:, None, :, None, None]  # (3, 7, 3, 1, 1)
-    rows = list((GREY + shifts).expand(3, 7, 3, TILE, TILE))
+    shifts = steps[:, None, None, None] * data.pixels.components.T[:, None, :, None, None]  # (K, 7, K, 1, 1)
+    rows = list((GREY + shifts).expand(-1, -1, -1, TILE, TILE))
     spreads = (noise * data.pixels.components.norm(dim=0)).tolist()
     return _titled(rows, [f"component {i}: {spread:.1f} levels" for i, spread in enumerate(spreads, 1)])
 
 
 def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
-    """Rows of (n, 3, C, C) images with a title to the left of each."""
+    """Rows of (n, channels, C, C) images with a title to the left of each."""
     strips = []
     for row in rows:
         factor = -(-TILE // row.shape[-1])
@@ -87,5 +90,6 @@ def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
 
 
 def _picture(levels: Tensor) -> Image.Image:
-    """(3, H, W) grey levels, cut off at 0 and 255."""
-    return Image.fromarray(levels.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
+    """(3, H, W) or (1, H, W) grey levels, cut off at 0 and 255."""
+    bytes_ = levels.clamp(0, 255).round().byte().expand(3, -1, -1)
+    return Image.fromarray(bytes_.permute(1, 2, 0).numpy())

@@ -43,7 +43,8 @@ def chosen(count: int, shown: int) -> list[int]:
 
 
 def draw(predictions: Predictions, image_size: int, path: Path, shown: int = 24, columns: int = 6) -> None:
-    """Writes a PNG: the images as they were decoded, the right class below each, and a bar for each guess."""
+    """Writes a PNG: the images as they were decoded, in their colours, the right class below each, and a bar
+    for each guess."""
     check(shown, columns)
     which = chosen(len(predictions), shown)
     columns, rows = min(columns, len(which)), -(-len(which) // min(columns, len(which)))

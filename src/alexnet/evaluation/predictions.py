@@ -71,30 +71,38 @@ def right_labels(paths: Sequence[Path], classes: Sequence[str]) -> list[int]:
 
 
 class Photographs:
-    """Batches of whole images (N, 3, image_size, image_size) uint8 with labels, in the order of paths.
+    """Batches of whole images (N, channels, image_size, image_size) uint8 with labels, in the order of paths.
 
     They are decoded as the training images were. broken: fills with the reasons of files that can't be used,
     by their place; their pixels are black.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], image_size: int) -> None:
-        self.paths, self.image_size = paths, image_size
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Sequence[int],
+        image_size: int,
+        channels: int = 3,
+        border: int = 0,
+    ) -> None:
+        self.paths, self.image_size, self.channels, self.border = paths, image_size, channels, border
         self.labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)
         self.broken: dict[int, str] = {}
 
     def read(self, index: int) -> Pixels:
         """One of them, decoded."""
         try:
-            return decode(self.paths[index], self.image_size)
+            return decode(self.paths[index], self.image_size, self.channels, self.border)
         except BrokenImageError as error:
             self.broken[index] = error.reason
-            return blank(self.image_size)
+            return blank(self.image_size, self.channels)
 
     def batches(self, batch_size: int, pinned: bool = False) -> Iterator[Batch]:
         """All of them, decoded ahead by as many threads as there are cores."""
         members, sizes = np.arange(len(self.paths)), (self.image_size, self.image_size)
         source = (self.read, self.labels, members, batch_size, sizes)
-        return iter(Batches(*source, threads=os.cpu_count() or 1, pinned=pinned))
+        threads = os.cpu_count() or 1
+        return iter(Batches(*source, threads=threads, pinned=pinned, channels=self.channels))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,9 @@ class Trained:
         config = self.checkpoint.config
         precision, memory_format = config["trainer"]["precision"], config["memory_format"]
         accelerator = self.accelerator or str(config["trainer"]["accelerator"])
-        return Predictor(network, self.checkpoint.mean, precision, memory_format, accelerator)
+        return Predictor(
+            network, self.checkpoint.mean, precision, memory_format, accelerator, self.checkpoint.std
+        )
 
     def unload(self) -> None:
         """Frees the memory of the networks, which are made again when they are asked for."""
@@ -122,10 +124,13 @@ class Trained:
                 )
             cache = Path(config["cache_dir"]).expanduser()
             image_set, fingerprint = find_images(
-                source, settings["pack"], settings["image_size"], cache, subset=None
+                *(source, settings["pack"], settings["image_size"], cache, None),
+                *(settings.get("channels"), settings.get("border")),
             )
             self.checkpoint.check_images(image_set.classes, fingerprint)
-            data = ImageData.of(config, image_set, fingerprint, Augment())
+            trained_by = config.get("augment") or {}
+            augment = Augment(colour_noise=0, mean=trained_by.get("mean"), std=trained_by.get("std"))
+            data = ImageData.of(config, image_set, fingerprint, augment)
             data.prepare()
             self._prepared[key] = data
         data = self._prepared[key]
@@ -153,7 +158,8 @@ class Trained:
         Raises UserError where there is no image, or none that can be used.
         """
         paths, classes = find(str(images)), self.checkpoint.classes
-        photographs = Photographs(paths, right_labels(paths, classes), self.checkpoint.image_size)
+        shape = (self.checkpoint.image_size, self.checkpoint.channels, self.checkpoint.border)
+        photographs = Photographs(paths, right_labels(paths, classes), *shape)
         return predict(self.predictor, photographs, crops, top, classes, self.checkpoint.titles)
 
 

@@ -5,9 +5,9 @@ Back from safetensors, bit for bit:
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["config"])
         weights = {name: file.get_tensor(name) for name in file.keys()}
-    mean = weights.pop("mean")
+    mean, std = weights.pop("mean"), weights.pop("std", 1)
     network.load_state_dict(weights)  # of the model that config["model"] says
-    logits = network.eval()(crops.float() - mean)  # crops (N, 3, C, C) of 0-255
+    logits = network.eval()((crops.float() - mean) / std)  # crops (N, channels, C, C) of 0-255
 """
 
 import json
@@ -33,7 +33,7 @@ NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "safetensors": ("safeten
 OPSETS = range(18, 22)  # from torch's lowest to the highest of the oldest ONNX Runtime that is allowed
 CHECKED = (1, 3)  # batches, of random pixels
 LIMIT = 1e-3  # difference of logits, as a share of the largest
-MEAN = "mean"  # the tensor's name in safetensors
+MEAN, STD = "mean", "std"  # the tensors' names in safetensors; std (channels, 1, 1), where there is one
 
 
 class Agreement(NamedTuple):
@@ -50,17 +50,23 @@ class Agreement(NamedTuple):
 
 
 class Served(nn.Module):
-    """pixels (N, 3, C, C) uint8 -> logits and probabilities (N, classes): the mean is subtracted inside."""
+    """pixels (N, channels, C, C) uint8 -> logits and probabilities (N, classes).
+
+    mean (channels, C, C) is subtracted inside, and by std (channels,) is divided, if there is one.
+    """
 
     mean: Tensor
+    std: Tensor | None
 
-    def __init__(self, network: nn.Module, mean: Tensor) -> None:
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor | None = None) -> None:
         super().__init__()
         self.network = network.float().eval()
         self.register_buffer("mean", mean.float())
+        self.register_buffer("std", None if std is None else std.float()[:, None, None])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(pixels.float() - self.mean)
+        centred = pixels.float() - self.mean
+        logits = self.network(centred if self.std is None else centred / self.std)
         return logits, logits.softmax(dim=1)
 
 
@@ -90,9 +96,11 @@ def to_onnx(checkpoint: Checkpoint, network: nn.Module, path: Path, opset: int =
     check_opset(opset)
     import onnx
 
-    served = Served(network.cpu(), checkpoint.mean)
+    served = Served(network.cpu(), checkpoint.mean, checkpoint.std)
     model = _graph(served, checkpoint.crop_size, opset)
-    onnx.helper.set_model_props(model, preprocessing(checkpoint, network, "the mean is subtracted inside"))
+    divided = "" if checkpoint.std is None else ", and the standard deviation divided by"
+    inside = f"the mean is subtracted inside{divided}"
+    onnx.helper.set_model_props(model, preprocessing(checkpoint, network, inside))
     with replacing(path) as temporary:
         onnx.save(model, temporary)
         onnx.checker.check_model(temporary, full_check=True)
@@ -107,7 +115,7 @@ def to_onnx(checkpoint: Checkpoint, network: nn.Module, path: Path, opset: int =
 
 def _graph(served: Served, crop_size: int, opset: int) -> Any:
     """onnx.ModelProto, without the traces of where it was made."""
-    example = torch.zeros(2, 3, crop_size, crop_size, dtype=torch.uint8)
+    example = torch.zeros(2, len(served.mean), crop_size, crop_size, dtype=torch.uint8)
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # what the libraries say of their own insides
     try:
@@ -142,7 +150,7 @@ def compare(path: Path, served: Served, crop_size: int) -> Agreement:
     draw = np.random.default_rng(0)
     differences, largest = [], 0.0
     for count in CHECKED:
-        pixels = draw.integers(0, 256, (count, 3, crop_size, crop_size), dtype=np.uint8)
+        pixels = draw.integers(0, 256, (count, len(served.mean), crop_size, crop_size), dtype=np.uint8)
         theirs: NDArray[np.float32] = session.run(["logits"], {"pixels": pixels})[0]
         with torch.inference_mode():
             ours = served(torch.from_numpy(pixels))[0].numpy()
@@ -152,7 +160,7 @@ def compare(path: Path, served: Served, crop_size: int) -> Agreement:
 
 
 def to_safetensors(checkpoint: Checkpoint, network: nn.Module, path: Path) -> None:
-    """Writes weights and mean as they are in the checkpoint; config, classes and the rest as metadata.
+    """Writes weights, mean and std as they are in the checkpoint; config, classes and the rest as metadata.
 
     Raises UserError where the library is missing.
     """
@@ -161,14 +169,20 @@ def to_safetensors(checkpoint: Checkpoint, network: nn.Module, path: Path) -> No
 
     tensors = {name: value.contiguous() for name, value in checkpoint.weights.items()}
     tensors[MEAN] = checkpoint.mean.contiguous()
-    words = preprocessing(checkpoint, network, f"subtract the tensor {MEAN!r}")
+    mean = f"subtract the tensor {MEAN!r}"
+    if checkpoint.std is not None:
+        tensors[STD] = checkpoint.std[:, None, None].contiguous()
+        mean += f" and divide by the tensor {STD!r}"
+    words = preprocessing(checkpoint, network, mean)
     facts = {"config": json.dumps(checkpoint.config), "fingerprint": checkpoint.fingerprint}
     write_atomically(path, save(tensors, metadata={"format": "pt", **words, **facts}))
 
 
 def preprocessing(checkpoint: Checkpoint, network: nn.Module, mean: str) -> dict[str, str]:
     """What users of the exported network have to know; mean: who subtracts it, in words."""
-    image_size, crop_size = checkpoint.image_size, checkpoint.crop_size
+    image_size, crop_size, border = checkpoint.image_size, checkpoint.crop_size, checkpoint.border
+    colours = "RGB" if checkpoint.channels == 3 else "grey"
+    edge = f", with {border} black pixels added on each side" if border else ""
     dropouts = [item for item in network.named_modules() if isinstance(item[1], PublishedDropout)]
     scaled = ", ".join(f"{name} {1 - dropout.rate:g}" for name, dropout in dropouts)
     return {
@@ -176,13 +190,13 @@ def preprocessing(checkpoint: Checkpoint, network: nn.Module, mean: str) -> dict
         "checkpoint": checkpoint.digest,
         "image_size": str(image_size),
         "crop_size": str(crop_size),
-        "channels": "RGB",
+        "channels": colours,
         "range": "0-255",
         "mean": mean,
         "preprocessing": (
-            f"RGB, upright; shorter side resized to {image_size} pixels (bilinear, antialiased); central"
-            f" {image_size}x{image_size}, of that the central {crop_size}x{crop_size}, from pixel"
-            f" {(image_size - crop_size) // 2} on; 0-255; {mean}"
+            f"{colours}, upright; shorter side resized to {image_size - 2 * border} pixels (bilinear,"
+            f" antialiased){edge}; central {image_size}x{image_size}, of that the central"
+            f" {crop_size}x{crop_size}, from pixel {(image_size - crop_size) // 2} on; 0-255; {mean}"
         ),
         "dropout": f"units are scaled at test, by the network itself: {scaled}"
         if scaled

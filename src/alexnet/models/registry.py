@@ -13,6 +13,7 @@ from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
+from alexnet.models.resnet import ResNet
 from alexnet.paths import CONF
 from alexnet.registry import Registry
 
@@ -28,6 +29,7 @@ NETWORKS.register("alexnet")(AlexNet)
 for name, table in TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table))
 NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
+NETWORKS.register("resnet")(ResNet)
 
 
 def create_model(
@@ -58,6 +60,8 @@ def create_model(
         network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
     else:
         choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
+        if name in library.names("torchvision") and name not in NETWORKS:
+            raise UserError(f"model.name={name} is not possible: write torchvision/{name}.")
         if name not in NETWORKS and (CONF / "model" / f"{name}.yaml").is_file():
             raise UserError(
                 f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for fit() and the"

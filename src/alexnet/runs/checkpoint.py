@@ -25,9 +25,10 @@ DAMAGED = (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSErro
 class Checkpoint:
     """A trained network at rest.
 
-    config: the run's, plain values. weights: the network's state, on the CPU. mean (3, C, C): what was
+    config: the run's, plain values. weights: the network's state, on the CPU. mean (channels, C, C): what was
     subtracted, in grey levels. classes, titles: names of the folders, and what people call them.
-    fingerprint: of the images that it was trained on; "" for weights from elsewhere.
+    fingerprint: of the images that it was trained on; "" for weights from elsewhere. std (channels,): what
+    was divided by then; None: nothing.
     """
 
     path: Path
@@ -37,6 +38,17 @@ class Checkpoint:
     classes: list[str]
     titles: list[str]
     fingerprint: str
+    std: Tensor | None = None
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 3, or 1 for greys."""
+        return len(self.mean)
+
+    @property
+    def border(self) -> int:
+        """Pixels on each side of image_size that are black."""
+        return int(self.config["data"].get("border") or 0)
 
     @property
     def crop_size(self) -> int:
@@ -50,9 +62,10 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str:
-        """Of weights and mean: eight hex digits, the same for a copy of the file."""
+        """Of weights, mean and std: eight hex digits, the same for a copy of the file."""
         digest = hashlib.blake2b(digest_size=4)
-        for name, value in sorted({**self.weights, "mean": self.mean}.items()):
+        scale = {} if self.std is None else {"std": self.std}
+        for name, value in sorted({**self.weights, "mean": self.mean, **scale}.items()):
             digest.update(name.encode())
             digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -86,7 +99,7 @@ def load(path: Path, key: str = "checkpoint") -> Checkpoint:
     try:
         data = content[DATA]
         titles = list(data.get("titles") or data["classes"])
-        facts = (data["mean"], list(data["classes"]), titles, data["fingerprint"])
+        facts = (data["mean"], list(data["classes"]), titles, data["fingerprint"], data.get("std"))
         return Checkpoint(path, {**content[CONFIG]}, _weights(content), *facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{key}={path} is no checkpoint of a run: {GIVE}") from error
@@ -94,7 +107,8 @@ def load(path: Path, key: str = "checkpoint") -> Checkpoint:
 
 def save(checkpoint: Checkpoint) -> None:
     """Writes it to its path, in the form that load() and init_from read."""
-    data = {name: getattr(checkpoint, name) for name in ("mean", "classes", "titles", "fingerprint")}
+    names = ("mean", "classes", "titles", "fingerprint", "std")
+    data = {name: value for name in names if (value := getattr(checkpoint, name)) is not None}
     weights = {f"{PREFIX}{name}": value for name, value in checkpoint.weights.items()}
     content = {"format": FORMAT, STATE: weights, CONFIG: checkpoint.config, DATA: data}
     with replacing(checkpoint.path) as temporary:

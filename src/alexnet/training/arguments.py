@@ -55,7 +55,7 @@ NUMBERS = (  # from 0 on; 1 is one batch and 1.0 all of them
 
 PLATEAU = (
     "{} is not possible with schedule=plateau, which needs the error on minival in each epoch"
-    ": leave it out, or choose schedule=constant, falls, steps or stepped_exponential."
+    ": leave it out, or choose schedule=constant, falls, linear, steps or stepped_exponential."
 )
 
 # callbacks of Lightning's, and why not
@@ -126,7 +126,7 @@ def check_length(
         for argument, is_so in (("limit_val_batches", never), ("check_val_every_n_epoch", seldom)):
             if is_so and not trainer.get("overfit_batches"):
                 raise UserError(PLATEAU.format(f"trainer.{argument}={trainer[argument]}"))
-    if epochs == -1 and name in ("falls", "stepped_exponential"):
+    if epochs == -1 and name in ("falls", "warmed_falls", "linear", "stepped_exponential"):
         raise UserError(f"trainer.max_epochs=-1 is not possible with schedule={name}, which divides them up.")
     limited = epochs != -1 or steps not in (None, -1) or trainer.get("max_time")
     ends_itself = name == "plateau" or acting_callbacks(callbacks)

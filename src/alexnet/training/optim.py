@@ -1,4 +1,4 @@
-"""The paper's update rule and its plateau schedule (P 5)."""
+"""The paper's update rule and its plateau schedule (P 5), and those of other networks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
@@ -105,6 +105,13 @@ def sgd(network: nn.Module, lr: float, momentum: float, weight_decay: float, **m
     """torch.optim.SGD over the same groups: its learning rate stays outside the velocity."""
     check_range("optim.momentum", momentum, 0, 1)
     return SGD(weight_and_bias_groups(network, lr, weight_decay, **more), lr, momentum)
+
+
+@OPTIMIZERS.register("nesterov")
+def nesterov(network: nn.Module, lr: float, momentum: float, weight_decay: float, **more: Any) -> Optimizer:
+    """As sgd, with Nesterov's momentum as torch has it; raises UserError for a momentum of 0 as well."""
+    check_range("optim.momentum", momentum, 1e-6, 1)
+    return SGD(weight_and_bias_groups(network, lr, weight_decay, **more), lr, momentum, nesterov=True)
 
 
 class PublishedSGD(Optimizer):
@@ -233,6 +240,30 @@ def falls(
 
     Raises UserError for an epoch count below 1, and shares that are not above 0 and below 1, or not in order.
     """
+    return MultiStepLR(optimizer, _milestones(epochs, at, factor), factor)
+
+
+@SCHEDULES.register("warmed_falls")
+def warmed_falls(
+    optimizer: Optimizer,
+    epochs: int,
+    at: Sequence[float] = (0.5, 0.75),
+    factor: float = 0.1,
+    first: float = 0.1,
+) -> LambdaLR:
+    """As falls, but that the first epoch has the rate times first (He et al. 2015, 4.2: about 400 steps).
+
+    Raises UserError as falls does, and for a first that is not positive.
+    """
+    milestones = _milestones(epochs, at, factor)
+    check_range("schedule.first", first, 1e-12)
+    return LambdaLR(
+        optimizer,
+        lambda epoch: factor ** sum(each <= epoch for each in milestones) * (1 if epoch else first),
+    )
+
+
+def _milestones(epochs: int, at: Sequence[float], factor: float) -> list[int]:
     check_whole("schedule.epochs", epochs, 1)
     check_list("schedule.at", at)
     for share, before in zip(at, [0.0, *at], strict=False):
@@ -240,7 +271,17 @@ def falls(
         if share <= before:
             raise UserError(f"schedule.at={list(at)} is not possible: choose rising shares between 0 and 1.")
     check_range("schedule.factor", factor, 1e-12, 1)
-    return MultiStepLR(optimizer, [round(epochs * share) for share in at], factor)
+    return [round(epochs * share) for share in at]
+
+
+@SCHEDULES.register("linear")
+def linear(optimizer: Optimizer, epochs: int) -> LambdaLR:
+    """A rate that falls by the same amount with each epoch, to be 0 behind the last.
+
+    Raises UserError for an epoch count below 1.
+    """
+    check_whole("schedule.epochs", epochs, 1)
+    return LambdaLR(optimizer, lambda epoch: max(0.0, 1 - epoch / epochs))
 
 
 @SCHEDULES.register("stepped_exponential")

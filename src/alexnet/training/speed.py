@@ -40,7 +40,7 @@ def measure(
     update = optimizer(network)
     settle_rates(update, epoch=0)
     side = config["data"]["crop_size"]
-    images = 50 * torch.randn(batch, 3, side, side, device=device)
+    images = 50 * torch.randn(batch, int(getattr(network, "channels", 3)), side, side, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     half = torch.float16 if choice.precision.startswith("16") else torch.bfloat16
 
