@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from alexnet.cli.configs import composed
 from alexnet.errors import UserError
-from alexnet.models import from_config
+from alexnet.models import from_config, logits_and_auxiliary
 from alexnet.training.optim import OPTIMIZERS
-from tiny import ROOT
+from tiny import ROOT, small_model
 
 CONF = ROOT / "conf"
 CHOICES = [
@@ -43,13 +43,6 @@ PROGRAMS = [("summary", []), ("preview", ["data=imagenet"]), ("train", ["data=im
 VARIANTS = [choice.split("=")[1] for choice in CHOICES if choice.startswith("model=")]
 
 
-def _small(model: str) -> list[str]:
-    """Overrides that make it narrow, with a crop as small as it can have."""
-    width = [] if model in ("torchvision_alexnet", "torchvision", "timm") else ["model.width=0.05"]
-    crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
-    return [f"model={model}", "model.num_classes=10", *width, *crop]
-
-
 def _made(*overrides: str) -> nn.Sequential:
     model = _compose("summary", *overrides).model
     torch.manual_seed(0)
@@ -59,29 +52,37 @@ def _made(*overrides: str) -> nn.Sequential:
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
 def test_each_choice_of_a_model_is_made(choice: str) -> None:
     of = choice.split("=")[1] if "init=cifar" in choice else "alexnet_lrn"
-    assert sum(weight.numel() for weight in _made(*_small(of), choice).parameters()) > 0
+    assert sum(weight.numel() for weight in _made(*small_model(of, 10), choice).parameters()) > 0
 
 
 def test_there_are_as_many_variants_as_were_meant() -> None:
     names = """alexnet alexnet_lrn alexnet_one_tower alexnet_half alexnet_no_talk alexnet_source
         alexnet_non_overlapping alexnet_six_conv caffe_alexnet caffenet alexnet_d2l torchvision_alexnet
-        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm"""
+        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm
+        vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn googlenet fractalnet"""
     assert sorted(VARIANTS) == sorted(names.split())
 
 
-@pytest.mark.parametrize("model", VARIANTS)
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(each, marks=pytest.mark.slow if each.startswith("vgg") else ()) for each in VARIANTS],
+)
 def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) -> None:
     """With the optimiser that it brings, so that the layers which that names are there."""
     if model == "timm":
         pytest.importorskip("timm")
-    summary, preview, cfg = (_compose(file, *_small(model), *data) for file, data in PROGRAMS)
+    summary, preview, cfg = (_compose(file, *small_model(model, 10), *data) for file, data in PROGRAMS)
     assert summary.model == preview.model == cfg.model
     assert summary.model.crop_size == preview.data.crop_size == cfg.data.crop_size
     assert (summary.optim, summary.schedule, summary.augment) == (cfg.optim, cfg.schedule, cfg.augment)
     torch.manual_seed(0)
     network = from_config(cfg.model)
     optimizer = OPTIMIZERS.factory(cfg.optim)(network)
-    loss = cross_entropy(network(torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50), torch.arange(4))
+    images = torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50
+    logits, auxiliary = logits_and_auxiliary(network(images))
+    loss = cross_entropy(logits, torch.arange(4))
+    for more, weight in auxiliary:
+        loss = loss + weight * cross_entropy(more, torch.arange(4))
     loss.backward()
     optimizer.step()
     assert loss.isfinite()
@@ -157,7 +158,9 @@ OTHERS = [
 @pytest.mark.parametrize(("model", "norm"), OTHERS)
 def test_variants_with_a_norm_of_their_own_can_have_another(model: str, norm: str) -> None:
     place = ["model.norm_place=null"] if model == "caffenet" else []
-    names = [name for name, _ in _made(*_small(model), f"model/norm={norm}", *place).named_children()]
+    names = [
+        name for name, _ in _made(*small_model(model, 10), f"model/norm={norm}", *place).named_children()
+    ]
     assert any(name.startswith("norm") for name in names) == (norm == "batch")
 
 

@@ -11,6 +11,7 @@ from alexnet.errors import UserError, check_choice, check_range
 from alexnet.models import library
 from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
+from alexnet.models.fractalnet import FractalNet
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
 from alexnet.paths import CONF
@@ -28,6 +29,8 @@ NETWORKS.register("alexnet")(AlexNet)
 for name, table in TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table))
 NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
+NETWORKS.register("googlenet")(library.googlenet)
+NETWORKS.register("fractalnet")(FractalNet)
 
 
 def create_model(
