@@ -153,7 +153,11 @@ class Model:
 class Summary(Model):
     """conf/summary.yaml."""
 
+    models: Any
+    measure: bool
+    out: str | None
     format: str
+    cache_dir: str
 
 
 @dataclass
@@ -367,6 +371,7 @@ ENTRIES: dict[str, type] = {
     )
 }
 CHOICES = {"format": ("text", "json"), "accelerator": ("auto", "cpu", "gpu")}  # in all entries that have them
+OF_SUMMARY = {"format": ("text", "json", "csv")}
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 # ---- checks
@@ -394,8 +399,9 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
     if lacking := OmegaConf.missing_keys(typed):
         raise UserError(f"{', '.join(sorted(lacking))} can't be left out.")
     assert isinstance(typed, DictConfig)
-    for key in CHOICES.keys() & typed.keys():
-        check_choice(str(key), typed[key], CHOICES[str(key)])
+    choices = CHOICES | (OF_SUMMARY if entry == "summary" else {})
+    for key in choices.keys() & typed.keys():
+        check_choice(str(key), typed[key], choices[str(key)])
     if "seed" in typed:
         check_seed(typed.seed)
     return typed

@@ -35,6 +35,10 @@ WIDTH = 8.0  # inches
 # one within the other where they agree
 PAPER: dict[str, Any] = {"marker": "D", "markersize": 4, "color": "black", "linestyle": ""}
 SOURCE: dict[str, Any] = PAPER | {"markersize": 7, "markerfacecolor": "none"}
+COSTS = {  # that an error is drawn against
+    "multiply_adds": "multiply-adds for one image (at the network's own crop)",
+    "parameters_at_test": "parameters (without auxiliary heads)",
+}
 PANELS = (  # kinds of comparison that share an axis, its label, and where nothing differs
     (("higher", "same"), "difference (percentage points, where errors are compared)", 0.0),
     (("ratio",), "ratio", 1.0),
@@ -248,3 +252,27 @@ def _groups(
         for index, errors in groups.values()
         if len(errors) > 1
     ]
+
+
+def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:
+    """Published top-5 error against one of COSTS: a point for each model (as Canziani et al. 2016 drew top-1).
+
+    models: rows of summary.py's models.csv.
+    """
+    shown = [row for row in models if row["top5_error"] is not None]
+    if not shown:
+        return None
+    figure, (axes,) = _axes(5.0)
+    years = sorted({row["year"] for row in shown})
+    for row in sorted(shown, key=lambda each: each[key]):
+        place = (row[key], row["top5_error"])
+        axes.plot(*place, "o", color=COLOURS[years.index(row["year"]) % len(COLOURS)])
+        axes.annotate(row["model"], place, (4, 3), textcoords="offset points", fontsize=7)
+    marks = [
+        Line2D([], [], color=COLOURS[number % len(COLOURS)], marker="o", linestyle="", label=str(year))
+        for number, year in enumerate(years)
+    ]
+    axes.legend(handles=marks, frameon=False)
+    axes.set(xscale="log", xlabel=COSTS[key], ylabel="published top-5 error, ILSVRC-2012, %", ylim=(0, None))
+    axes.grid(alpha=0.25)
+    return figure
