@@ -28,7 +28,7 @@ from tiny import ROOT, small_model
 
 CLASSES = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
 TITLES = [f"kind {each}, or 'sort' ({each})" for each in CLASSES]
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "branches")
 QUICK = ("alexnet_source", "cifar_11pct")  # each layer that torch or ONNX lacks is in one
 SLOW = pytest.mark.slow
 SWITCHES = [

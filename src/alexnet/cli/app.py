@@ -132,7 +132,7 @@ def _asks_for_sweep(argument: str) -> bool:
 
 
 def of_all(argument: str, entry: str = "train") -> str:
-    """claim=all with the names written out, as Hydra would look for a file of that name; model=all of summary."""
+    """claim=all with the names written out, as Hydra would look for such a file; summary's model=all."""
     if argument == "model=all" and entry == "summary":
         return "models=all"
     if argument not in ("claim=all", "claim=[all]"):

@@ -35,7 +35,9 @@ def summarise(cfg: DictConfig) -> str:
         return _of_models(cfg)
     for key, unset in (("measure", False), ("out", None)):
         if cfg[key] != unset:
-            raise UserError(f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...].")
+            raise UserError(
+                f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...]."
+            )
     rows = summary.layers(from_config({**cfg.model, "init": None}), cfg.model.crop_size)
     if cfg.format == "csv":
         return csv_text([row | {"output": "x".join(map(str, row["output"]))} for row in rows]).rstrip()
@@ -60,7 +62,7 @@ def _of_models(cfg: DictConfig) -> str:
 
 
 def table(names: Sequence[str]) -> list[Row]:
-    """A row for each of these choices of conf/model: what it costs for one image of its own size, and FACTS."""
+    """A row for each of these choices of conf/model: what it costs at its own crop size, and FACTS."""
     published = yaml.safe_load((CONF / "published.yaml").read_text("utf-8"))
     rows = []
     with composer() as compose:

@@ -1,4 +1,4 @@
-"""A module of convolutions to be counted, and not trained: stacks and inception modules as papers compare them."""
+"""A module of convolutions, to be counted and not trained: stacks and inception modules."""
 
 import re
 from collections import OrderedDict
@@ -19,12 +19,12 @@ class Branches(nn.Module):
     branches: by name, its layers in order, "3x3 192" for 192 maps, or "pool", 3x3; all keep the size.
     bias: of the convolutions. num_classes is of no use, as there are no logits.
 
-    Raises UserError for layers of another form.
+    Raises UserError for layers of another form, and without any branch.
     """
 
     def __init__(
         self,
-        num_classes: int = 1000,
+        num_classes: int | None = None,
         crop_size: int = 28,
         channels: int = 256,
         branches: Mapping[str, Sequence[str]] | None = None,
@@ -33,10 +33,12 @@ class Branches(nn.Module):
         super().__init__()
         check_whole("model.channels", channels, 1)
         check_whole("crop_size", crop_size, 1)
-        check_mapping("model.branches", {} if branches is None else branches)
+        if not branches:
+            raise UserError("model.branches is not possible: name at least one, +model.branches.a=[3x3 64].")
+        check_mapping("model.branches", branches)
         self.num_classes, self.crop_size, self.channels = None, crop_size, channels
         self.branches = nn.ModuleDict()
-        for name, layers in (branches or {}).items():
+        for name, layers in branches.items():
             check_list(f"model.branches.{name}", layers)
             parts, inputs = OrderedDict[str, nn.Module](), channels
             for place, layer in enumerate(layers, 1):
