@@ -33,7 +33,8 @@ TINY = (
 
 def overrides(output_dir: Path, *more: str) -> list[str]:
     own_data = any(item.startswith("data=") for item in more)
-    return [f"output_dir='{output_dir}'", *TINY, *(() if own_data else DEMO), *more]
+    tiny = [item for item in TINY if "model=fractalnet" not in more or not item.startswith("model.width")]
+    return [f"output_dir='{output_dir}'", *tiny, *(() if own_data else DEMO), *more]
 
 
 def config(output_dir: Path, *more: str) -> DictConfig:

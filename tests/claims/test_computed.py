@@ -75,7 +75,7 @@ def test_claims_are_told_apart_and_take_no_settings_of_runs() -> None:
     assert {claim.name for claim in CLAIMS} >= MEANT
     assert computed.split([CLAIMS[0], lrn]) == ([CLAIMS[0]], [lrn])
     computed.check_settings(CLAIMS, parsed(["claim=x", "output_dir=y", "dry_run=true", "+logger.a=b"]))
-    for setting in ("seed=3", "model.width=2", "trainer.max_epochs=1"):
+    for setting in ("seed=3", "scale=demo", "model.width=2", "trainer.max_epochs=1"):
         with pytest.raises(UserError, match=rf"^{setting} is not possible: claim=\S+ trains nothing"):
             computed.check_settings(CLAIMS, parsed([setting]))
 

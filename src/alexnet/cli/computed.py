@@ -11,7 +11,7 @@ from alexnet.cli.configs import composer
 from alexnet.cli.summary import cost
 from alexnet.errors import UserError
 
-TAKEN = ("claim", "scale", "dry_run", "output_dir", "logger")  # settings; all others are of runs
+TAKEN = ("claim", "dry_run", "output_dir", "logger")  # settings; all others are of runs
 
 
 def split(claims: Iterable[Claim]) -> tuple[list[Claim], list[Claim]]:
