@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from alexnet.cli.configs import composed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -31,7 +33,8 @@ TINY = (
 
 def overrides(output_dir: Path, *more: str) -> list[str]:
     own_data = any(item.startswith("data=") for item in more)
-    return [f"output_dir='{output_dir}'", *TINY, *(() if own_data else DEMO), *more]
+    tiny = [item for item in TINY if "model=fractalnet" not in more or not item.startswith("model.width")]
+    return [f"output_dir='{output_dir}'", *tiny, *(() if own_data else DEMO), *more]
 
 
 def config(output_dir: Path, *more: str) -> DictConfig:
@@ -59,3 +62,15 @@ def state(path: Path) -> "dict[str, Tensor]":
 
     content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
     return content
+
+
+def small_model(model: str, classes: int) -> list[str]:
+    """Overrides that make a choice of conf/model narrow and its crop small, as far as it can be."""
+    settings = composed("summary", [f"model={model}"]).model
+    share = 0.25 if settings.name == "resnet" else 0.05  # one map alone may be negative everywhere
+    narrow = [f"model.width={share}"] if "width" in settings else []
+    if model == "fractalnet":  # all columns in each step, so that each of its weights gets a gradient
+        narrow = ["model.widths=[4,4,4]", "model.drop_rate=0", "model.whole_columns=0"]
+    crop = 75 if "non_over" in model else 67
+    smaller = [f"model.crop_size={crop}"] if settings.crop_size > crop else []
+    return [f"model={model}", f"model.num_classes={classes}", *narrow, *smaller]

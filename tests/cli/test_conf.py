@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from alexnet.cli.configs import composed
 from alexnet.errors import UserError
-from alexnet.models import from_config
+from alexnet.models import from_config, logits_and_auxiliary
 from alexnet.training.optim import OPTIMIZERS
-from tiny import ROOT
+from tiny import ROOT, small_model
 
 CONF = ROOT / "conf"
 CHOICES = [
@@ -43,15 +43,6 @@ PROGRAMS = [("summary", []), ("preview", ["data=imagenet"]), ("train", ["data=im
 VARIANTS = [choice.split("=")[1] for choice in CHOICES if choice.startswith("model=")]
 
 
-def _small(model: str) -> list[str]:
-    """Overrides that make it narrow, with a crop as small as it can have."""
-    cfg = _compose("summary", f"model={model}").model
-    share = 0.25 if cfg.name == "resnet" else 0.05  # one map alone may be negative everywhere
-    width = [f"model.width={share}"] if "width" in cfg else []
-    crop = [] if cfg.crop_size <= 32 else [f"model.crop_size={75 if 'non_over' in model else 67}"]
-    return [f"model={model}", "model.num_classes=10", *width, *crop]
-
-
 def _made(*overrides: str) -> nn.Sequential:
     model = _compose("summary", *overrides).model
     torch.manual_seed(0)
@@ -61,7 +52,7 @@ def _made(*overrides: str) -> nn.Sequential:
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
 def test_each_choice_of_a_model_is_made(choice: str) -> None:
     of = choice.split("=")[1] if "init=cifar" in choice else "alexnet_lrn"
-    assert sum(weight.numel() for weight in _made(*_small(of), choice).parameters()) > 0
+    assert sum(weight.numel() for weight in _made(*small_model(of, 10), choice).parameters()) > 0
 
 
 def test_there_are_as_many_variants_as_were_meant() -> None:
@@ -70,37 +61,40 @@ def test_there_are_as_many_variants_as_were_meant() -> None:
         cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm
         resnet18 resnet34 resnet50 resnet101 resnet152 plain18 plain34 resnet20 resnet56 resnet110
         plain20 plain56 preact_resnet110 preact_resnet164 wide_resnet28_10 wide_resnet50_2
-        resnext50_32x4d densenet121 squeezenet1_0 squeezenet1_1"""
+        resnext50_32x4d densenet121 squeezenet1_0 squeezenet1_1
+        vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn googlenet fractalnet branches"""
     assert sorted(VARIANTS) == sorted(names.split())
 
 
-LARGE = [
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "wide_resnet50_2",
-    "resnext50_32x4d",
-    "densenet121",
-]
-LARGE += ["plain56", "resnet56", "resnet110", "preact_resnet110", "preact_resnet164"]
+LARGE = ["resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"]
+LARGE += ["plain56", "resnet56", "resnet110", "preact_resnet110", "preact_resnet164", "densenet121"]
+LARGE += [name for name in VARIANTS if name.startswith("vgg")]
 
 
 @pytest.mark.parametrize(
-    "model", [pytest.param(each, marks=pytest.mark.slow) if each in LARGE else each for each in VARIANTS]
+    "model",
+    [
+        pytest.param(each, marks=pytest.mark.slow if each in LARGE else ())
+        for each in VARIANTS
+        if each != "branches"  # gives no logits
+    ],
 )
 def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) -> None:
     """With the optimiser that it brings, so that the layers which that names are there."""
     if model == "timm":
         pytest.importorskip("timm")
-    summary, preview, cfg = (_compose(file, *_small(model), *data) for file, data in PROGRAMS)
+    summary, preview, cfg = (_compose(file, *small_model(model, 10), *data) for file, data in PROGRAMS)
     assert summary.model == preview.model == cfg.model
     assert summary.model.crop_size == preview.data.crop_size == cfg.data.crop_size
     assert (summary.optim, summary.schedule, summary.augment) == (cfg.optim, cfg.schedule, cfg.augment)
     torch.manual_seed(0)
     network = from_config(cfg.model)
     optimizer = OPTIMIZERS.factory(cfg.optim)(network)
-    loss = cross_entropy(network(torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50), torch.arange(4))
+    images = torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50
+    logits, auxiliary = logits_and_auxiliary(network(images))
+    loss = cross_entropy(logits, torch.arange(4))
+    for more, weight in auxiliary:
+        loss = loss + weight * cross_entropy(more, torch.arange(4))
     loss.backward()
     optimizer.step()
     assert loss.isfinite()
@@ -191,7 +185,9 @@ OTHERS = [
 @pytest.mark.parametrize(("model", "norm"), OTHERS)
 def test_variants_with_a_norm_of_their_own_can_have_another(model: str, norm: str) -> None:
     place = ["model.norm_place=null"] if model == "caffenet" else []
-    names = [name for name, _ in _made(*_small(model), f"model/norm={norm}", *place).named_children()]
+    names = [
+        name for name, _ in _made(*small_model(model, 10), f"model/norm={norm}", *place).named_children()
+    ]
     assert any(name.startswith("norm") for name in names) == (norm == "batch")
 
 

@@ -24,13 +24,12 @@ from alexnet.ops import response_norm
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
 from commands import run
-from tiny import ROOT
+from tiny import ROOT, small_model
 
 CLASSES = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
 TITLES = [f"kind {each}, or 'sort' ({each})" for each in CLASSES]
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "branches")
 QUICK = ("alexnet_source", "cifar_11pct")  # each layer that torch or ONNX lacks is in one
-LIBRARIES = ("torchvision", "timm")  # a small residual network of each
 SLOW = pytest.mark.slow
 SWITCHES = [
     ("alexnet_lrn", "model.norm.towers=2 model.norm.n=4 +model.changes.fc7.own_tower=true"),
@@ -45,10 +44,7 @@ SWITCHES = [
 def _settings(model: str) -> list[str]:
     if model == "timm":
         pytest.importorskip("timm")
-    cfg = composed("summary", [f"model={model}"]).model
-    width = ["model.width=0.05"] if "width" in cfg else []
-    crop = [] if cfg.crop_size <= 32 else [f"model.crop_size={75 if 'non_over' in model else 67}"]
-    return [f"model={model}", f"model.num_classes={len(CLASSES)}", *width, *crop]
+    return small_model(model, len(CLASSES))
 
 
 def _made(path: Path, *settings: str) -> tuple[Checkpoint, nn.Module]:

@@ -21,6 +21,10 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {  # crop size, settings
     "cifar_13pct": (24, {"towers": 1}),
     "torchvision_alexnet": (63, {}),
     "resnet": (32, {"blocks": [2, 1, 1], "width": 0.5}),
+    "googlenet": (64, {}),
+    "fractalnet": (16, {"columns": 3, "widths": [4, 6], "drop_rate": 0, "whole_columns": 0}),
+    "torchvision/vgg11": (32, {}),
+    "torchvision/vgg19_bn": (224, {}),
     "torchvision/resnet18": (33, {}),
     "torchvision/googlenet": (64, {}),
     "torchvision/inception_v3": (299, {}),
@@ -30,7 +34,11 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {  # crop size, settings
     "timm/resnet10t": (64, {}),
     "timm/vit_tiny_patch16_224": (64, {}),
 }
-ON_META = ("torchvision/inception_v3",)  # too large for a quick test
+ON_META = (
+    "torchvision/inception_v3",
+    "torchvision/vgg11",
+    "torchvision/vgg19_bn",
+)  # too large for a quick test
 SLOW = [name for name in models.list_models("torchvision/*") if name not in NETWORKS]
 BIG = {"inception_v3": 299, "googlenet": 96, "maxvit_t": 224}
 HEADS = {
@@ -89,6 +97,37 @@ def test_every_parameter_of_torchvisions_networks_gets_a_gradient(name: str) -> 
     _learns(_network(name).to("meta"), "meta")
 
 
+LEARNED = [  # name, crop, settings, rate
+    ("fractalnet", 8, {"columns": 3, "widths": [8, 8]}, 0.05),
+    pytest.param("googlenet", 64, {}, 0.02, marks=pytest.mark.slow),
+    pytest.param("torchvision/vgg11_bn", 32, {"init": "kaiming"}, 0.002, marks=pytest.mark.slow),
+    pytest.param("torchvision/vgg11", 32, {"init": "kaiming"}, 0.002, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "crop_size", "settings", "rate"), LEARNED)
+def test_16_images_can_be_learned_by_heart(
+    name: str, crop_size: int, settings: dict[str, Any], rate: float
+) -> None:
+    torch.manual_seed(0)
+    network = models.create_model(name, 4, crop_size, **settings).train()
+    images, labels = torch.randn(16, 3, crop_size, crop_size), torch.arange(16) % 4
+    optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9)
+    for _ in range(60):
+        logits, auxiliary = models.logits_and_auxiliary(network(images))
+        loss = cross_entropy(logits, labels)
+        for more, weight in auxiliary:
+            loss = loss + weight * cross_entropy(more, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():  # by the images' own statistics, and with what is dropped
+        wrong = sum(
+            (models.logits_and_auxiliary(network(images))[0].argmax(1) != labels).sum() for _ in range(4)
+        )
+    assert wrong <= 4
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_can_be_asked(name: str) -> None:
     network = _network(name, "meta" if name in ON_META else "cpu")
@@ -112,8 +151,13 @@ def test_each_network_can_be_asked(name: str) -> None:
 
 
 def test_auxiliary_heads_have_weights_in_training_alone() -> None:
-    for name, count, weight in (("googlenet", 2, 0.3), ("inception_v3", 1, 0.4)):
-        network = _network(f"torchvision/{name}", "meta")
+    expected = (
+        ("googlenet", 2, 0.3),
+        ("torchvision/googlenet", 2, 0.3),
+        ("torchvision/inception_v3", 1, 0.4),
+    )
+    for name, count, weight in expected:
+        network = _network(name, "meta")
         images = torch.zeros(2, 3, network.crop_size, network.crop_size, device="meta")
         output = network.train()(images)
         assert isinstance(output, Outputs)

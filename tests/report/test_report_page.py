@@ -96,7 +96,7 @@ def test_nothing_is_loaded_from_elsewhere(page: Path, read: _Reader) -> None:
     text = re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", page.read_text("utf-8"))
     assert not re.search(r"https?:|//\w|url\(|@import|<link|<iframe|fetch\(|XMLHttp", text)
     sources = read.values("src", "srcset", "data", "poster", "background")
-    assert len(sources) == 1 + 4  # the forest, and curves of each sweep that has runs
+    assert len(sources) == 1 + 2 + 4  # the forest, errors by cost, and curves of each sweep that has runs
     assert all(each.startswith("data:image/svg+xml;base64,") for each in sources)
     for each in sources:
         root = ElementTree.fromstring(base64.b64decode(each.partition(",")[2]))

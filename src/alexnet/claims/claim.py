@@ -22,6 +22,8 @@ LIMITS = {  # the kinds that have them
     "margin": ("same", "value"),
 }
 NEEDS = (None, "evaluation")
+TRAINED, COMPUTED = "trained", "computed"
+COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")  # what is computed
 ALL = "all"
 TYPES = {str: "text", int: "a whole number from 0 on", float: "a number"}  # in words
 Schema = TypeVar("Schema")
@@ -90,6 +92,7 @@ class Claim:
     base: the variant that the others differ from, and only in the keys below "about".
     common: overrides of all variants. scales: overrides at a scale, or why it makes no sense there.
     needs: what has to be measured beside training ("evaluation"); None: training is enough.
+    kind: trained, or computed: variants are networks of which COSTS are compared, and nothing is trained.
     name: the file's.
     """
 
@@ -105,12 +108,17 @@ class Claim:
     seeds: list[int] = field(default_factory=lambda: [10, 11, 12, 13, 14])  # those below chose the recipes
     scales: dict[str, Any] = field(default_factory=dict)
     needs: str | None = None
+    kind: str = TRAINED
     name: str = ""
 
     @property
     def is_the_papers(self) -> bool:
         """Not the source's, nor anyone else's."""
         return section_key(self.section)[0] == "P"
+
+    @property
+    def is_computed(self) -> bool:
+        return self.kind == COMPUTED
 
     @property
     def metrics(self) -> set[str]:
@@ -127,8 +135,9 @@ class Claim:
 
 
 def section_key(section: str) -> tuple[str, tuple[float, ...]]:
-    """ "P 3.3" -> ("P", (3, 3)), which sorts as people do."""
+    """ "P 3.3" -> ("P", (3, 3)), which sorts as people do: P, S, and then all else."""
     letters, _, numbers = section.partition(" ")
+    letters = letters if letters == "P" or letters.startswith("S#") else f"else {letters}"
     return letters, tuple(map(float, re.findall(r"\d+", numbers)))
 
 
@@ -176,6 +185,7 @@ def parse_claim(name: str, settings: Any) -> Claim:
     claim = replace(_structured(where, Claim, settings), name=name, compare=compared)
     check_choice(f"{where}: base", claim.base, claim.variants)
     check_choice(f"{where}: needs", claim.needs, NEEDS)
+    check_choice(f"{where}: kind", claim.kind, (TRAINED, COMPUTED))
     for scale, overrides in claim.scales.items():
         if not isinstance(overrides, str):
             _check_type(f"{where}: scales.{scale}", overrides, list[str])
@@ -187,7 +197,19 @@ def parse_claim(name: str, settings: Any) -> Claim:
     check_distinct(f"{where}: seeds", claim.seeds)
     for comparison, plain in zip(compared, settings["compare"], strict=True):
         _check_sense(f"{where}: compare", comparison, list(plain), list(claim.variants))
+    if claim.is_computed:
+        _check_computed(where, claim, list(settings))
     return claim
+
+
+def _check_computed(where: str, claim: Claim, given: Sequence[str]) -> None:
+    for key in ("needs", "seeds", "scales"):
+        if key in given:
+            raise UserError(f"{where}: {key} is of no use with kind=computed: nothing is trained.")
+    for compared in claim.compare:
+        check_choice(f"{where}: compare.metric", compared.metric, COSTS)
+        if compared.minus_metric is not None or compared.epoch is not None:
+            raise UserError(f"{where}: compare has no epoch and no minus_metric with kind=computed.")
 
 
 def _check_sense(where: str, compared: Comparison, given: Sequence[str], variants: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from alexnet.claims.claim import Claim, load_claim, section_key
+from alexnet.claims.claim import COMPUTED, Claim, load_claim, section_key
 from alexnet.claims.exhibits import exhibits_are_of
 from alexnet.claims.plan import Job
 from alexnet.errors import UserError
@@ -25,6 +25,7 @@ from alexnet.runs.metrics import FinishedRun
 FOLDER = "claims"  # of the indexes, in output_dir
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
 RUNNING = "running"
+NO_SCALE = {"name": COMPUTED, "about": "nothing is trained", "papers": True}  # of a computed claim
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,17 @@ class IndexedRun:
 
 @dataclass(frozen=True)
 class ClaimIndex:
-    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: of the file."""
+    """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: of the file.
+
+    figures: of a computed claim, which has no runs: variant -> metric -> figure.
+    """
 
     claim: Claim
     scale: Mapping[str, Any]
     settings: Sequence[str]
     runs: Mapping[str, Mapping[int, IndexedRun]]
     path: Path
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -182,7 +187,9 @@ def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[
         }
         settings = [str(item) for item in stored.get("settings") or []]
         claim = load_claim(stored["claim"], claims_dir)
-        return ClaimIndex(claim, dict(stored["scale"] or {}), settings, runs, path)
+        return ClaimIndex(
+            claim, dict(stored["scale"] or {}), settings, runs, path, dict(stored.get("figures") or {})
+        )
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -248,5 +255,14 @@ def write_index(
         for name, by_seed in earlier_runs.items():
             if name in runs and earlier_variants.get(name) == variants[name]:
                 runs[name] = by_seed | runs[name]
+        write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
+    return path
+
+
+def write_figures(output_dir: Path, claim: str, figures: Mapping[str, Mapping[str, float]]) -> Path:
+    """The index of a computed claim. figures: variant -> metric -> figure."""
+    path = output_dir / FOLDER / f"{claim}-{COMPUTED}.json"
+    index = {"claim": claim, "scale": NO_SCALE, "settings": [], "runs": {}, "figures": figures}
+    with one_at_a_time(output_dir / LOCKS / f"{path.stem}.lock", f"writing {path}"):
         write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
     return path

@@ -180,6 +180,9 @@ def add(
     before, unknown = set(record.runs), set()
     states: dict[Path, str] = {}
     for index in indexes:
+        if index.claim.is_computed:
+            _add_figures(record, index)
+            continue
         by_numerics: dict[Key, dict[str, dict[str, str]]] = {}
         compared = {setting.rpartition(".")[2] for setting in index.claim.about}
         for variant, seed, run in index.all_runs():
@@ -342,6 +345,14 @@ def _add_sweep(
     record.sweeps[key] = sweep
 
 
+def _add_figures(record: Record, index: ClaimIndex) -> None:
+    """A computed claim's, which have no device."""
+    key = (index.path.stem, *("" for _ in NUMERICS))
+    head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
+    figures = {variant: dict(of_variant) for variant, of_variant in index.figures.items()}
+    record.sweeps[key] = head | {"settings": [], "runs": {}, "together": {}, "figures": figures}
+
+
 # ---- as an output_dir
 
 
@@ -384,7 +395,7 @@ def opened(folder: Path, claims_dir: Path = CLAIMS) -> Iterator[Indexes]:
 def _seeds(sweep: Mapping[str, Any], variants: Iterable[str]) -> tuple[int, int]:
     """How many each variant has at least, and all together."""
     counts = [len(sweep["runs"].get(variant, {})) for variant in variants]
-    return min(counts), sum(counts)
+    return min(counts, default=0), sum(counts)
 
 
 def _where(sweep: Mapping[str, Any]) -> str:
@@ -398,7 +409,7 @@ def _keys(sweep: Mapping[str, Any]) -> list[Key]:
 def _commits(record: Record, sweep: Mapping[str, Any]) -> list[str]:
     """A note where there are several."""
     counts = Counter(record.runs[key]["commit"] or "an unknown one" for key in _keys(sweep))
-    if len(counts) == 1:
+    if len(counts) <= 1:
         return []
     by_commit = {re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", name): n for name, n in sorted(counts.items())}
     named = ", ".join(f"{n} of {name}" for name, n in by_commit.items())
@@ -418,7 +429,7 @@ def _restore(record: Record, sweep: Mapping[str, Any], output: Path) -> None:
         if mistakes := record.mistakes.get(key):
             add_mistakes(mistakes_path(directory), _measurement({}, mistakes))
     path = output / FOLDER / f"{Path(sweep['index']).name}.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(sweep), "utf-8")
     for variant, pooled in sweep["together"].items():
         mistakes = {metric: _unpacked(packed) for metric, packed in pooled["mistakes"].items()}

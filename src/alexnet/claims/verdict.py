@@ -140,11 +140,30 @@ def judge_index(index: ClaimIndex) -> list[ComparisonResult]:
     judged = []
     for comparison in index.claim.compare:
         try:
-            verdict = judge(comparison, index.finished(comparison.of), index.finished(comparison.minus))
+            if index.claim.is_computed:
+                verdict = judge_computed(comparison, index.figures)
+            else:
+                verdict = judge(comparison, index.finished(comparison.of), index.finished(comparison.minus))
         except (UserError, OSError, ValueError, KeyError, TypeError) as error:  # cut short, mended by hand
             verdict = Verdict(NOT_MEASURED, f"Files of its runs could not be used: {error}")
         judged.append(ComparisonResult(index, comparison, verdict))
     return judged
+
+
+def judge_computed(comparison: Comparison, figures: Mapping[str, Mapping[str, float]]) -> Verdict:
+    """The verdict on figures without a spread, by variant and metric; raises KeyError for a missing one."""
+    sides = [float(figures[comparison.of][comparison.metric])]
+    if comparison.minus is not None:
+        sides.append(float(figures[comparison.minus][comparison.metric]))
+    is_ratio = comparison.kind == "ratio"
+    effect = sides[0] / sides[1] if is_ratio else sides[0] - sum(sides[1:])
+    compared = math.log(effect) if is_ratio else effect
+    holds = region(comparison).holds([Interval(compared, compared)])
+    statement = _aim(comparison) if holds else _aim(comparison).replace(" is ", " is not ")
+    reason = f"{statement[0].upper()}{statement[1:]}: {effect:,.4g}, computed and exact."
+    minus_mean = sides[1] if len(sides) > 1 else None
+    outcome = REPRODUCED if holds else CONTRADICTED
+    return Verdict(outcome, reason, of_mean=sides[0], minus_mean=minus_mean, mean=effect)
 
 
 def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:

@@ -65,7 +65,7 @@ def run(main: Callable[[], object], entry: str) -> None:
         return
     share_store()
     with slurm.requeueing(), friendly(_full), translated(entry):
-        sys.argv[1:] = arranged(sys.argv[1:])
+        sys.argv[1:] = arranged(sys.argv[1:], entry)
         check_options(sys.argv[1:])
         main()
 
@@ -110,14 +110,14 @@ def plain_help(arguments: Sequence[str], entry: str) -> str:
     return "\n".join(line for number, line in enumerate(text.splitlines()) if number not in hidden)
 
 
-def arranged(arguments: Sequence[str]) -> list[str]:
+def arranged(arguments: Sequence[str], entry: str = "train") -> list[str]:
     """As Hydra wants them: --multirun first, which a claim implies; paths in quotes; no claim=null."""
     arguments_left = [argument for argument in arguments if argument not in LEFT_OUT]
     otherwise = any(argument.startswith(OTHERWISE) for argument in arguments_left)
     # a claim's runs are a sweep, and sweeps have plans
     implied = not otherwise and any(map(_asks_for_sweep, arguments_left))
     sweep = implied or not set(MULTIRUN).isdisjoint(arguments)
-    for_hydra = (group_choice(quoted(every_claim(argument), sweep)) for argument in arguments_left)
+    for_hydra = (group_choice(quoted(of_all(argument, entry), sweep)) for argument in arguments_left)
     return ["--multirun"] * sweep + list(for_hydra)
 
 
@@ -131,8 +131,10 @@ def _asks_for_sweep(argument: str) -> bool:
     return override.key_or_group == "dry_run" and override.value() is True
 
 
-def every_claim(argument: str) -> str:
-    """claim=all with the names written out, for Hydra, which would look for a file of that name."""
+def of_all(argument: str, entry: str = "train") -> str:
+    """claim=all with the names written out, as Hydra would look for such a file; summary's model=all."""
+    if argument == "model=all" and entry == "summary":
+        return "models=all"
     if argument not in ("claim=all", "claim=[all]"):
         return argument
     return f"claim=[{','.join(list_claims())}]"

@@ -1,6 +1,7 @@
 """The files in conf/, composed by Hydra."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -13,12 +14,19 @@ from alexnet.paths import CONF
 
 def composed(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
     """What the overrides make of conf/ENTRY.yaml, untyped; works in an application of Hydra's, too."""
+    with composer() as compose:
+        return compose(entry, overrides)
+
+
+@contextmanager
+def composer() -> Iterator[Callable[[str, Sequence[str]], DictConfig]]:
+    """composed() for several configs, for which each file is read once."""
     share_store()
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose(entry, list(overrides))
+            yield lambda entry, overrides: hydra.compose(entry, list(overrides))
     finally:
         GlobalHydra.instance().hydra = running
 

@@ -50,6 +50,20 @@ def estimate(jobs: Sequence[Job], threads: int, cache_dir: Path) -> list[Speed]:
     return list(speeds.values())
 
 
+def speed_of(config: Mapping[str, Any], batch: int, threads: int, cache_dir: Path) -> Speed | None:
+    """How fast one network is trained with so many threads, timed now if it was not before.
+
+    None where it can't be.
+    """
+    path = cache_dir.expanduser() / FILE
+    kept, key = _read(path), _key(config, batch, threads)
+    if key not in kept:
+        kept[key] = _measured(config, batch, threads)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+    return kept[key]  # type: ignore[no-any-return]
+
+
 def seconds(config: Mapping[str, Any], train: int, val: int, image: float) -> float | None:
     """Of a run on so many images, each of which takes a time in training; None where no end is set."""
     trainer, data = config["trainer"], config["data"]

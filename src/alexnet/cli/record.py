@@ -38,7 +38,7 @@ def _claims(directories: list[Path], out: Path, replace: bool) -> str:
     recorded = record.read(out)
     indexes = [index for each in opened for index in each.indexes]
     said = record.add(recorded, indexes, set(directories), replace)
-    if not recorded.runs:
+    if not recorded.sweeps:
         raise UserError(f"runs has no finished run of a claim: {'; '.join(said[1:]) or 'none was trained'}.")
     record.write(recorded, out)
     return "\n".join([*said, *(note for each in opened for note in each.notes), str(out)])

@@ -176,7 +176,11 @@ class Model:
 class Summary(Model):
     """conf/summary.yaml."""
 
+    models: Any
+    measure: bool
+    out: str | None
     format: str
+    cache_dir: str
 
 
 @dataclass
@@ -390,6 +394,7 @@ ENTRIES: dict[str, type] = {
     )
 }
 CHOICES = {"format": ("text", "json"), "accelerator": ("auto", "cpu", "gpu")}  # in all entries that have them
+OF_SUMMARY = {"format": ("text", "json", "csv")}
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 # ---- checks
@@ -421,8 +426,9 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
         shape = {key: typed.data[key] for key in ("image_size", "crop_size", "channels", "border")}
         typed = OmegaConf.merge(typed, {"data": settings.settled(**shape)})
         assert isinstance(typed, DictConfig)
-    for key in CHOICES.keys() & typed.keys():
-        check_choice(str(key), typed[key], CHOICES[str(key)])
+    choices = CHOICES | (OF_SUMMARY if entry == "summary" else {})
+    for key in choices.keys() & typed.keys():
+        check_choice(str(key), typed[key], choices[str(key)])
     if "seed" in typed:
         check_seed(typed.seed)
     return typed

@@ -180,6 +180,8 @@ def check_parts(cfg: DictConfig) -> None:
                 network = from_config(model)
         except RuntimeError:  # some of the libraries' compute their widths with tensors
             network = from_config(model)
+        if getattr(network, "num_classes", model["num_classes"]) is None:
+            raise UserError(f"model.name={cfg.model.name} gives no logits to be trained: choose a network.")
         optimizer, schedule = OPTIMIZERS.factory(cfg.optim), SCHEDULES.factory(cfg.schedule)
         assert optimizer
         made = optimizer(network)

@@ -1,16 +1,140 @@
-"""Prints a network layer by layer: python src/summary.py model=NAME [format=json]. Needs no data."""
+"""Prints a network layer by layer, or a table of all: python src/summary.py model=NAME [format=json].
+
+Needs no data.
+"""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from alexnet.cli.configs import composer
+from alexnet.errors import UserError, check_choice, check_distinct, check_list
+from alexnet.paths import CONF
+from alexnet.tables import aligned, csv_text, number, write_csv
+
+ALL = "all"
+MANY = ("torchvision", "timm", "branches")  # choices of conf/model that are no network by themselves
+MODELS = "models.csv"  # and the figures beside it
+FACTS = ("year", "top5_error", "crops", "source")  # of conf/published.yaml
+BATCH = 16  # images, for the speed: that of any network fits in memory
+HEAD = ("model", "year", "crop", "parameters", "multiply-adds", "memory", "top-5 error", "images/s", "source")
+
+Compose = Callable[[str, Sequence[str]], DictConfig]
+Row = dict[str, Any]
 
 
 def summarise(cfg: DictConfig) -> str:
-    """The table, or JSON; raises UserError for a network that can't be."""
+    """The table, JSON or CSV; raises UserError for a network that can't be."""
     from alexnet.models import from_config, summary
 
+    if cfg.models is not None:
+        return _of_models(cfg)
+    for key, unset in (("measure", False), ("out", None)):
+        if cfg[key] != unset:
+            raise UserError(
+                f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...]."
+            )
     rows = summary.layers(from_config({**cfg.model, "init": None}), cfg.model.crop_size)
+    if cfg.format == "csv":
+        return csv_text([row | {"output": "x".join(map(str, row["output"]))} for row in rows]).rstrip()
     return json.dumps(summary.totals(rows), indent=1) if cfg.format == "json" else summary.text(rows)
+
+
+def _of_models(cfg: DictConfig) -> str:
+    known = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem not in MANY)
+    names = [cfg.models] if isinstance(cfg.models, str) else cfg.models
+    check_list("models", names)
+    for name in names:
+        check_choice("models", name, [*known, ALL])
+    check_distinct("models", names)
+    rows = table(known if ALL in names else names)
+    if cfg.measure:
+        measure(rows, Path(cfg.cache_dir))
+    if cfg.out is not None:
+        save(rows, Path(cfg.out).expanduser())
+    if cfg.format == "text":
+        return text(rows)
+    return json.dumps(rows, indent=1) if cfg.format == "json" else csv_text(rows).rstrip()
+
+
+def table(names: Sequence[str]) -> list[Row]:
+    """A row for each of these choices of conf/model: what it costs at its own crop size, and FACTS."""
+    published = yaml.safe_load((CONF / "published.yaml").read_text("utf-8"))
+    rows = []
+    with composer() as compose:
+        for name in names:
+            facts: Mapping[str, Any] = published.get(name, {})
+            classes = [f"model.num_classes={facts.get('classes', 1000)}"]
+            crop, costs = cost(compose, [f"model={name}", *classes])
+            rows.append(
+                {"model": name, "crop_size": crop, "classes": facts.get("classes", 1000), **costs}
+                | {fact: facts.get(fact) for fact in FACTS}
+            )
+    return rows
+
+
+def cost(compose: Compose, overrides: Sequence[str]) -> tuple[int, Row]:
+    """Crop size and alexnet.models.summary.COSTS of a network, found without memory."""
+    import torch
+
+    from alexnet.models import from_config, summary
+
+    model = compose("summary", overrides).model
+    with torch.device("meta"):
+        network = from_config({**model, "init": None})
+        return model.crop_size, summary.cost(summary.layers(network, model.crop_size))
+
+
+def measure(rows: Sequence[Row], cache_dir: Path) -> None:
+    """Adds images_per_second: of training here, by batches of BATCH; None for what does not fit."""
+    from alexnet.cli.estimates import speed_of
+    from alexnet.runs import cores
+
+    with composer() as compose:
+        for row in rows:
+            sizes = [f"model.crop_size={row['crop_size']}", f"model.num_classes={row['classes']}"]
+            cfg = compose("train", [f"model={row['model']}", "data=image_folder", *sizes])
+            config: Any = OmegaConf.to_container(cfg, resolve=True)
+            speed = speed_of(config, BATCH, cores.threads_of_one(), cache_dir)
+            row["images_per_second"] = round(1 / speed["seconds"], 2) if speed else None
+            row["device"] = speed["device"] if speed else None
+
+
+def save(rows: Sequence[Row], out: Path) -> None:
+    """models.csv and, where errors were published, the figures."""
+    from alexnet.files import write_atomically
+    from alexnet.report import charts
+
+    write_csv(rows, out / MODELS)
+    for key in charts.COSTS:
+        if figure := charts.by_cost(rows, key):
+            write_atomically(out / f"error_by_{key}.svg", charts.svg(figure).encode())
+
+
+def text(rows: Sequence[Row]) -> str:
+    """For people, with a line on what was measured."""
+    lines = [
+        [
+            row["model"],
+            row["year"] or "",
+            row["crop_size"],
+            f"{row['parameters']:,}",
+            f"{row['multiply_adds']:,}",
+            f"{row['activation_bytes'] / 2**20:.1f} MiB",
+            "" if row["top5_error"] is None else f"{row['top5_error']:.2f} %",
+            number(row["images_per_second"], digits=3) if "images_per_second" in row else "",
+            f"{row['source']}; crops: {row['crops']}" if row["source"] else "",
+        ]
+        for row in rows
+    ]
+    told = aligned([HEAD, *lines], right=range(1, 8))
+    devices = dict.fromkeys(row["device"] for row in rows if row.get("device"))
+    measured = f"\n\nimages/s: training, {BATCH} at a time, on {', '.join(devices)}" if devices else ""
+    return told + measured
 
 
 def main(cfg: DictConfig) -> None:

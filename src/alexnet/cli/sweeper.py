@@ -24,7 +24,7 @@ from alexnet.claims import plan
 from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
-from alexnet.cli import schema, settings, workers
+from alexnet.cli import computed, schema, settings, workers
 from alexnet.cli.estimates import estimate
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.messages import group_choice
@@ -53,6 +53,15 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     check_auto("threads", cfg.threads)
     planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
     claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
+    to_compute, claims = computed.split(claims)
+    output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
+    for claim in to_compute:
+        print(f"{claim.name}: computed, nothing is trained", flush=True)
+    if to_compute and not claims:
+        computed.check_settings(to_compute, overrides)
+        if not cfg.dry_run:
+            report(output_dir, {claim.name: computed.compute(claim, output_dir) for claim in to_compute}, cfg)
+        return []
     jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
@@ -65,8 +74,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         if impossible:
             raise UserError(f"{_count(impossible)} of {_count(jobs)} runs can't be trained, as said above.")
         return []
-    output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
-    indexes: dict[str, Path] = {}
+    indexes = {claim.name: computed.compute(claim, output_dir) for claim in to_compute}
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
@@ -75,7 +83,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()
-    failures = report(output_dir, indexes, cfg) if claims else []
+    failures = report(output_dir, indexes, cfg) if indexes else []
     if not claims:
         print(f"\n{plan.ends(jobs)}", flush=True)
     failed = [job for job in jobs if job.key in returned and failure(returned[job.key])]
@@ -124,7 +132,7 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
         if override.is_sweep_override() and override.key_or_group not in OF_SWEEP:
             only = "with a claim, of which seed alone takes several values"
             raise UserError(f"{override.input_line} is not possible {only}.")
-    if scale is None:
+    if scale is None and not all(load_claim(name).is_computed for name in names):
         scales = ", ".join(list_scales())
         raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     claims, refused = [], []
@@ -487,5 +495,5 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
             name = index.claim.name
             rows = [row for row in written.rows if row["claim"] == name]
             account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
-            log_claim(output_dir, name, cfg.scale.name, rows, written.page, *account, index.folder)
+            log_claim(output_dir, name, index.scale_name, rows, written.page, *account, index.folder)
     return failures

@@ -65,3 +65,15 @@ class Kaiming:
             nn.init.normal_(layer.weight, std=math.sqrt(2 / inputs))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+@INITS.register("xavier")
+class Xavier:
+    """Weights uniform with a variance of 1 / inputs of a unit, biases 0: Caffe's form of Glorot's (2010)."""
+
+    def __call__(self, network: nn.Module) -> None:
+        for layer in weighted_layers(network).values():
+            limit = math.sqrt(3 / getattr(layer, "fan_in", layer.weight[0].numel()))
+            nn.init.uniform_(layer.weight, -limit, limit)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.googlenet import BasicConv2d, Inception, InceptionAux
 
-from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
 from alexnet.models.contract import Outputs
 
 AUXILIARY = {
@@ -87,6 +88,40 @@ def torchvision_alexnet(
     check_whole("model.num_classes", num_classes, 1)
     check_whole("crop_size", crop_size, 63)
     return build("torchvision", "alexnet", num_classes, crop_size, channels, dropout=rate)
+
+
+def googlenet(
+    num_classes: int = 1000,
+    crop_size: int = 224,
+    channels: int = 3,
+    published: bool = True,
+    rate: float = 0.4,
+    auxiliary_rate: float = 0.7,
+) -> nn.Module:
+    """torchvision.models.googlenet, untrained: (N, 3, crop_size, crop_size) -> (N, num_classes).
+
+    In training Outputs, with two auxiliary heads of weight 0.3. Each convolution is followed by batch
+    normalisation, which the paper (Szegedy et al. 2014) did not have yet.
+
+    published: the paper's 5x5 branches; False: torchvision's, which are 3x3.
+    rate, auxiliary_rate: of dropout before the head and in the auxiliary ones; torchvision's are 0.2 and 0.7.
+    Raises UserError for impossible settings.
+    """
+    check_flag("model.published", published)
+    check_range("model.rate", rate, 0.0, 1.0)
+    check_range("model.auxiliary_rate", auxiliary_rate, 0.0, 1.0)
+    blocks = [BasicConv2d, PublishedInception if published else Inception, InceptionAux]
+    rates = {"dropout": rate, "dropout_aux": auxiliary_rate}
+    return build("torchvision", "googlenet", num_classes, crop_size, channels, blocks=blocks, **rates)
+
+
+class PublishedInception(Inception):  # type: ignore[misc]
+    """torchvision's inception module with the paper's 5x5 convolution: (N, C, H, W) -> (N, maps, H, W)."""
+
+    def __init__(self, in_channels: int, *widths: int) -> None:
+        super().__init__(in_channels, *widths)
+        reduced, maps = widths[3:5]
+        self.branch3[1] = BasicConv2d(reduced, maps, kernel_size=5, padding=2)
 
 
 def _torchvision_network(name: str, num_classes: int, side: int, settings: dict[str, Any]) -> nn.Module:

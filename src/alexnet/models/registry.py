@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from alexnet.errors import UserError, check_choice, check_range
 from alexnet.models import library
 from alexnet.models.alexnet import AlexNet, Choice
+from alexnet.models.branches import Branches
 from alexnet.models.cifar import TABLES
+from alexnet.models.fractalnet import FractalNet
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
 from alexnet.models.resnet import ResNet
@@ -30,6 +32,9 @@ for name, table in TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table))
 NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
 NETWORKS.register("resnet")(ResNet)
+NETWORKS.register("googlenet")(library.googlenet)
+NETWORKS.register("fractalnet")(FractalNet)
+NETWORKS.register("branches")(Branches)
 
 
 def create_model(

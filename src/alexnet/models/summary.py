@@ -50,6 +50,15 @@ def totals(rows: list[Row]) -> Row:
     return {"layers": rows, **{key: sum(row[key] for row in rows) for key in keys}}
 
 
+COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")
+
+
+def cost(rows: list[Row]) -> Row:
+    """COSTS of a whole network for one image; at test, auxiliary heads have no part in it."""
+    at_test = sum(row["parameters"] for row in rows if row["output"])
+    return {name: at_test if name == "parameters_at_test" else totals(rows)[name] for name in COSTS}
+
+
 def text(rows: list[Row]) -> str:
     """A table for people, with totals."""
 

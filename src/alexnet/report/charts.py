@@ -35,6 +35,11 @@ WIDTH = 8.0  # inches
 # one within the other where they agree
 PAPER: dict[str, Any] = {"marker": "D", "markersize": 4, "color": "black", "linestyle": ""}
 SOURCE: dict[str, Any] = PAPER | {"markersize": 7, "markerfacecolor": "none"}
+COSTS = {  # that an error is drawn against
+    "multiply_adds": "multiply-adds for one image (at the network's own crop)",
+    "parameters_at_test": "parameters (without auxiliary heads)",
+}
+LETTER = (7, 11)  # pixels that one of a model's name takes in them
 PANELS = (  # kinds of comparison that share an axis, its label, and where nothing differs
     (("higher", "same"), "difference (percentage points, where errors are compared)", 0.0),
     (("ratio",), "ratio", 1.0),
@@ -122,11 +127,11 @@ def forest(
     row_name: Callable[[ComparisonResult], str] = _row_name,
     row_height: float = 0.46,
 ) -> Figure | None:
-    """Each difference with its interval, and the paper's figure.
+    """Each difference with its interval, and the paper's figure; without computed ones, which have none.
 
     row_name: what stands beside a row. row_height: in inches.
     """
-    measured = [row for row in rows if row.verdict.mean is not None]
+    measured = [row for row in rows if row.verdict.mean is not None and not row.claim.is_computed]
     panels = [
         (group, label, still)
         for kinds, label, still in PANELS
@@ -248,3 +253,39 @@ def _groups(
         for index, errors in groups.values()
         if len(errors) > 1
     ]
+
+
+def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:
+    """Published top-5 error against one of COSTS, a point for each model; Canziani et al. (2016) drew top-1.
+
+    models: rows of summary.py's models.csv.
+    """
+    shown = [row for row in models if row["top5_error"] is not None]
+    if not shown:
+        return None
+    figure, (axes,) = _axes(5.0)
+    years = sorted({row["year"] for row in shown})
+    low, high = (extreme(row[key] for row in shown) for extreme in (min, max))
+    axes.set(xscale="log", xlim=(low / 1.3, high * 2))
+    axes.set_ylim(
+        0.9 * min(row["top5_error"] for row in shown), 1.05 * max(row["top5_error"] for row in shown)
+    )
+    labels: list[tuple[float, float, float]] = []  # where they begin and end, and their height, in pixels
+    for row in sorted(shown, key=lambda each: -float(each["top5_error"])):
+        place = (row[key], row["top5_error"])
+        axes.plot(*place, "o", color=COLOURS[years.index(row["year"]) % len(COLOURS)])
+        begin, y = axes.transData.transform(place)
+        end, label = begin + LETTER[0] * len(row["model"]), y
+        while any(begin < far and near < end and abs(label - at) < LETTER[1] for near, far, at in labels):
+            label -= 1
+        labels.append((begin, end, label))
+        offset = (6, (label - y) * 72 / figure.dpi - 2)
+        axes.annotate(row["model"], place, offset, textcoords="offset points", fontsize=7)
+    marks = [
+        Line2D([], [], color=COLOURS[number % len(COLOURS)], marker="o", linestyle="", label=str(year))
+        for number, year in enumerate(years)
+    ]
+    figure.legend(handles=marks, frameon=False, loc="outside upper center", ncols=len(marks))
+    axes.set(xlabel=COSTS[key], ylabel="published top-5 error, ILSVRC-2012, %")
+    axes.grid(alpha=0.25)
+    return figure

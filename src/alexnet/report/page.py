@@ -1,9 +1,10 @@
 """The report as one HTML file that needs no network: figures and all within it."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -30,6 +31,14 @@ REMOVED = (
     "Error by removed layer",
     "Runs that differ in the layer and seed only: means, standard deviations, and a dot for each run.",
 )
+COSTS = {
+    key: (
+        f"Published error and {name}",
+        "Top-5 error of one network on the validation images of ILSVRC-2012, as published, against its"
+        f" {name}, after Canziani et al. (2016). Sources: python src/summary.py model=all.",
+    )
+    for key, name in (("multiply_adds", "operations"), ("parameters_at_test", "parameters"))
+}
 CURVES = "Training error by epoch: the mean of each variant, and a band over all its seeds."
 
 
@@ -64,8 +73,10 @@ class Details:
     parts: Sequence[Part]
 
 
-def render(indexes: Indexes, results: Sequence[ComparisonResult]) -> str:
-    """The page."""
+def render(
+    indexes: Indexes, results: Sequence[ComparisonResult], models: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """The page. models: rows of summary.py's models.csv."""
     environment = Environment(
         loader=PackageLoader("alexnet.report", "."),
         autoescape=True,
@@ -84,6 +95,7 @@ def render(indexes: Indexes, results: Sequence[ComparisonResult]) -> str:
         (FOREST, charts.forest(results)),
         (DROPOUT, charts.by_dropout_rate(indexes.indexes)),
         (REMOVED, charts.by_removed_layer(indexes.indexes)),
+        *((words, charts.by_cost(models, key)) for key, words in COSTS.items()),
     )
     details = []
     for _, group in groupby(indexes.indexes, key=lambda index: index.claim.name):
@@ -107,7 +119,7 @@ def _uri(kind: str, content: bytes) -> str:
 
 def _part(index: ClaimIndex, results: Sequence[ComparisonResult]) -> Part:
     variants = []
-    for name in index.runs:
+    for name in index.runs or index.figures:
         overrides = " ".join(index.claim.variants.get(name, ["no longer in the claim's file"]))
         runs = [run.result["metrics"] for run in index.finished(name).values()]
         errors = [

@@ -5,7 +5,7 @@ from itertools import groupby
 from math import inf
 from typing import Any
 
-from alexnet.claims.claim import Claim, section_key
+from alexnet.claims.claim import COMPUTED, Claim, section_key
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult, Verdict
 from alexnet.report.wording import (
@@ -105,7 +105,8 @@ def listing(
             if result.claim.name == claim.name and result.verdict.outcome != NOT_MEASURED
         ]
         for index, group in groupby(measured, key=lambda result: result.index):
-            rows.append([*head, *_ours(list(group)), brief_scale(index)])
+            at = COMPUTED if claim.is_computed else brief_scale(index)
+            rows.append([*head, *_ours(list(group)), at])
         if not measured:
             rows.append([*head, *_ours_over_seeds([row for row in of_seeds if row["claim"] == claim.name])])
     return markdown(rows, LISTING)
@@ -123,7 +124,8 @@ def _ours(results: Sequence[ComparisonResult]) -> list[str]:
         + "\\*" * (result.holm_p is not None and result.corrected != result.verdict.outcome)
         for result in results
     ]
-    return [f"{'; '.join(shown)}; n {_once(counts)}", _once(outcomes)]
+    n = "" if results[0].claim.is_computed else f"; n {_once(counts)}"
+    return [f"{'; '.join(shown)}{n}", _once(outcomes)]
 
 
 def _ours_over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[str]:

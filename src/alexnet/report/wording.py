@@ -75,9 +75,10 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
     of, minus = comparison.of, comparison.minus
     if of == minus and comparison.minus_metric:  # what is measured tells them apart
         of, minus = metric(comparison.metric), metric(comparison.minus_metric)
-    shown = [(of, spread(verdict.of_mean, verdict.of_std, verdict.n, places))]
+    n = None if result.claim.is_computed else verdict.n
+    shown = [(of, spread(verdict.of_mean, verdict.of_std, n, places))]
     if minus is not None:
-        shown.append((minus, spread(verdict.minus_mean, verdict.minus_std, verdict.n, places)))
+        shown.append((minus, spread(verdict.minus_mean, verdict.minus_std, n, places)))
     return shown
 
 
@@ -130,7 +131,9 @@ def chance(result: ComparisonResult) -> str:
 
 
 def runs(states: Mapping[str, int]) -> str:
-    """ "3 of 10 runs finished, 1 failed, 6 missing"."""
+    """ "3 of 10 runs finished, 1 failed, 6 missing"; of a computed claim "nothing is trained"."""
+    if not states:
+        return "nothing is trained"
     total, done = sum(states.values()), states.get(COMPLETED, 0)
     rest = [f"{count} {state}" for state, count in sorted(states.items()) if state != COMPLETED]
     return ", ".join([f"{done} of {total} run{'s' * (total != 1)} finished", *rest])
@@ -138,7 +141,7 @@ def runs(states: Mapping[str, int]) -> str:
 
 def unfinished(result: ComparisonResult) -> str:
     """Which of the runs that a comparison needs have not finished; empty for none."""
-    return "" if set(result.states) == {COMPLETED} else runs(result.states)
+    return "" if set(result.states) <= {COMPLETED} else runs(result.states)
 
 
 def summary(results: Sequence[ComparisonResult]) -> list[str]:
