@@ -259,6 +259,13 @@ def test_colour_noise_on_greys_is_refused_before_anything_is_read() -> None:
     settings.check_parts(settings.changed(noisy, {"data": {"channels": None}}))
 
 
+def test_two_numbers_of_channels_are_refused(image_set: ImageSet) -> None:
+    typed = ("data=image_folder", "data.channels=1", "augment=none", "+model.channels=3")
+    cfg = settings.checked(compose("train", typed))
+    with pytest.raises(UserError, match=r"^model.channels=3 is not possible with images of data.channels=1"):
+        settings.settled(cfg, image_set, "digest", settings.Request(overrides=typed))
+
+
 def test_images_larger_than_the_data_has_are_not_made_up() -> None:
     with pytest.raises(UserError, match=r"data.crop_size=224 is larger than data.image_size=28"):
         settings.checked(compose("train", ["data=mnist"]))

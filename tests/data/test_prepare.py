@@ -79,7 +79,7 @@ def test_a_set_that_does_not_fit_is_not_packed(
     monkeypatch.setattr(module, "fits_pack", lambda *arguments: asked.append(arguments))  # None: no
     prepare(image_set, SIZE, tmp_path, pack=True)
     assert names(tmp_path) == FACTS
-    assert asked == [(39, SIZE, tmp_path)], "both splits together"
+    assert asked == [(39, SIZE, tmp_path, 3)], "both splits together, in colours"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

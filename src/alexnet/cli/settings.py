@@ -271,7 +271,13 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
     check_whole("model.num_classes", classes, len(images.classes))
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
-    if (channels := cfg.data.channels or 3) != cfg.model.get("channels", 3):
+    channels, of_model = cfg.data.channels or 3, cfg.model.get("channels", 3)
+    if channels != of_model:
+        if "model.channels" in {override.key_or_group for override in parsed(request.overrides)}:
+            raise UserError(
+                f"model.channels={of_model} is not possible with images of data.channels={channels}, which it"
+                " follows: leave it out, or give data.channels."
+            )
         with open_dict(whole.model):  # which need not name it
             whole.model.channels = channels
     start_from = ""

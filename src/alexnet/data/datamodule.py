@@ -41,7 +41,8 @@ class ImageData(lightning.LightningDataModule):
         of a pack, whose images these are.
     threads: that read; 0 takes as many as torch computes with. Neither pack nor threads changes a result.
     skip_broken: go on without images that can't be used; False: refuse them, all in one message.
-    channels: 3, RGB, or 1, greys. border: pixels on each side of image_size that are black.
+    channels: 3, RGB, which null is too, or 1, greys. border: pixels on each side of image_size that are
+        black; null: none.
 
     Raises UserError for impossible settings, and from prepare() on for broken images.
     """
@@ -60,22 +61,25 @@ class ImageData(lightning.LightningDataModule):
         pack: str = "auto",
         threads: int = 0,
         skip_broken: bool = False,
-        channels: int = 3,
-        border: int = 0,
+        channels: int | None = None,
+        border: int | None = None,
     ) -> None:
         super().__init__()
         self.images, self.seed, self.pack = images, seed, pack
         self.fingerprint = fingerprint
-        self.cache_dir = folder_of(cache_dir, fingerprint, image_size, channels=channels, border=border)
+        self.channels, self.border = channels or 3, border or 0
+        self.cache_dir = folder_of(
+            cache_dir, fingerprint, image_size, channels=self.channels, border=self.border
+        )
         self.sizes, self.batch_size = (image_size, crop_size), batch_size
         self.minival_fraction, self.augment = minival_fraction, augment or Augment()
-        self.threads, self.skip_broken, self.channels, self.border = threads, skip_broken, channels, border
+        self.threads, self.skip_broken = threads, skip_broken
         pack_folder(pack)
         check_settings(
             *(image_size, crop_size, batch_size, minival_fraction, threads, skip_broken),
             *(channels, border),
         )
-        self.augment.check_channels(channels)
+        self.augment.check_channels(self.channels)
         self.reads: dict[str, Read] = {}
         self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None
@@ -84,7 +88,7 @@ class ImageData(lightning.LightningDataModule):
     def of(cls, config: Mapping[str, Any], images: ImageSet, digest: str, augment: Augment) -> "ImageData":
         """From a config with data, cache_dir and seed, as it is in conf/ or in a checkpoint."""
         given = config["data"]
-        settings = {name: given[name] for name in ("pack", *SETTINGS) if given.get(name) is not None}
+        settings = {name: given[name] for name in ("pack", *SETTINGS) if name in given}
         cache_dir = Path(config["cache_dir"]).expanduser()
         return cls(images, digest, cache_dir, augment=augment, seed=config["seed"], **settings)
 
