@@ -13,6 +13,8 @@ from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
+from alexnet.models.lenet import LeNet5
+from alexnet.models.nin import TABLES as NIN_TABLES
 from alexnet.paths import CONF
 from alexnet.registry import Registry
 
@@ -27,6 +29,9 @@ NETWORKS = Registry("model")
 NETWORKS.register("alexnet")(AlexNet)
 for name, table in TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table))
+for name, table in NIN_TABLES.items():
+    NETWORKS.register(name)(partial(AlexNet, table=table, towers=1))
+NETWORKS.register("lenet5")(LeNet5)
 NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
 
 
@@ -34,7 +39,7 @@ def create_model(
     name: str,
     num_classes: int = IMAGENET_CLASSES,
     crop_size: int = 224,
-    channels: int = 3,
+    channels: int | None = None,
     init: Choice = None,
     pixel_scale: float | None = None,
     **settings: Any,
@@ -44,6 +49,7 @@ def create_model(
     In training a network with auxiliary heads gives alexnet.models.Outputs instead.
 
     name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries.
+    channels: colours of its images; None: as it was published, 1 of lenet5 and 3 of the others.
     init: by name ("kaiming"), name and settings, or a function of the network; None leaves the network's own.
     pixel_scale: what images are multiplied by before the first layer, 1/58 to normalise them as torchvision
         does; None: nothing.
@@ -55,7 +61,9 @@ def create_model(
     """
     prefix, _, rest = str(name).partition("/")
     if rest and prefix in LIBRARIES:
-        network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
+        network = library.build(
+            prefix, rest, num_classes, crop_size, 3 if channels is None else channels, **settings
+        )
     else:
         choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
         if name not in NETWORKS and (CONF / "model" / f"{name}.yaml").is_file():
@@ -65,7 +73,9 @@ def create_model(
                 ' create_model("alexnet", norm="lrn").'
             )
         check_choice("model.name", name, choices)
-        shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
+        shape = {"num_classes": num_classes, "crop_size": crop_size}
+        if channels is not None:
+            shape["channels"] = channels
         network = NETWORKS.build({"name": name, **settings}, **shape)
     initialise(network, init)
     if pixel_scale is not None:
