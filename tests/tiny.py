@@ -47,6 +47,22 @@ def _composed(*overrides: str) -> DictConfig:
         return compose("train", list(overrides))
 
 
+def small(model: str) -> list[str]:
+    """Overrides that make a model of conf/ narrow, with a crop as small as it can have."""
+    settings = compose_model(model)
+    width = ["model.width=0.05"] if "width" in settings else []
+    least = 75 if "non_over" in model else 67
+    crop = [f"model.crop_size={least}"] if settings.crop_size > least else []
+    return [f"model={model}", *width, *crop]
+
+
+@cache
+def compose_model(model: str) -> Any:
+    """Its section of the settings."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("summary", [f"model={model}"]).model
+
+
 def directory(output_dir: Path, result: Any) -> Path:
     """Of the run with this result."""
     (path,) = output_dir.glob(f"*-{result['hash']}")

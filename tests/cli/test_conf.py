@@ -14,7 +14,7 @@ from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import from_config
 from alexnet.training.optim import OPTIMIZERS
-from tiny import ROOT
+from tiny import ROOT, small
 
 CONF = ROOT / "conf"
 CHOICES = [
@@ -44,10 +44,7 @@ VARIANTS = [choice.split("=")[1] for choice in CHOICES if choice.startswith("mod
 
 
 def _small(model: str) -> list[str]:
-    """Overrides that make it narrow, with a crop as small as it can have."""
-    width = [] if model in ("torchvision_alexnet", "torchvision", "timm") else ["model.width=0.05"]
-    crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
-    return [f"model={model}", "model.num_classes=10", *width, *crop]
+    return [*small(model), "model.num_classes=10"]
 
 
 def _made(*overrides: str) -> nn.Sequential:
@@ -58,14 +55,16 @@ def _made(*overrides: str) -> nn.Sequential:
 
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
 def test_each_choice_of_a_model_is_made(choice: str) -> None:
-    of = choice.split("=")[1] if "init=cifar" in choice else "alexnet_lrn"
+    brought_by = choice.split("=")[1]  # an init names the layers of the model that brings it
+    of = brought_by if "init=" in choice and brought_by in VARIANTS else "alexnet_lrn"
     assert sum(weight.numel() for weight in _made(*_small(of), choice).parameters()) > 0
 
 
 def test_there_are_as_many_variants_as_were_meant() -> None:
     names = """alexnet alexnet_lrn alexnet_one_tower alexnet_half alexnet_no_talk alexnet_source
         alexnet_non_overlapping alexnet_six_conv caffe_alexnet caffenet alexnet_d2l torchvision_alexnet
-        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm"""
+        cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm
+        lenet5 nin nin_imagenet zfnet zfnet_lecture"""
     assert sorted(VARIANTS) == sorted(names.split())
 
 
@@ -81,7 +80,8 @@ def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) 
     torch.manual_seed(0)
     network = from_config(cfg.model)
     optimizer = OPTIMIZERS.factory(cfg.optim)(network)
-    loss = cross_entropy(network(torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50), torch.arange(4))
+    shape = (4, network.channels, cfg.model.crop_size, cfg.model.crop_size)
+    loss = cross_entropy(network(torch.randn(shape) * 50), torch.arange(4))
     loss.backward()
     optimizer.step()
     assert loss.isfinite()
@@ -254,6 +254,7 @@ REFUSED = [
     ("model=cifar_80sec model/norm=lrn", "model.norm changes nothing.*no place for it; leave it null"),
     ("model=cifar_80sec model/dropout=published", "model.dropout changes nothing.*no place .*leave it null"),
     ("model=alexnet_source model.spatial_norm.n=0", "model.spatial_norm.n=0 .*from 1"),
+    ("model=nin model.towers=2", "model.towers=2 changes nothing"),
     ("model.norm.towers=3", "model.norm.towers=3 .*choose 1, 2"),
 ]  # fmt: skip
 

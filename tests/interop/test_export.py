@@ -24,7 +24,7 @@ from alexnet.ops import response_norm
 from alexnet.runs import checkpoint
 from alexnet.runs.checkpoint import Checkpoint
 from commands import run
-from tiny import ROOT
+from tiny import ROOT, small
 
 CLASSES = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
 TITLES = [f"kind {each}, or 'sort' ({each})" for each in CLASSES]
@@ -38,15 +38,15 @@ SWITCHES = [
         pytest.param("alexnet", switch, marks=SLOW)
         for switch in ("model/norm=batch", "model/norm=spatial", "model/dropout=inverted")
     ),
+    pytest.param("lenet5", "model.output=rbf", marks=SLOW),
 ]
 
 
 def _settings(model: str) -> list[str]:
     if model == "timm":
         pytest.importorskip("timm")
-    width = [] if model in ("torchvision_alexnet", *LIBRARIES) else ["model.width=0.05"]
-    crop = [] if model.startswith("cifar") else [f"model.crop_size={75 if 'non_over' in model else 67}"]
-    return [f"model={model}", f"model.num_classes={len(CLASSES)}", *width, *crop]
+    colours = ["model.channels=3"] if model == "lenet5" else []  # as data=demo has
+    return [*small(model), f"model.num_classes={len(CLASSES)}", *colours]
 
 
 def _made(path: Path, *settings: str) -> tuple[Checkpoint, nn.Module]:

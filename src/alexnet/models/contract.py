@@ -159,7 +159,7 @@ def shown(network: nn.Module) -> dict[str, nn.Module]:
         if name in layers:
             last = name
         elif last and uses[name] == 1 and _is_activation(module):
-            result[last] = module
+            result[last], last = module, None
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alexnet.errors import UserError, check_choice, check_range
+from alexnet.errors import UserError, check_choice, check_range, did_you_mean
 from alexnet.models import library
 from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.cifar import TABLES
@@ -29,10 +29,10 @@ NETWORKS = Registry("model")
 NETWORKS.register("alexnet")(AlexNet)
 for name, table in TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table))
+NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
 for name, table in NIN_TABLES.items():
     NETWORKS.register(name)(partial(AlexNet, table=table, towers=1))
 NETWORKS.register("lenet5")(LeNet5)
-NETWORKS.register("torchvision_alexnet")(library.torchvision_alexnet)
 
 
 def create_model(
@@ -72,7 +72,12 @@ def create_model(
                 f" command line: give what conf/model/{name}.yaml changes as settings, such as"
                 ' create_model("alexnet", norm="lrn").'
             )
-        check_choice("model.name", name, choices)
+        if name not in NETWORKS:
+            theirs = {each: f"torchvision/{each}" for each in library.names("torchvision")}
+            hint = did_you_mean(str(name), theirs | {each: each for each in NETWORKS})
+            if "torchvision/" in hint:
+                hint += " In commands: model=torchvision model.name=NAME."
+            raise UserError(f"model.name={name} is not possible: choose {', '.join(choices)}.{hint}")
         shape = {"num_classes": num_classes, "crop_size": crop_size}
         if channels is not None:
             shape["channels"] = channels
