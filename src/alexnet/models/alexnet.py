@@ -294,7 +294,7 @@ def _changed(layer: Layer, values: Mapping[str, Any]) -> Layer:
     check_mapping(key, values)
     windowed = ["kernel", "stride", "padding", "own_tower", "local", "then"]
     fields = windowed if layer.kernel else ["own_tower", "then"]  # a fully connected layer has no window
-    kinds = KINDS if layer.kernel else FLAT_KINDS
+    kinds: tuple[str, ...] = KINDS if layer.kernel else FLAT_KINDS
     if layer.maps != CLASSES:
         fields = ["maps", *fields]
     elif layer.kernel:
