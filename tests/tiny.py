@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from alexnet.cli.configs import composed
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -50,6 +48,13 @@ def _composed(*overrides: str) -> DictConfig:
         return compose("train", list(overrides))
 
 
+@cache
+def compose_model(model: str) -> Any:
+    """Its section of the settings."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("summary", [f"model={model}"]).model
+
+
 def directory(output_dir: Path, result: Any) -> Path:
     """Of the run with this result."""
     (path,) = output_dir.glob(f"*-{result['hash']}")
@@ -66,7 +71,7 @@ def state(path: Path) -> "dict[str, Tensor]":
 
 def small_model(model: str, classes: int) -> list[str]:
     """Overrides that make a choice of conf/model narrow and its crop small, as far as it can be."""
-    settings = composed("summary", [f"model={model}"]).model
+    settings = compose_model(model)
     share = 0.25 if settings.name == "resnet" else 0.05  # one map alone may be negative everywhere
     narrow = [f"model.width={share}"] if "width" in settings else []
     if model == "fractalnet":  # all columns in each step, so that each of its weights gets a gradient

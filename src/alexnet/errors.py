@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from math import inf
 
 AUTO = "auto"
+MANY = 200  # names, which are too many to be read
 
 
 class UserError(ValueError):
@@ -14,15 +15,30 @@ class UserError(ValueError):
     exit_status = 1  # of a command that ends with it
 
 
-def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
-    """Raises UserError, naming key, value and the allowed values, unless value is one of them."""
+def check_choice(key: str, value: object, allowed: Iterable[object], near: int = 1) -> None:
+    """Raises UserError, naming key, value and the allowed values, unless value is one of them.
+
+    near: how many of those that are like it are named once more.
+    """
     allowed = list(allowed)
     if any(value == choice and type(value) is type(choice) for choice in allowed):
         return
     names = [str(name).lower() if isinstance(name, bool) else _shown(name) for name in allowed]
-    near = get_close_matches(str(value), names, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(str(value), names, near)
+    if len(names) > MANY:
+        raise UserError(f"{key}={value} is not possible: it is none of {len(names):,} names.{hint}")
     raise UserError(f"{key}={value} is not possible: choose {', '.join(names)}.{hint}")
+
+
+def did_you_mean(name: str, names: Iterable[str], most: int = 3, cutoff: float = 0.6) -> str:
+    """A sentence with those of the names that are near, at most so many, behind a space; empty without any.
+
+    names: a mapping gives what is said in place of each. cutoff: how alike they have to be, of 0 to 1.
+    """
+    known = list(dict.fromkeys(names))
+    near = [name] if name in known else get_close_matches(name, known, most, cutoff)
+    said = [names[each] for each in near] if isinstance(names, Mapping) else near
+    return f" Did you mean {' or '.join(said)}?" if said else ""
 
 
 def check_flag(key: str, value: object) -> None:

@@ -108,6 +108,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["data.crop_size=20"], ["crop_size=20", "pool2", "smallest crop that works is 52"]),
         (["augment.colour_unit=rood"], ["augment.colour_unit=rood", "Did you mean root?"]),
         (["model.normm=1"], ["model.normm is no setting", "Did you mean model.norm"]),
+        (["model=alexnet_lrm"], ["model=alexnet_lrm is not possible", "Did you mean alexnet_lrn"]),
+        (["model=vit_b_33"], ["choose alexnet, ", "Did you mean model=torchvision model.name=vit_b_32"]),
         (["model=alexnut"], ["model=alexnut is not possible: choose alexnet, alexnet_d2l", "Did you mean"]),
         (["seed=[1"], ["seed=[1 has a bracket that is not closed", "quotes around all of it"]),
         (["claim=[lrn,", "relu]"], ["A list takes no spaces between its commas"]),

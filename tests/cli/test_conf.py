@@ -51,7 +51,8 @@ def _made(*overrides: str) -> nn.Sequential:
 
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
 def test_each_choice_of_a_model_is_made(choice: str) -> None:
-    of = choice.split("=")[1] if "init=cifar" in choice else "alexnet_lrn"
+    brought_by = choice.split("=")[1]  # an init names the layers of the model that brings it
+    of = brought_by if "init=" in choice and brought_by in VARIANTS else "alexnet_lrn"
     assert sum(weight.numel() for weight in _made(*small_model(of, 10), choice).parameters()) > 0
 
 
@@ -62,7 +63,8 @@ def test_there_are_as_many_variants_as_were_meant() -> None:
         resnet18 resnet34 resnet50 resnet101 resnet152 plain18 plain34 resnet20 resnet56 resnet110
         plain20 plain56 preact_resnet110 preact_resnet164 wide_resnet28_10 wide_resnet50_2
         resnext50_32x4d densenet121 squeezenet1_0 squeezenet1_1
-        vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn googlenet fractalnet branches"""
+        vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn googlenet fractalnet branches
+        lenet5 nin nin_imagenet zfnet zfnet_lecture"""
     assert sorted(VARIANTS) == sorted(names.split())
 
 
@@ -90,7 +92,7 @@ def test_each_variant_is_the_same_for_each_program_and_takes_a_step(model: str) 
     torch.manual_seed(0)
     network = from_config(cfg.model)
     optimizer = OPTIMIZERS.factory(cfg.optim)(network)
-    images = torch.randn(4, 3, *[cfg.model.crop_size] * 2) * 50
+    images = torch.randn(4, network.channels, *[cfg.model.crop_size] * 2) * 50
     logits, auxiliary = logits_and_auxiliary(network(images))
     loss = cross_entropy(logits, torch.arange(4))
     for more, weight in auxiliary:
@@ -284,6 +286,7 @@ REFUSED = [
     ("model=cifar_80sec model/norm=lrn", "model.norm changes nothing.*no place for it; leave it null"),
     ("model=cifar_80sec model/dropout=published", "model.dropout changes nothing.*no place .*leave it null"),
     ("model=alexnet_source model.spatial_norm.n=0", "model.spatial_norm.n=0 .*from 1"),
+    ("model=nin model.towers=2", "model.towers=2 changes nothing"),
     ("model.norm.towers=3", "model.norm.towers=3 .*choose 1, 2"),
 ]  # fmt: skip
 

@@ -38,13 +38,15 @@ SWITCHES = [
         pytest.param("alexnet", switch, marks=SLOW)
         for switch in ("model/norm=batch", "model/norm=spatial", "model/dropout=inverted")
     ),
+    pytest.param("lenet5", "model.output=rbf", marks=SLOW),
 ]
 
 
 def _settings(model: str) -> list[str]:
     if model == "timm":
         pytest.importorskip("timm")
-    return small_model(model, len(CLASSES))
+    colours = ["model.channels=3"] if model == "lenet5" else []  # as data=demo has
+    return [*small_model(model, len(CLASSES)), *colours]
 
 
 def _made(path: Path, *settings: str) -> tuple[Checkpoint, nn.Module]:

@@ -25,6 +25,9 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {  # crop size, settings
     "fractalnet": (16, {"columns": 3, "widths": [4, 6], "drop_rate": 0, "whole_columns": 0}),
     "torchvision/vgg11": (32, {}),
     "torchvision/vgg19_bn": (224, {}),
+    "nin": (32, {"width": 0.2}),
+    "nin_imagenet": (67, {"width": 0.1, "ceil_mode": False}),
+    "lenet5": (32, {"channels": 1}),
     "torchvision/resnet18": (33, {}),
     "torchvision/googlenet": (64, {}),
     "torchvision/inception_v3": (299, {}),
@@ -45,6 +48,9 @@ HEADS = {
     "alexnet": "fc8",
     "cifar_80sec": "fc5",
     "resnet": "fc",
+    "nin": "conv9",
+    "nin_imagenet": "conv12",
+    "lenet5": "output",
     "torchvision/resnet18": "fc",
     "torchvision/googlenet": "network.fc",
 }
@@ -54,6 +60,8 @@ FEATURES = {
     "cifar_13pct": "local4",
     "torchvision_alexnet": "classifier.4",
     "resnet": "layer3.0.branch.conv2",
+    "nin": "conv8",
+    "lenet5": "f6",
 }
 
 
@@ -69,7 +77,8 @@ def _network(name: str, device: str = "cpu") -> nn.Module:
 
 
 def _learns(network: nn.Module, device: str = "cpu") -> None:
-    images = torch.randn(2, 3, network.crop_size, network.crop_size, device=device) * 50
+    side, channels = network.crop_size, network.channels
+    images = torch.randn(2, channels, side, side, device=device) * 50
     labels = torch.tensor([3, 7], device=device)
     logits, auxiliary = models.logits_and_auxiliary(network.train()(images))
     loss = cross_entropy(logits, labels)
@@ -139,7 +148,7 @@ def test_each_network_can_be_asked(name: str) -> None:
     assert models.feature(network) in layers
     kernels = models.first_kernels(network)
     assert kernels is not None
-    assert kernels.shape[1] == network.channels == 3
+    assert kernels.shape[1] == network.channels == (1 if name == "lenet5" else 3)
     assert models.towers(network) == (2 if name == "alexnet" else 1)
     assert set(layers) <= {*models.layer_names(network)}
     shown = models.shown(network)
@@ -198,7 +207,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {},
         r"model\.name=alexnett .*choose alexnet, .*torchvision/NAME, timm/NAME\. Did you mean alexnet",
     ),
-    ("resnet18", {}, r"model\.name=resnet18 .*write torchvision/resnet18"),
+    ("resnet81", {}, r"model\.name=resnet81 .*mean torchvision/resnet18 or .*model=torchvision model.name="),
+    ("resnet18", {}, r"model\.name=resnet18 .*Did you mean torchvision/resnet18\?"),
+    ("letnet5", {}, r"model\.name=letnet5 .*Did you mean lenet5"),
     ("torchvision/resnet17", {}, r"model\.name=resnet17 .*resnet18, .*Did you mean resnet18"),
     (
         "torchvision/resnet18",
@@ -206,11 +217,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         r"model.width=2 is not possible: torchvision/resnet18 does not take it",
     ),
     ("torchvision/resnet18", {"channels": 1}, r"model\.channels=1 .*choose 3"),
-    (
-        "torchvision/alexnet",
-        {"crop_size": 40},
-        "crop_size=40 is not possible .*63 works",
-    ),
     ("alexnet", {"widht": 2}, r"model\.widht=2 is not possible: alexnet has only .*width"),
     ("alexnet", {"norm": "lrm"}, r"model\.norm\.name=lrm .*choose batch, lrn, spatial\. Did you mean lrn"),
     ("alexnet", {"norm": {"name": "lrn", "m": 3}}, r"model\.norm\.m=3 .*lrn has only n, k, alpha"),
@@ -228,6 +234,37 @@ def test_impossible_networks_name_key_value_and_allowed(
         models.create_model(name, **{"num_classes": 10, "crop_size": 67} | settings)
 
 
+TOO_SMALL = [  # network, crop, the module that fails and what it is given, the smallest crop
+    ("torchvision/alexnet", 40, r"features\.12 \(MaxPool2d\) is given 256x1x1", 63),
+    ("torchvision_alexnet", 62, r"features\.12 \(MaxPool2d\) is given 256x2x2", 63),
+    ("torchvision/squeezenet1_1", 9, r"features\.8 \(MaxPool2d\) is given 256x1x1", 17),
+    ("torchvision/vgg11", 31, r"features\.20 \(MaxPool2d\) is given 512x1x1", 32),
+    ("timm/vgg11", 31, r"\w+ \(\w+\) is given", 32),
+]
+
+
+@pytest.mark.parametrize(("name", "crop_size", "module", "smallest"), TOO_SMALL)
+def test_too_small_a_crop_for_a_librarys_network_names_the_layer(
+    name: str, crop_size: int, module: str, smallest: int
+) -> None:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    text = f"crop_size={crop_size} is too small .*{module} .*smallest crop that works is {smallest}\\."
+    with pytest.raises(UserError, match=text):
+        models.create_model(name, 10, crop_size)
+    with torch.device("meta"):
+        models.create_model(name, 10, smallest)
+    with pytest.raises(UserError, match="is too small"):
+        models.create_model(name, 10, smallest - 1)
+
+
+@pytest.mark.parametrize(("crop_size", "works"), [(225, 240), (9, 32)])
+def test_a_crop_that_patches_do_not_fill_is_not_called_too_small(crop_size: int, works: int) -> None:
+    text = f"crop_size={crop_size} is not possible for torchvision/vit_b_16 .*patch size.*: {works} works"
+    with pytest.raises(UserError, match=text):
+        models.create_model("torchvision/vit_b_16", 10, crop_size)
+
+
 def test_an_old_word_for_a_group_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.activation=tanh .*a group, write model/activation=NAME"):
         models.from_config({"name": "alexnet", "activation": "tanh"})
@@ -242,6 +279,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_name_is_listed() -> None:
     names = models.list_models()
     assert names[:5] == ["alexnet", "cifar_80sec", "cifar_18pct", "cifar_13pct", "torchvision_alexnet"]
+    assert {"nin", "nin_imagenet", "lenet5"} < set(names)
     assert "torchvision/resnet18" in names
     assert models.list_models("cifar_*") == names[1:4]
 

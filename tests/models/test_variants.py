@@ -88,6 +88,10 @@ def _fcs(inputs: int = 576, dropped: type[nn.Module] = Halved, classes: int = 10
 
 
 RELU, CLOSED = nn.ReLU(), nn.Identity
+ZFNET = [  # Zeiler and Fergus 2013, figure 3: 110, 55, 26, 13 and 6 pixels, windows counted with a ceiling
+    nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 6, 7, 2), RELU, nn.MaxPool2d(3, 2, ceil_mode=True), _lrn(),
+    nn.Conv2d(6, 16, 5, 2), RELU, nn.MaxPool2d(3, 2, ceil_mode=True), _lrn(),
+]  # fmt: skip
 CAFFE, CAFFENET = _normed(k=1), [RELU, _pool(), _lrn(1)]
 CAFFE_END = [_pool(), *_fcs(dropped=CLOSED)]
 HALF = [*_conv1(3), *_normed(), _conv2(1, 3, 8), *_normed(), *_convs(1, 16, width=12), _pool(), *_fcs()]
@@ -121,6 +125,11 @@ REFERENCES = {
     ],
     "caffe_alexnet": [*_conv1(padded=False), *CAFFE, _conv2(), *CAFFE, *_convs(), *CAFFE_END],
     "caffenet": [*_conv1(padded=False), *CAFFENET, _conv2(), *CAFFENET, *_convs(), *CAFFE_END],
+    "zfnet": [*ZFNET, *_convs(1), _pool(), *_fcs()],
+    "zfnet_lecture": [
+        *ZFNET, nn.Conv2d(16, 32, 3, padding=1), RELU, nn.Conv2d(32, 64, 3, padding=1), RELU,
+        nn.Conv2d(64, 32, 3, padding=1), RELU, _pool(), *_fcs(32 * 36),
+    ],
     "alexnet_d2l": [  # the seed 003
         *_conv1(padded=False, padding=1), RELU, _pool(), _conv2(1), RELU, _pool(), *_convs(1), _pool(),
         *_fcs(16 * 25, CLOSED, 10),

@@ -33,6 +33,7 @@ SETTINGS = {  # 50 images to train on, for two epochs
     "drop-path": ["model=fractalnet", "model.columns=3", "model.widths=[4,4]"],
     "with a bar": ["trainer.enable_progress_bar=true"],
     "averaged": ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
+    "network in network": ["model=nin"],
     "stopped early": [
         "trainer.max_epochs=9",
         "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
@@ -44,7 +45,7 @@ SETTINGS = {  # 50 images to train on, for two epochs
 # between two parts of a step, at its end; between minivals; in the last batch of an epoch, of the run
 QUICK = [("parts", 1), ("parts", 8), ("parts", 13), ("minival twice", 6), ("plain", 4), ("plain", 8)]
 QUICK += [("so many steps", 6), ("steps to spare", 4), ("stopped early", 8), ("averaged", 8)]
-QUICK += [("with a bar", 8), ("stochastic depth", 6), ("drop-path", 5)]
+QUICK += [("with a bar", 8), ("stochastic depth", 6), ("drop-path", 5), ("network in network", 5)]
 SLOW = [(name, batches) for name in SETTINGS for batches in range(1, 15 if name == "parts" else 9)]
 CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW if case not in QUICK)]
 

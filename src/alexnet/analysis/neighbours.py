@@ -5,7 +5,6 @@ Images are compared by the units of the last hidden layer, those of the untraine
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property, partial
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from alexnet import tables
 from alexnet.analysis import features
 from alexnet.data.datamodule import ImageData, part_of
-from alexnet.errors import UserError, check_range, check_whole
+from alexnet.errors import UserError, check_range, check_whole, did_you_mean
 from alexnet.evaluation.scores import Rows
 from alexnet.evaluation.trained import Trained
 from alexnet.files import replacing, save_figure
@@ -203,8 +202,7 @@ def _place(data: ImageData, split: str, name: str) -> int:
     for file in (name, *(relative.as_posix() for relative in below)):
         if file in files:
             return files.index(file)
-    near = get_close_matches(name, files, n=3, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(name, files, cutoff=0.4)
     raise UserError(f"queries={name} is no usable image of {split}: name it as {files[0]} is named.{hint}")
 
 

@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from yaml import YAMLError
 
 from alexnet.cli import configs
 from alexnet.cli.hydra_private import unknown_options
-from alexnet.errors import UserError, explain
+from alexnet.errors import UserError, did_you_mean, explain
 from alexnet.paths import CONF
 from alexnet.training import arguments
 
@@ -181,7 +180,7 @@ def no_setting(name: str, keys: Sequence[str]) -> str:
     group = name.rpartition(".")[0]
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group]
     listing = f" {group or 'The top level'} has {', '.join(siblings)}." if siblings else ""
-    return f"{name} is no setting.{_near(name, keys)}{listing}"
+    return f"{name} is no setting.{did_you_mean(name, keys)}{listing}"
 
 
 def _no_choice(path: str, options: Sequence[str]) -> str:
@@ -191,10 +190,13 @@ def _no_choice(path: str, options: Sequence[str]) -> str:
     group = max(groups, key=len, default=path.rpartition("/")[0])
     name = path.removeprefix(f"{group}/")
     is_path = group == "data" and "/" in name
-    hint = f" For your own images: data=image_folder data.root={name}" if is_path else _near(name, options)
+    if is_path:
+        hint = f" For your own images: data=image_folder data.root={name}"
+    else:
+        hint = did_you_mean(name, options)
+    if group == "model" and not hint:
+        from alexnet.models import library  # torch with it
+
+        theirs = library.names("torchvision")
+        hint = did_you_mean(name, {each: f"model=torchvision model.name={each}" for each in theirs})
     return f"{group}={name} is not possible: choose {', '.join(options)}.{hint}"
-
-
-def _near(name: str, names: Sequence[str]) -> str:
-    near = get_close_matches(name, names, n=3)
-    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -32,6 +32,7 @@ from alexnet.models.layers import (
     POOLINGS,
     SPATIAL_NORMS,
     CeilConv2d,
+    GlobalAverage,
     LocallyConnected2d,
     TowerLinear,
     output_size,
@@ -55,6 +56,11 @@ class Layer:
     local: bool = False  # locally connected: kernels of its own at each position
     optional: bool = False  # only there if model.add names it
     then: tuple[str, ...] = ("activation",)  # of KINDS
+
+    @property
+    def number(self) -> str:
+        """What the names of the modules behind it end in: relu1, pool1 behind conv1."""
+        return self.name[len(self.name.rstrip("0123456789")) :]
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -142,6 +148,7 @@ class AlexNet(nn.Sequential):
             "spatial_norm": SPATIAL_NORMS.factory(spatial_norm),
             "pool": pool,
             "average_pool": averaging(pool),
+            "global_average": GlobalAverage,
             "dropout": DROPOUTS.factory(dropout),
         }
         self._check(width, ceil_mode, norm_place, factories)
@@ -191,7 +198,7 @@ class AlexNet(nn.Sequential):
         prefix = kind
         if kind == "activation":  # relu1, leaky_relu1, elu1
             prefix = "leaky_relu" if isinstance(part, nn.LeakyReLU) else type(part).__name__.lower()
-        name = f"{prefix}{layer.name[-1]}"
+        name = f"{prefix}{layer.number}"
         self.add_module(f"{prefix}_{layer.name}" if name in self._modules else name, part)  # conv6 beside fc6
 
     def _scaled(self, maps: int, width: float) -> int:
@@ -261,6 +268,7 @@ def averaging(pooling: Part | None) -> Part | None:
 
 
 KINDS = ("activation", "norm", "spatial_norm", "pool", "average_pool", "dropout")
+GLOBAL_AVERAGE = "global_average"  # behind the last layer alone, where that is a convolution
 POOLS = ("pool", "average_pool")
 FLAT_KINDS = ("activation", "dropout")  # what may follow a fully connected layer
 PLACES: dict[str, Callable[[list[str]], int]] = {  # of the norm in what follows a layer
@@ -284,11 +292,13 @@ def changed(table: Table, changes: Mapping[str, Mapping[str, Any]]) -> list[Laye
 def _changed(layer: Layer, values: Mapping[str, Any]) -> Layer:
     key = f"model.changes.{layer.name}"
     check_mapping(key, values)
-    fields = ["maps", "own_tower", "then"]  # a fully connected layer has no window
-    if layer.kernel:
-        fields = ["maps", "kernel", "stride", "padding", "own_tower", "local", "then"]
-    elif layer.maps == CLASSES:
-        fields = ["own_tower", "then"]
+    windowed = ["kernel", "stride", "padding", "own_tower", "local", "then"]
+    fields = windowed if layer.kernel else ["own_tower", "then"]  # a fully connected layer has no window
+    kinds: tuple[str, ...] = KINDS if layer.kernel else FLAT_KINDS
+    if layer.maps != CLASSES:
+        fields = ["maps", *fields]
+    elif layer.kernel:
+        kinds = (*KINDS, GLOBAL_AVERAGE)
     for field, value in values.items():
         check_choice(key, field, fields)
         if field in ("own_tower", "local"):
@@ -296,7 +306,12 @@ def _changed(layer: Layer, values: Mapping[str, Any]) -> Layer:
         elif field == "then":
             check_list(f"{key}.then", value)
             for kind in value:
-                check_choice(f"{key}.then", kind, KINDS if layer.kernel else FLAT_KINDS)
+                check_choice(f"{key}.then", kind, kinds)
+            if GLOBAL_AVERAGE in kinds and value[-1:] != [GLOBAL_AVERAGE]:
+                raise UserError(
+                    f"{key}.then=[{', '.join(value)}] is not possible: {GLOBAL_AVERAGE} has to come last, as"
+                    " it makes the logits."
+                )
             if len(set(value)) < len(value) or set(POOLS) <= set(value):
                 raise UserError(
                     f"{key}.then=[{', '.join(value)}] is not possible: each at most once, and one pool."
@@ -409,6 +424,6 @@ def _sides(table: Table, side: int, pool: nn.Module | None, ceil_mode: bool) -> 
             side = output_size(side, layer.kernel, layer.stride, layer.padding, ceil_mode)
         convolved = side
         if layer.pools and pool:
-            check(f"pool{layer.name[-1]}", int(pool.kernel_size), int(pool.padding))  # type: ignore[arg-type]
+            check(f"pool{layer.number}", int(pool.kernel_size), int(pool.padding))  # type: ignore[arg-type]
             side = pool(torch.empty(1, 1, side, side, device="meta")).shape[-1]
         yield convolved, side

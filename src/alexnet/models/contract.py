@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from alexnet.models.layers import LocallyConnected2d, TowerLinear
+from alexnet.models.layers import LocallyConnected2d, PartialConv2d, ScaledTanh, TowerLinear
 
-Weighted = nn.Conv2d | nn.Linear | LocallyConnected2d | TowerLinear
+Weighted = nn.Conv2d | nn.Linear | LocallyConnected2d | PartialConv2d | TowerLinear
 
 
 class Outputs(NamedTuple):
@@ -58,8 +58,11 @@ def layer_names(network: nn.Module, optional: bool = True) -> list[str]:
 def head(network: nn.Module) -> str:
     """Name of the layer that gives the logits; its input is the network's feature (P 6.1).
 
-    Raises ValueError for a network without any layer with weights.
+    The last layer with weights, unless the network names another. Raises ValueError where there is none.
     """
+    named = getattr(network, "head", None)
+    if isinstance(named, str):  # in some of the libraries' it is a module
+        return named
     names = list(weighted_layers(network))
     if not names:
         raise ValueError("the network has no layer with weights")
@@ -68,9 +71,11 @@ def head(network: nn.Module) -> str:
 
 def feature(network: nn.Module) -> str:
     """What the input of the head is called: the last hidden layer with weights, fc7 in AlexNet."""
-    auxiliary = tuple(f"{name}." for name in getattr(network, "auxiliary_heads", ()))
-    hidden = [name for name in weighted_layers(network) if not (auxiliary and name.startswith(auxiliary))][
-        :-1
+    others = tuple(f"{name}." for name in getattr(network, "auxiliary_heads", ()))
+    hidden = [
+        name
+        for name in weighted_layers(network)
+        if name != head(network) and not (others and name.startswith(others))
     ]
     return hidden[-1] if hidden else "pixels"
 
@@ -153,6 +158,10 @@ def shown(network: nn.Module) -> dict[str, nn.Module]:
     for name, module in modules:
         if name in layers:
             last = name
-        elif last and uses[name] == 1 and type(module).__module__ == nn.ReLU.__module__:
-            result[last] = module
+        elif last and uses[name] == 1 and _is_activation(module):
+            result[last], last = module, None
     return result
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return isinstance(module, ScaledTanh) or type(module).__module__ == nn.ReLU.__module__

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from alexnet.errors import UserError, check_range
-from alexnet.models.contract import layer_names, weighted_layers
+from alexnet.models.contract import Weighted, layer_names, weighted_layers
+from alexnet.models.layers import PartialConv2d, Subsampling
 from alexnet.registry import Registry
 
 INITS = Registry("model.init")
@@ -77,3 +79,20 @@ class Xavier:
             nn.init.uniform_(layer.weight, -limit, limit)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+@INITS.register("lecun")
+class LeCun:
+    """Weights and biases uniform within 2.4 / (inputs of their unit) (LeCun et al. 1998, appendix A)."""
+
+    def __call__(self, network: nn.Module) -> None:
+        for module in network.modules():
+            if isinstance(module, PartialConv2d):  # units of its maps have different numbers of inputs
+                limits = 2.4 / module.inputs
+                with torch.no_grad():
+                    module.weight.uniform_(-1, 1).mul_(limits[module.of_map, None, None])
+                    module.bias.uniform_(-1, 1).mul_(limits)
+            elif isinstance(module, Weighted | Subsampling):
+                limit = 2.4 / getattr(module, "fan_in", module.weight[0].numel())
+                for weight in module.parameters():
+                    nn.init.uniform_(weight, -limit, limit)

@@ -1,5 +1,7 @@
 """The layers that torch lacks, and by which names configs choose activations, norms, pools and dropout."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,6 +27,26 @@ def leaky_relu(slope: float = 0.01) -> nn.LeakyReLU:
     """torch's, with this slope on the negative side; raises UserError for a slope below 0."""
     check_range("model.activation.slope", slope, 0)
     return nn.LeakyReLU(slope)
+
+
+@ACTIVATIONS.register("scaled_tanh")
+class ScaledTanh(nn.Module):
+    """amplitude tanh(slope a): with these numbers 1 stays 1 and -1 stays -1 (LeCun et al. 1998, appendix A).
+
+    Any shape in, the same shape out. Raises UserError for a number that is not positive.
+    """
+
+    def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
+        super().__init__()
+        check_range("model.activation.amplitude", amplitude, 1e-12)
+        check_range("model.activation.slope", slope, 1e-12)
+        self.amplitude, self.slope = amplitude, slope
+
+    def forward(self, units: Tensor) -> Tensor:
+        return self.amplitude * torch.tanh(self.slope * units)
+
+    def extra_repr(self) -> str:
+        return f"amplitude={self.amplitude}, slope={self.slope:g}"
 
 
 @POOLINGS.register("max")
@@ -105,6 +127,67 @@ class LocallyConnected2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, {self.weight.shape[-1]}, kernel={self.kernel}, size={self.size}"
+
+
+class PartialConv2d(nn.Module):
+    """A convolution of stride 1 whose maps each see some of the maps below.
+
+    (N, channels, H, W) -> (N, len(seen), H - kernel + 1, W - kernel + 1).
+    seen: for each map, the channels that it sees; all of them together are the connections.
+    weight: (connections, kernel, kernel), in the order of seen; bias: (maps,).
+    """
+
+    def __init__(self, channels: int, seen: Sequence[Sequence[int]], kernel: int) -> None:
+        super().__init__()
+        self.channels, self.kernel, self.out_channels = channels, kernel, len(seen)
+        inputs = [kernel**2 * len(each) for each in seen]  # of a unit of each map
+        self.fan_in = sum(inputs) / len(seen)  # on average
+        starts = [_uniform(len(each), kernel, kernel, fan_in=n) for each, n in zip(seen, inputs, strict=True)]
+        self.weight = nn.Parameter(torch.cat(starts))
+        self.bias = nn.Parameter(torch.cat([_uniform(1, fan_in=n) for n in inputs]))
+        of_map = torch.tensor([at for at, each in enumerate(seen) for _ in each])
+        of_channel = torch.tensor([channel for each in seen for channel in each])
+        places = torch.full((len(seen), channels), len(of_map))  # where there is none: behind the last
+        places[of_map, of_channel] = torch.arange(len(of_map))
+        self.inputs: Tensor
+        self.of_map: Tensor
+        self.places: Tensor
+        for name, buffer in (("inputs", torch.tensor(inputs)), ("of_map", of_map), ("places", places)):
+            self.register_buffer(name, buffer, persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        none = self.weight.new_zeros(1, self.kernel, self.kernel)
+        return functional.conv2d(maps, torch.cat([self.weight, none])[self.places], self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {self.out_channels}, kernel={self.kernel}, connections={len(self.weight)}"
+
+
+class Subsampling(nn.Module):
+    """The sum of 2x2 pixels, times a coefficient, plus a bias, both of the map (LeCun et al. 1998, II.B).
+
+    (N, maps, H, W) -> (N, maps, H // 2, W // 2). weight, bias: (maps,); they start as the mean of the pixels.
+    """
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.fan_in = 4
+        self.weight = nn.Parameter(torch.full((maps,), 0.25))
+        self.bias = nn.Parameter(torch.zeros(maps))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        sums = functional.avg_pool2d(maps, 2) * 4
+        return sums * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}"
+
+
+class GlobalAverage(nn.Module):
+    """The mean of each map: (N, C, H, W) -> (N, C)  (Lin, Chen and Yan 2013, section 3.2)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
 
 
 class TowerLinear(nn.Module):

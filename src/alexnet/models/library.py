@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def build(
     settings: further arguments of the library's function.
     Raises UserError for unknown names and settings, and a crop too small, naming the smallest that works.
     """
-    check_choice("model.name", name, names(library))
+    check_choice("model.name", name, names(library), near=3)
     check_whole("model.num_classes", num_classes, 1)
     check_whole("crop_size", crop_size, 1)
     if library == "torchvision":
@@ -85,8 +85,6 @@ def torchvision_alexnet(
     Raises UserError for impossible settings; the smallest crop is 63, as its last pool needs 3x3 maps.
     """
     check_range("model.rate", rate, 0.0, 1.0)
-    check_whole("model.num_classes", num_classes, 1)
-    check_whole("crop_size", crop_size, 63)
     return build("torchvision", "alexnet", num_classes, crop_size, channels, dropout=rate)
 
 
@@ -166,7 +164,10 @@ def _timm() -> Any:
 
 
 def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int) -> None:
-    """Raises UserError for a crop at which the network can't be trained, found without memory."""
+    """Raises UserError for a crop at which the network can't be trained, found without memory.
+
+    It names the module that failed, what that was given, and a crop that works.
+    """
 
     def without_memory(side: int) -> nn.Module:
         try:
@@ -175,22 +176,44 @@ def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, cha
         except RuntimeError:  # some compute their widths with tensors
             return make(side).to("meta")
 
-    def works(side: int) -> str:
+    def problem(side: int) -> tuple[str, str]:
+        """Where and why it can't; two empty texts if it can."""
+        entered: list[str] = []  # modules that have begun and not ended
         try:
-            without_memory(side).train()(torch.zeros(2, channels, side, side, device="meta"))
+            network = without_memory(side).train()
+            for path, module in network.named_modules():
+                module.register_forward_pre_hook(partial(_enter, entered, path))
+                module.register_forward_hook(partial(_leave, entered))
+            network(torch.zeros(2, channels, side, side, device="meta"))
         except UserError:  # a setting is wrong, and not the crop
             raise
         except (RuntimeError, ValueError, AssertionError) as error:
-            return str(error).splitlines()[0]
-        return ""
+            return entered[-1] if entered else "", str(error).splitlines()[0].rstrip(".!")
+        return "", ""
 
-    problem = works(crop_size)
-    if not problem:
+    where, why = problem(crop_size)
+    if not why:
         return
     larger = range(crop_size // 32 * 32 + 32, LARGEST, 32)  # what networks with a grid of patches need
-    bad, good = crop_size, next((side for side in larger if not works(side)), 0)
+    bad, good = crop_size, next((side for side in larger if not problem(side)[1]), 0)
     while good - bad > 1:
         side = (bad + good) // 2
-        bad, good = (side, good) if works(side) else (bad, side)
-    advice = f"{good} works" if good else "choose another one"
-    raise UserError(f"crop_size={crop_size} is not possible for {name} ({problem}): {advice}.")
+        bad, good = (side, good) if problem(side)[1] else (bad, side)
+    smaller = (side for side in range(crop_size // 32 * 32, 0, -32) if side < crop_size)
+    if where and good and all(problem(side)[1] for side in smaller):
+        raise UserError(
+            f"crop_size={crop_size} is too small for {name}: {where} ({why}). The smallest crop that works is"
+            f" {good}."
+        )
+    advice = f"{good} works" if good else "choose another one"  # of a grid of patches, others may as well
+    raise UserError(f"crop_size={crop_size} is not possible for {name} ({why}): {advice}.")
+
+
+def _enter(entered: list[str], path: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    shapes = ["x".join(map(str, each.shape[1:])) for each in inputs if isinstance(each, Tensor)]
+    place = f"{path} ({type(module).__name__})" if path else "the network"
+    entered.append(f"{place} is given {' and '.join(shapes) or 'no maps'}")
+
+
+def _leave(entered: list[str], module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    entered.pop()

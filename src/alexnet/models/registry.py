@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alexnet.errors import UserError, check_choice, check_range
+from alexnet.errors import UserError, check_choice, check_range, did_you_mean
 from alexnet.models import library
 from alexnet.models.alexnet import AlexNet, Choice
 from alexnet.models.branches import Branches
@@ -15,6 +15,8 @@ from alexnet.models.cifar import TABLES
 from alexnet.models.fractalnet import FractalNet
 from alexnet.models.init import INITS, initialise
 from alexnet.models.layers import ACTIVATIONS, DROPOUTS, NORMS, POOLINGS
+from alexnet.models.lenet import LeNet5
+from alexnet.models.nin import TABLES as NIN_TABLES
 from alexnet.models.resnet import ResNet
 from alexnet.paths import CONF
 from alexnet.registry import Registry
@@ -35,13 +37,16 @@ NETWORKS.register("resnet")(ResNet)
 NETWORKS.register("googlenet")(library.googlenet)
 NETWORKS.register("fractalnet")(FractalNet)
 NETWORKS.register("branches")(Branches)
+for name, table in NIN_TABLES.items():
+    NETWORKS.register(name)(partial(AlexNet, table=table, towers=1))
+NETWORKS.register("lenet5")(LeNet5)
 
 
 def create_model(
     name: str,
     num_classes: int = IMAGENET_CLASSES,
     crop_size: int = 224,
-    channels: int = 3,
+    channels: int | None = None,
     init: Choice = None,
     pixel_scale: float | None = None,
     **settings: Any,
@@ -51,6 +56,7 @@ def create_model(
     In training a network with auxiliary heads gives alexnet.models.Outputs instead.
 
     name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries.
+    channels: colours of its images; None: as it was published, 1 of lenet5 and 3 of the others.
     init: by name ("kaiming"), name and settings, or a function of the network; None leaves the network's own.
     pixel_scale: what images are multiplied by before the first layer, 1/58 to normalise them as torchvision
         does; None: nothing.
@@ -62,19 +68,26 @@ def create_model(
     """
     prefix, _, rest = str(name).partition("/")
     if rest and prefix in LIBRARIES:
-        network = library.build(prefix, rest, num_classes, crop_size, channels, **settings)
+        network = library.build(
+            prefix, rest, num_classes, crop_size, 3 if channels is None else channels, **settings
+        )
     else:
         choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
-        if name in library.names("torchvision") and name not in NETWORKS:
-            raise UserError(f"model.name={name} is not possible: write torchvision/{name}.")
-        if name not in NETWORKS and (CONF / "model" / f"{name}.yaml").is_file():
+        theirs = {each: f"torchvision/{each}" for each in library.names("torchvision")}
+        if name not in NETWORKS and name not in theirs and (CONF / "model" / f"{name}.yaml").is_file():
             raise UserError(
                 f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for fit() and the"
                 f" command line: give what conf/model/{name}.yaml changes as settings, such as"
                 ' create_model("alexnet", norm="lrn").'
             )
-        check_choice("model.name", name, choices)
-        shape = {"num_classes": num_classes, "crop_size": crop_size, "channels": channels}
+        if name not in NETWORKS:
+            hint = did_you_mean(str(name), theirs | {each: each for each in NETWORKS})
+            if "torchvision/" in hint:
+                hint += " In commands: model=torchvision model.name=NAME."
+            raise UserError(f"model.name={name} is not possible: choose {', '.join(choices)}.{hint}")
+        shape = {"num_classes": num_classes, "crop_size": crop_size}
+        if channels is not None:
+            shape["channels"] = channels
         network = NETWORKS.build({"name": name, **settings}, **shape)
     initialise(network, init)
     if pixel_scale is not None:

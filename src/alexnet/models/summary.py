@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from alexnet.models.contract import layers_in_use, leaves
-from alexnet.models.layers import LocallyConnected2d, TowerLinear
+from alexnet.models.layers import LocallyConnected2d, PartialConv2d, TowerLinear
 
 Row = dict[str, Any]
 FLOAT_BYTES = 4
@@ -87,7 +87,7 @@ def _multiply_adds(module: nn.Module, output: Tensor) -> int:
     """Weights are used once for each position of the output."""
     if isinstance(module, LocallyConnected2d | TowerLinear):
         return int(module.weight.numel())
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d | PartialConv2d):
         return module.weight.numel() * (output.numel() // module.out_channels)
     if isinstance(module, nn.Linear):
         return module.weight.numel() * (output.numel() // module.out_features)
@@ -108,6 +108,9 @@ def _kernel(module: nn.Module) -> str:
         return f"{module.in_features} -> {module.out_features}"
     if isinstance(module, LocallyConnected2d):
         return f"{module.kernel}x{module.kernel}x{module.channels} p{module.padding} own at each place"
+    if isinstance(module, PartialConv2d):
+        every = module.channels * module.out_channels
+        return f"{module.kernel}x{module.kernel} s1 p0, {len(module.weight)} of {every} connections"
     if isinstance(module, TowerLinear):
         return f"{module.fan_in} -> {module.weight.shape[-1]} /{module.towers} towers"
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):

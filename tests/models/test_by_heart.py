@@ -1,0 +1,43 @@
+"""Each relative learns sixteen images by heart, with its own update rule."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, interpolate
+
+from alexnet.cli.configs import composed
+from alexnet.models import from_config
+from alexnet.training.optim import OPTIMIZERS
+
+NARROW = ["model.crop_size=67", "model/init=modern", "model.pixel_scale=0.016"]
+OFF = ["model/dropout=none"]
+USUAL = ["model.connections=all", "model.subsampling=average"]
+SETTINGS = {  # steps, and a small form; where rectified logits would be dead from the start, leaky ones
+    "lenet5": (600, []),
+    "lenet5 of the usual form": (600, [*USUAL, "model/init=torch"]),
+    "lenet5 with bitmaps": (600, ["model.output=rbf", "optim.lr=0.01"]),
+    "nin": (300, ["model.width=0.25", *OFF, "optim.lr=0.003"]),
+    "nin_imagenet": (
+        300,
+        [*NARROW, "model.width=0.15", *OFF, "model/activation=leaky_relu", "optim.lr=0.003"],
+    ),
+    "zfnet": (200, [*NARROW, "model.width=0.1", *OFF]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
+def test_sixteen_images_are_learned_by_heart(name: str) -> None:
+    steps, overrides = SETTINGS[name]
+    cfg = composed("summary", [f"model={name.split()[0]}", "model.num_classes=8", *overrides])
+    torch.manual_seed(0)
+    network = from_config(cfg.model).train()
+    optimizer = OPTIMIZERS.factory(cfg.optim)(network)
+    side, channels = network.crop_size, network.channels
+    images, labels = interpolate(torch.randn(16, channels, 8, 8), (side, side)) * 60, torch.arange(16) % 8
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = cross_entropy(network(images), labels)
+        loss.backward()
+        optimizer.step()
+    right = (network.eval()(images).argmax(1) == labels).sum().item()
+    assert right == 16, f"loss {loss.item():.3f}"
