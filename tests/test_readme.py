@@ -46,10 +46,8 @@ MODELS = [
 ]
 
 
-def test_the_readme_answers_in_125_lines_beside_its_table_of_claims() -> None:
-    before, table, after = re.split("<!-- claims: |<!-- end of claims -->", TEXTS["README.md"])
-    assert table
-    assert len(before.splitlines()) + len(after.splitlines()) <= 125
+def test_the_readme_answers_in_150_lines() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 150
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS)

@@ -85,7 +85,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"seeds": [0, -1]}, ": seeds=-1 .*whole number from 0"),
     ({"seeds": [0, "1"]}, ": seeds=1 .*whole number from 0"),
     ({"seeds": [1, 1]}, r": seeds names 1 twice: name it once"),
-    ({"needs": "training"}, ": needs=training .*choose None, evaluation"),
+    ({"needs": "training"}, ": needs=training .*choose null, evaluation"),
     ({"compare": COMPARED}, ": compare=.* is not possible: give a list"),
     ({"compare": []}, r": compare=\[\] is not possible: name at least one"),
     ({"compare": ["x"]}, ": compare=x is not possible: give entries"),

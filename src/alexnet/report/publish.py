@@ -20,6 +20,7 @@ RECORD = "results/claims"
 VERDICTS, FOREST = f"{RECORD}/verdicts.csv", f"{RECORD}/forest.svg"
 # judged before there was a record: of these nothing is known by image
 OVER_SEEDS = ("results/learned/verdicts.csv", f"{RECORD}/printed_verdicts.csv")
+ALEXNETS = ("P ", "S#", "beside P")  # sections of the claims that README lists: not its relatives'
 NOTHING = "No runs are recorded yet.\n"
 ABOUT = "each difference with its 95 % interval, and what the paper found"
 
@@ -44,7 +45,7 @@ def published(root: Path, claims_dir: Path = CLAIMS) -> dict[Path, str]:
         files[root / VERDICTS] = csv_text([tables.record(result) for result in results], digits=6)
         if figure := forest(results, digest(files[root / VERDICTS])):
             files[root / FOREST], shown = figure, f"\n![{ABOUT}]({FOREST})\n"
-    table = f"{listing(root, results, claims_dir)}\n{shown}"
+    table = f"{listing(root, results, claims_dir, ALEXNETS)}\n{shown}"
     files[root / "README.md"] = _between(root / "README.md", "claims", table)
     files[root / "results/README.md"] = _between(root / "results/README.md", "verdicts", details)
     return files
@@ -60,9 +61,15 @@ def judged(root: Path, claims_dir: Path = CLAIMS) -> tuple[list[ComparisonResult
         return [each for each in results if each.verdict.outcome != NOT_MEASURED], indexes.notes
 
 
-def listing(root: Path, results: Sequence[ComparisonResult], claims_dir: Path = CLAIMS) -> str:
-    """README's table of claims."""
+def listing(
+    root: Path,
+    results: Sequence[ComparisonResult],
+    claims_dir: Path = CLAIMS,
+    sections: tuple[str, ...] = ("",),
+) -> str:
+    """The table of claims whose section begins with one of these."""
     claims = [load_claim(name, claims_dir) for name in list_claims(claims_dir)]
+    claims = [claim for claim in claims if claim.section.startswith(sections)]
     over_seeds = (row for name in OVER_SEEDS for row in read_csv(root / name))
     return tables.listing(claims, results, over_seeds)
 
