@@ -32,7 +32,7 @@ class StochasticDepth(PublishedDropout):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _drawn(self) -> bool:
         if self.part is None or self.masks is None:
-            self.masks = torch.rand(())
+            self.masks = torch.rand((), device="cpu")
         return bool(self.masks >= self.rate)
 
     def forward(self, units: Tensor) -> Tensor:
