@@ -70,6 +70,7 @@ def test_the_usual_way_has_workers(suite: str) -> None:
     assert any(f"{QUICK.workers} workers" in row.baseline for row in rows)
 
 
+@pytest.mark.slow
 def test_standard_output_holds_json_and_nothing_else() -> None:
     settings = ("suite=lrn", "quick=true", "rounds=2", "device=cpu", "format=json")
     done = fork("src/benchmark.py", *settings)

@@ -70,6 +70,8 @@ def test_there_are_as_many_variants_as_were_meant() -> None:
 
 LARGE = ["resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"]
 LARGE += ["plain56", "resnet56", "resnet110", "preact_resnet110", "preact_resnet164", "densenet121"]
+LARGE += ["resnet18", "plain18", "plain34", "plain20", "wide_resnet28_10", "squeezenet1_0"]
+LARGE += ["zfnet_lecture", "nin_imagenet"]
 LARGE += [name for name in VARIANTS if name.startswith("vgg")]
 
 
