@@ -55,6 +55,14 @@ def compose_model(model: str) -> Any:
         return compose("summary", [f"model={model}"]).model
 
 
+def quiet_trainer(**settings: Any) -> Any:
+    """Lightning's, which says and keeps nothing."""
+    import lightning
+
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    return lightning.Trainer(accelerator="cpu", **dict.fromkeys(off, False), **settings)
+
+
 def directory(output_dir: Path, result: Any) -> Path:
     """Of the run with this result."""
     (path,) = output_dir.glob(f"*-{result['hash']}")

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import lightning
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from alexnet.models.layers import InvertedDropout, PublishedDropout
 from alexnet.training.classifier import Classifier
 from alexnet.training.optim import published
+from tiny import quiet_trainer
 
 
 def trained(dropout: type[nn.Module], images: int, size: int, parts: int, **settings: object) -> Tensor:
@@ -23,17 +23,7 @@ def trained(dropout: type[nn.Module], images: int, size: int, parts: int, **sett
         nn.Flatten(), dropout(0.2), nn.Linear(48, 32), nn.Tanh(), dropout(0.5), nn.Linear(32, 5)
     )
     optimizer = partial(published, lr=0.1, momentum=0.9, weight_decay=0.001)
-    trainer = lightning.Trainer(
-        max_epochs=3,
-        precision="64-true",
-        accelerator="cpu",
-        accumulate_grad_batches=parts,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,  # type: ignore[arg-type]
-    )
+    trainer = quiet_trainer(max_epochs=3, precision="64-true", accumulate_grad_batches=parts, **settings)
     trainer.fit(
         Classifier(network, 5, optimizer), DataLoader(TensorDataset(pixels[:images], labels[:images]), size)
     )

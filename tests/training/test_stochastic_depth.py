@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import lightning
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -11,6 +10,7 @@ from alexnet.models import create_model
 from alexnet.models.resnet import Block
 from alexnet.training.classifier import Classifier
 from alexnet.training.optim import sgd
+from tiny import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*many workers", "ignore:.*logging interval", "ignore:.*`val_dataloader`"
@@ -29,15 +29,7 @@ def _computed(size: int, parts: int = 1, seed: int = 0, drawn: int = 0) -> list[
     for number, block in enumerate(blocks, 1):
         block.branch.register_forward_hook(lambda *_, number=number: passes[-1].append(number))
     torch.rand(drawn)
-    trainer = lightning.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        accumulate_grad_batches=parts,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_epochs=2, accumulate_grad_batches=parts)
     images = TensorDataset(torch.randn(16, 3, 4, 4), torch.arange(16) % 5)
     optimizer = partial(sgd, lr=0.01, momentum=0.9, weight_decay=0.0)
     trainer.fit(Classifier(network, 5, optimizer, seed=seed), DataLoader(images, size))

@@ -21,6 +21,7 @@ from alexnet import tables
 from alexnet.errors import UserError
 from alexnet.evaluation.trained import Trained
 from alexnet.files import save_figure
+from alexnet.models.contract import channels as channels_of
 from alexnet.models.contract import towers as towers_of
 from alexnet.runs import tracking
 from alexnet.runs.checkpoint import Checkpoint
@@ -338,7 +339,7 @@ class KernelPicture(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        kernels = first_kernels(network.state_dict(), int(getattr(network, "channels", 3)))
+        kernels = first_kernels(network.state_dict(), channels_of(network))
         if kernels is None:
             return
         figure(kernels, towers_of(network), self.path)

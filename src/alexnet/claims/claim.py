@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 
 from alexnet.errors import UserError, check_choice, check_distinct, check_list, check_mapping, check_whole
+from alexnet.models import COSTS
 from alexnet.paths import CLAIMS, SCALES
 
 KINDS = ("higher", "same", "ratio", "value")
@@ -23,7 +24,6 @@ LIMITS = {  # the kinds that have them
 }
 NEEDS = (None, "evaluation")
 TRAINED, COMPUTED = "trained", "computed"
-COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")  # what is computed
 ALL = "all"
 TYPES = {str: "text", int: "a whole number from 0 on", float: "a number"}  # in words
 Schema = TypeVar("Schema")

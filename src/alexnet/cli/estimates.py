@@ -43,7 +43,7 @@ def estimate(jobs: Sequence[Job], threads: int, cache_dir: Path) -> list[Speed]:
                 continue
             kept[key] = _measured(config, batch, threads)
             if path.parent.is_dir():  # a dry run makes none
-                write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+                _write(kept, path)
         if kept[key]:
             speeds[key] = kept[key]
             job.expected = seconds(config, *job.images, kept[key]["seconds"])
@@ -60,7 +60,7 @@ def speed_of(config: Mapping[str, Any], batch: int, threads: int, cache_dir: Pat
     if key not in kept:
         kept[key] = _measured(config, batch, threads)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+        _write(kept, path)
     return kept[key]  # type: ignore[no-any-return]
 
 
@@ -106,6 +106,10 @@ def _measured(config: Mapping[str, Any], batch: int, threads: int) -> Speed | No
             return speed.measure(network, optimizer, config, batch)._asdict()
     except (UserError, RuntimeError):  # memory that does not suffice is one of these
         return None
+
+
+def _write(kept: Mapping[str, Any], path: Path) -> None:
+    write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -273,7 +273,7 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     channels, of_model = cfg.data.channels or 3, cfg.model.get("channels", 3)
     if channels != of_model:
-        if "model.channels" in {override.key_or_group for override in parsed(request.overrides)}:
+        if "model.channels" in typed:
             raise UserError(
                 f"model.channels={of_model} is not possible with images of data.channels={channels}, which it"
                 " follows: leave it out, or give data.channels."

@@ -78,7 +78,7 @@ def table(names: Sequence[str]) -> list[Row]:
 
 
 def cost(compose: Compose, overrides: Sequence[str]) -> tuple[int, Row]:
-    """Crop size and alexnet.models.summary.COSTS of a network, found without memory."""
+    """Crop size and alexnet.models.COSTS of a network, found without memory."""
     import torch
 
     from alexnet.models import from_config, summary
@@ -112,7 +112,7 @@ def save(rows: Sequence[Row], out: Path) -> None:
     write_csv(rows, out / MODELS)
     for key in charts.COSTS:
         if figure := charts.by_cost(rows, key):
-            write_atomically(out / f"error_by_{key}.svg", charts.svg(figure).encode())
+            write_atomically(out / f"error_by_{key}.svg", charts.svg(figure, as_text=True).encode())
 
 
 def text(rows: Sequence[Row]) -> str:

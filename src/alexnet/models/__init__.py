@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     )
     from alexnet.models.registry import create_model, from_config, list_models
 
+# of a network, for one image: alexnet.models.summary.cost(); what a computed claim compares
+COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")
+
 __all__ = [
+    "COSTS",
     "AlexNet",
     "Outputs",
     "create_model",

@@ -55,6 +55,11 @@ def layer_names(network: nn.Module, optional: bool = True) -> list[str]:
     return [layer.name for layer in table if optional or not layer.optional]
 
 
+def channels(network: nn.Module) -> int:
+    """Of the images that it takes; 3 for one that does not say."""
+    return int(getattr(network, "channels", 3))
+
+
 def head(network: nn.Module) -> str:
     """Name of the layer that gives the logits; its input is the network's feature (P 6.1).
 
@@ -113,7 +118,7 @@ def layers_in_use(network: nn.Module, crop_size: int) -> list[tuple[str, nn.Modu
     handles = [module.register_forward_hook(note(name)) for name, module in leaves(network)]
     training = {module: module.training for module in network.modules()}
     weight = next(network.parameters())
-    shape = (1, getattr(network, "channels", 3), crop_size, crop_size)
+    shape = (1, channels(network), crop_size, crop_size)
     try:
         with torch.no_grad():  # forward itself: a network to be compiled is not compiled for one image
             network.eval().forward(torch.zeros(shape, dtype=weight.dtype, device=weight.device))

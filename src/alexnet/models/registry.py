@@ -71,20 +71,9 @@ def create_model(
         network = library.build(
             prefix, rest, num_classes, crop_size, 3 if channels is None else channels, **settings
         )
+    elif name not in NETWORKS:
+        raise UserError(_no_network(str(name)))
     else:
-        choices = [*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)]
-        theirs = {each: f"torchvision/{each}" for each in library.names("torchvision")}
-        if name not in NETWORKS and name not in theirs and (CONF / "model" / f"{name}.yaml").is_file():
-            raise UserError(
-                f"model.name={name} is not possible: choose {', '.join(choices)}. {name} is for fit() and the"
-                f" command line: give what conf/model/{name}.yaml changes as settings, such as"
-                ' create_model("alexnet", norm="lrn").'
-            )
-        if name not in NETWORKS:
-            hint = did_you_mean(str(name), theirs | {each: each for each in NETWORKS})
-            if "torchvision/" in hint:
-                hint += " In commands: model=torchvision model.name=NAME."
-            raise UserError(f"model.name={name} is not possible: choose {', '.join(choices)}.{hint}")
         shape = {"num_classes": num_classes, "crop_size": crop_size}
         if channels is not None:
             shape["channels"] = channels
@@ -94,6 +83,21 @@ def create_model(
         check_range("model.pixel_scale", pixel_scale, 1e-9)
         network.register_forward_pre_hook(partial(_scaled, pixel_scale))
     return network
+
+
+def _no_network(name: str) -> str:
+    choices = ", ".join([*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)])
+    theirs = {each: f"torchvision/{each}" for each in library.names("torchvision")}
+    if name not in theirs and (CONF / "model" / f"{name}.yaml").is_file():
+        hint = (
+            f" {name} is for fit() and the command line: give what conf/model/{name}.yaml changes as"
+            ' settings, such as create_model("alexnet", norm="lrn").'
+        )
+    else:
+        hint = did_you_mean(name, theirs | {each: each for each in NETWORKS})
+        if "torchvision/" in hint:
+            hint += " In commands: model=torchvision model.name=NAME."
+    return f"model.name={name} is not possible: choose {choices}.{hint}"
 
 
 def _scaled(factor: float, network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from alexnet.models import COSTS
 from alexnet.models.contract import layers_in_use, leaves
 from alexnet.models.layers import LocallyConnected2d, PartialConv2d, TowerLinear
 
@@ -48,9 +49,6 @@ def totals(rows: list[Row]) -> Row:
     """{"layers", "parameters", "multiply_adds", "activation_bytes"} of a whole network."""
     keys = ("parameters", "multiply_adds", "activation_bytes")
     return {"layers": rows, **{key: sum(row[key] for row in rows) for key in keys}}
-
-
-COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")
 
 
 def cost(rows: list[Row]) -> Row:

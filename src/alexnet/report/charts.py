@@ -47,10 +47,13 @@ PANELS = (  # kinds of comparison that share an axis, its label, and where nothi
 )
 
 
-def svg(figure: Figure, identifier: str | None = None) -> str:
-    """The same data give the same text. identifier: is written into it, where nobody sees it."""
+def svg(figure: Figure, identifier: str | None = None, as_text: bool = False) -> str:
+    """The same data give the same text. identifier: is written into it, where nobody sees it.
+
+    as_text: words are no outlines, which take far more room, but in what font the reader has.
+    """
     out = StringIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none" if as_text else "path"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Identifier": identifier})
     return out.getvalue()
 

@@ -5,8 +5,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
 from alexnet.claims.claim import list_claims, load_claim
 from alexnet.claims.record import SWEEPS, opened
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult, judge_all
@@ -81,9 +79,8 @@ def forest(results: Sequence[ComparisonResult], identifier: str) -> str | None:
         for result in results
         if result.comparison.paper is not None and "top5" not in result.comparison.metric
     ]
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure = charts.forest(shown, _row_name, row_height=0.32)
-        return charts.svg(figure, identifier) if figure else None
+    figure = charts.forest(shown, _row_name, row_height=0.32)
+    return charts.svg(figure, identifier, as_text=True) if figure else None
 
 
 def digest(verdicts: str) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from alexnet.claims.claim import Comparison
+from alexnet.claims.design import changes
 from alexnet.claims.index import COMPLETED, ClaimIndex
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
 from alexnet.runs.results import at_chance
@@ -84,27 +85,32 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
 
 def scale(index: ClaimIndex) -> str:
     """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
-    about = str(index.scale.get("about") or "no scale chosen")
-    titles = (str((run.result.get("data") or {}).get("title") or "") for _, _, run in index.all_runs())
-    if any(item.startswith("data=") for item in index.settings):  # other images than the scale's
-        about = next(filter(None, titles), "other images")
-    settings = [item for item in index.settings if not item.startswith("data.subset=")]  # its title says it
-    changed = f", changed by {' '.join(settings)}" if settings else ""
-    subset = f"; {index.subset}" if index.subset else ""
-    other_images = subset or any(item.startswith("data=") for item in index.settings)
+    about, subset = _about(index), f"; {index.subset}" if index.subset else ""
     recorded = f"; recorded on {index.recorded}" if index.recorded else ""
-    if not index.scale.get("papers") or other_images:
-        return f"{about}{changed}{subset}: not the paper's scale{recorded}"
-    not_exactly = ": not exactly the paper's scale" if changed else ""
-    return f"{about}{changed}{not_exactly}{recorded}"
+    if not index.scale.get("papers") or subset or _has_other_images(index):
+        return f"{about}{subset}: not the paper's scale{recorded}"
+    not_exactly = ": not exactly the paper's scale" if changes(index.settings) else ""
+    return f"{about}{not_exactly}{recorded}"
 
 
 def brief_scale(index: ClaimIndex) -> str:
     """ "Imagenette, ten classes, 131 px, 15 epochs; a part of the images"."""
-    settings = [item for item in index.settings if not item.startswith("data.subset=")]
-    changed = f", changed by {' '.join(settings)}" if settings else ""
-    part = "; a part of the images" if index.subset else ""
-    return f"{index.scale.get('about') or 'no scale chosen'}{changed}{part}"
+    return _about(index) + "; a part of the images" * bool(index.subset)
+
+
+def _about(index: ClaimIndex) -> str:
+    """The scale's own words, or what other images are called, and what was typed but for subsets."""
+    about = str(index.scale.get("about") or "no scale chosen")
+    if _has_other_images(index):
+        titles = (str((run.result.get("data") or {}).get("title") or "") for _, _, run in index.all_runs())
+        about = next(filter(None, titles), "other images")
+    changed = changes(index.settings)
+    return about + f", changed by {' '.join(changed)}" * bool(changed)
+
+
+def _has_other_images(index: ClaimIndex) -> bool:
+    """Than the scale's."""
+    return any(item.startswith("data=") for item in index.settings)
 
 
 def corrected(result: ComparisonResult) -> str:

@@ -110,21 +110,18 @@ def errors_by_image(run: FinishedRun, metric: str) -> Mistakes | None:
 
     Raises UserError for a file that can't be read.
     """
-    predictions_path = run.directory / PREDICTIONS
-    if metric not in RANKS or not predictions_path.exists():
-        path = measurements.mistakes_path(run.directory)
+    path = run.directory / PREDICTIONS
+    if metric not in RANKS or not path.exists():
+        measured = measurements.mistakes_path(run.directory)
         if run.pooled and run.is_pooled(metric):
-            path = run.pooled.mistakes
-        stored = measurements.read_mistakes(path, metric)
+            measured = run.pooled.mistakes
+        stored = measurements.read_mistakes(measured, metric)
         return None if stored is None else Mistakes(stored[0], stored[1].astype(np.float64))
     try:
-        with (
-            predictions_path.open("rb") as file,
-            np.load(file) as predictions,
-        ):  # closed even where it is no archive
+        with path.open("rb") as file, np.load(file) as predictions:  # closed even where it is no archive
             index, labels, classes = (predictions[name] for name in ("index", "labels", "top5"))
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise UserError(f"{predictions_path} is damaged: train that run again with rerun=true.") from error
+        raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
     hit = (classes[:, : RANKS[metric]] == labels[:, None]).any(axis=1)
     return Mistakes(index, (~hit).astype(np.float64))
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from alexnet.models.contract import logits_and_auxiliary
+from alexnet.models.contract import channels, logits_and_auxiliary
 from alexnet.runs import precision
 from alexnet.training.fit import device_name
 from alexnet.training.optim import settle_rates
@@ -40,7 +40,7 @@ def measure(
     update = optimizer(network)
     settle_rates(update, epoch=0)
     side = config["data"]["crop_size"]
-    images = 50 * torch.randn(batch, int(getattr(network, "channels", 3)), side, side, device=device)
+    images = 50 * torch.randn(batch, channels(network), side, side, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     half = torch.float16 if choice.precision.startswith("16") else torch.bfloat16
 
