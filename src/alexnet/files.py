@@ -40,10 +40,14 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     with ExitStack() as stack:
         for path, content in reversed([*files.items()]):  # the stack ends with what it began with
             temporary = stack.enter_context(replacing(path))
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                error.filename = str(path)  # a full disk has none
+                raise
 
 
 @contextmanager
