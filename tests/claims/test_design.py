@@ -131,7 +131,7 @@ def test_a_plan_has_a_line_for_each_comparison_and_one_for_those_that_are_not_kn
         "  compared      metric          effect    needs     run  interval  power",
         f"  {small} 0.4   34 seeds  5    ±1.0      14 %",
         f"  {large} 2     4 seeds   5    ±1.0      98 %",
-        f"  equal: a {MINUS} b  val/top1_error  within 2  4 seeds   5    ±1.0      ≥ 96 %",
+        f"  equal: a {MINUS} b  val/top1_error  within 2  5 seeds   5    ±1.0      ≥ 96 %",
         "not known, as no pilot run measured its spread here: y",
         "not known, as no effect stands in its file (matters): open",
     ]
