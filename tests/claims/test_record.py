@@ -421,20 +421,14 @@ def test_damaged_curves_of_a_run_are_one_message(outputs: Path, tmp_path: Path, 
         _record(outputs, tmp_path / "anew")
 
 
-def test_other_figures_of_a_computed_claim_are_refused(tmp_path: Path, claims: Path) -> None:
+def test_other_figures_of_a_computed_claim_are_told(tmp_path: Path, claims: Path) -> None:
     compare = [{"of": "a", "minus": "b", "metric": "parameters", "kind": "ratio"}]
     made_up.claim(claims, "size", ["a", "b"], compare, kind="computed")
-    kept = record.Record()
+    kept, said = record.Record(), []
     for figure in (3, 3, 4):
         write_figures(tmp_path, "size", {"a": {"parameters": figure}, "b": {"parameters": 1}})
-        indexes = open_indexes(tmp_path, claims).indexes
-        if figure == 3:
-            record.add(kept, indexes, [])
-    with pytest.raises(UserError, match=r"size: .*'a': \{'parameters': 4\}.* is recorded; replace=true"):
-        record.add(kept, indexes, [])
-    record.add(kept, indexes, [], replace=True)
-    (sweep,) = kept.sweeps.values()
-    assert sweep["figures"]["a"] == {"parameters": 4}
+        said.append(record.add(kept, open_indexes(tmp_path, claims).indexes, [])[1:])
+    assert said == [[], [], ["size: computed otherwise than before; the new figures are kept"]]
 
 
 def test_files_that_do_not_fit_each_other_are_one_message(out: Path, claims: Path) -> None:

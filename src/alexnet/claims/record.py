@@ -207,14 +207,15 @@ def add(
 
     A run that is recorded stays as it is, with what was measured of it since. replace: takes the new one
     instead. Raises UserError, where it doesn't, for a run whose figures are others on the same kind of
-    device, for other figures of a computed claim, and for damaged files of a run.
+    device, and for damaged files of a run.
     """
     added: dict[Path, Key] = {}  # a run may be of several claims
     before, unknown, partial = set(record.runs), set(), dict[str, list[str]]()
-    states: dict[Path, str] = {}
+    states, notes = dict[Path, str](), list[str]()
     for index in indexes:
         if index.claim.is_computed:
-            _add_figures(record, index, replace)
+            if _add_figures(record, index):
+                notes.append(f"{index.claim.name}: computed otherwise than before; the new figures are kept")
             continue
         by_numerics: dict[Numerics, dict[str, dict[str, str]]] = {}
         for variant, seed, run in index.all_runs():
@@ -236,7 +237,6 @@ def add(
             of_run.setdefault(variant, {})[str(seed)] = run.hash
         for of_runs, runs in by_numerics.items():
             _add_sweep(record, index, of_runs, runs)
-    notes = []
     if unfinished := Counter(state for state in states.values() if state != COMPLETED):
         counts = ", ".join(f"{count} {state}" for state, count in sorted(unfinished.items()))
         notes.append(f"left out: {counts}")
@@ -384,18 +384,14 @@ def _add_sweep(
     record.sweeps[key] = sweep | {"design": design}
 
 
-def _add_figures(record: Record, index: ClaimIndex, replace: bool) -> None:
-    """A computed claim's, which have no device."""
+def _add_figures(record: Record, index: ClaimIndex) -> bool:
+    """A computed claim's, which have no device; whether others are recorded, whose place they take."""
     key = (index.path.stem, *("" for _ in NUMERICS))
     head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
     figures = {variant: dict(of_variant) for variant, of_variant in index.figures.items()}
     known = record.sweeps.get(key, {}).get("figures", figures)
-    if figures != known and not replace:
-        raise UserError(
-            f"{index.claim.name}: {figures} was computed, and {known} is recorded; replace=true takes the new"
-            " figures in place of the recorded ones."
-        )
     record.sweeps[key] = head | {"settings": [], "runs": {}, "together": {}, "figures": figures}
+    return bool(known != figures)
 
 
 # ---- as an output_dir
