@@ -287,6 +287,7 @@ def test_the_listing_counts_comparisons_that_are_not_run(made: Any) -> None:
 
 
 BAD_INDEXES = ["{", "[]", "null", '{"claim": "lrn"}', '{"claim": "lrn", "scale": {}, "runs": {"with": 3}}']
+BAD_INDEXES += ['{"claim": "lrn", "scale": {}, "runs": {}, "design": {"seeds": 3, "compare": 3}}']
 
 
 @pytest.mark.parametrize("text", [*BAD_INDEXES, '{"claim": "gone", "scale": {}, "runs": {}}'])

@@ -112,7 +112,8 @@ class ClaimIndex:
     @property
     def planned_seeds(self) -> int | None:
         """None where an index does not say."""
-        return self.design.get("seeds") or self.scale.get("seeds")
+        planned = self.design.get("seeds") or self.scale.get("seeds")
+        return planned if isinstance(planned, int) else None
 
     @property
     def recorded(self) -> str:
@@ -258,6 +259,7 @@ def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[
         settings = [str(item) for item in stored.get("settings") or []]
         claim = load_claim(stored["claim"], claims_dir)
         figures, design = (dict(stored.get(name) or {}) for name in ("figures", "design"))
+        design = design and {"seeds": int(design["seeds"]), "compare": list(design["compare"])}
         return ClaimIndex(claim, dict(stored["scale"] or {}), settings, runs, path, figures, design)
     except UserError:
         raise
