@@ -37,6 +37,7 @@ def compose_fast() -> None:
 
 
 ALL_CHOICES = defaults_list._create_interpolation_map
+YAML_LOADER = _utils.get_yaml_loader
 
 
 def _choices(overrides: Overrides, defaults_list: list[InputDefault], self_added: bool) -> DictConfig:
@@ -44,7 +45,7 @@ def _choices(overrides: Overrides, defaults_list: list[InputDefault], self_added
     return ALL_CHOICES(overrides, defaults_list, self_added) if depends else DictConfig({})
 
 
-class _Loader(getattr(yaml, "CSafeLoader", object), _utils.get_yaml_loader()):  # type: ignore[misc]
+class _Loader(getattr(yaml, "CSafeLoader", object), YAML_LOADER()):  # type: ignore[misc]
     """OmegaConf's, with the parser in C."""
 
 
