@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from alexnet.cli.hydra_private import compose_fast
 from alexnet.data.sources import Folders, ImageSet
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks are slower with m
 # the same examples on every run, and no time limit for one: machines are shared
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.load_profile("steady")
+
+compose_fast()  # as commands do
+os.fsync = lambda descriptor: None  # no test outlives a loss of power
 
 TRAIN_COUNTS = {"ant": 8, "bee": 10, "cat": 12}
 VAL_COUNTS = {"ant": 3, "bee": 3, "cat": 3}

@@ -141,6 +141,7 @@ def test_again_nothing_is_computed(outputs: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in outputs.glob("claims/*/*")} == before
 
 
+@pytest.mark.slow
 def test_a_third_seed_joins_the_average(outputs: Path, tmp_path: Path) -> None:
     here = Path(shutil.copytree(outputs, tmp_path / "copy"))
     done = train(here, "claim=averaging", "scale=demo", "seed=2", f"data.root='{outputs / 'demo'}'")

@@ -124,6 +124,7 @@ def test_claims_share_runs_which_rerun_trains_once_each(
     assert results(outputs)[shared]["config"]["variant"] == "bias_one/one"  # that asked first
 
 
+@pytest.mark.slow
 def test_a_changed_claim_keeps_what_is_the_same(
     first: subprocess.CompletedProcess[str], outputs: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_a_failing_run_ends_no_sweep_and_is_tried_again(outputs: Path) -> None:
     assert "not a finite number" in failed["error"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(outputs: Path) -> None:
     long = ("data.epochs=12", "checkpoint.every_n_steps=1", "trainer.limit_train_batches=2")
     arguments = overrides(outputs, *LRN, "seed=0", *long)

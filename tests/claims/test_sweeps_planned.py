@@ -98,6 +98,7 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], w
     assert not list(tmp_path.rglob("result.json"))
 
 
+@pytest.mark.slow
 def test_a_plan_says_how_large_the_runs_are(tmp_path: Path) -> None:
     done = train(tmp_path, *LRN, "seed=0", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
     assert "drawn images, 67 px, 1 epochs" in done.stdout

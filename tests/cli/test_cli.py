@@ -59,6 +59,7 @@ def test_a_sweep_makes_a_run_of_each_choice(tmp_path: Path) -> None:
     assert list(tmp_path.glob("alexnet_lrn.norm_none-*-seed0"))
 
 
+@pytest.mark.slow
 def test_a_sweep_lies_where_it_was_told(tmp_path: Path) -> None:
     place = tmp_path / "sweep"
     one = overrides(tmp_path, "seed=0,1", "data.epochs=1", "trainer.limit_train_batches=1")
@@ -72,6 +73,7 @@ def test_a_sweep_lies_where_it_was_told(tmp_path: Path) -> None:
     assert not (place / "cache").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     long = ("data.epochs=6", "checkpoint.every_n_steps=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"

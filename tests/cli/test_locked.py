@@ -110,6 +110,7 @@ def test_another_value_is_refused(tmp_path: Path) -> None:
     refused(run("src/train.py", *overrides(tmp_path, "lock=no")), "lock=no is not possible", "refuse, wait")
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_the_next_run_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[int] = []
     over = threading.Event()
@@ -158,6 +159,7 @@ def test_a_sweep_whose_run_another_process_just_began_takes_the_next(
     assert order == [1, 0]
 
 
+@pytest.mark.slow
 def test_a_sweep_waits_for_a_run_that_it_was_told_to_put_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ module.make_pack(Folders(sys.argv[1]).load(), 24, Path(sys.argv[2]), "0123456789
 """
 
 
+@pytest.mark.slow
 def test_a_killed_pack_goes_on_to_the_same_bytes(
     image_set: ImageSet,
     image_folder: Path,

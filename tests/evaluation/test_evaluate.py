@@ -170,6 +170,7 @@ def test_networks_may_differ_in_what_they_see_and_in_their_model(outputs: Path, 
     assert "averaged over all 2, of 2 kinds" in text
 
 
+@pytest.mark.slow
 def test_unlike_networks_are_averaged_only_if_that_is_asked_for(outputs: Path, tmp_path: Path) -> None:
     same = (f"data.root='{outputs}/demo'", f"cache_dir='{outputs}/cache'", "data.epochs=1")
     for more in (["seed=0"], ["seed=1"], ["optim.lr=0.02"], ["optim.lr=0.02", "augment.flips=false"]):

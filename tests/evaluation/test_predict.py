@@ -272,6 +272,7 @@ def test_a_network_that_diverged_is_an_error(trained: Checkpoint, image_folder: 
         _predicted(lost, image_folder / "val")
 
 
+@pytest.mark.slow
 def test_the_command_prints_only_json_and_writes_beside_the_checkpoint(
     trained: Checkpoint, image_folder: Path
 ) -> None:

@@ -406,6 +406,7 @@ def _rows_of(made: Any, name: str) -> Any:
     return [result for result in _results(*made) if result.claim.name == name]
 
 
+@pytest.mark.slow
 def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
     made_up.sweep(tmp_path, "lrn", "demo", {"with": WITH, "without": WITHOUT})
     said = report(composed("report", [f"output_dir='{tmp_path}'"]))

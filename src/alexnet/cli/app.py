@@ -21,7 +21,7 @@ from alexnet import progress
 from alexnet.claims.claim import list_claims
 from alexnet.cli import schema, slurm
 from alexnet.cli.configs import composed
-from alexnet.cli.hydra_private import VERSION, share_store
+from alexnet.cli.hydra_private import VERSION, compose_fast
 from alexnet.cli.messages import check_options, friendly, group_choice, translated
 from alexnet.paths import CONF
 
@@ -63,7 +63,7 @@ def run(main: Callable[[], object], entry: str) -> None:
     if shown := plain_help(sys.argv[1:], entry):
         print(shown)
         return
-    share_store()
+    compose_fast()
     with slurm.requeueing(), friendly(_full), translated(entry):
         sys.argv[1:] = arranged(sys.argv[1:], entry)
         check_options(sys.argv[1:])

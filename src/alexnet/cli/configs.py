@@ -8,7 +8,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.cli.hydra_private import share_store
+from alexnet.cli.hydra_private import compose_fast
 from alexnet.paths import CONF
 
 
@@ -21,7 +21,7 @@ def composed(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
 @contextmanager
 def composer() -> Iterator[Callable[[str, Sequence[str]], DictConfig]]:
     """composed() for several configs, for which each file is read once."""
-    share_store()
+    compose_fast()
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

@@ -3,29 +3,50 @@
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import yaml
 from hydra import version
+from hydra._internal import defaults_list
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.defaults_list import Overrides
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import InputDefault
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, _utils
 
 from alexnet.errors import UserError
 
 VERSION = "1.3"  # whose behaviour Hydra is to have
 
 
-def share_store() -> None:
-    """Hydra copies its store of configs, which it only reads, for each group and file: a third of --help."""
+def compose_fast() -> None:
+    """Halves the time that Hydra takes to compose a config, with the same result.
 
-    def itself(store: ConfigStore, memo: object) -> ConfigStore:
-        return store
+    It copies its store of configs, which it only reads, for each group and file, and gathers all choices at
+    each file, in case the name of another depends on them. OmegaConf parses YAML in Python, which takes ten
+    times as long as libyaml.
+    """
+    setattr(ConfigStore, "__deepcopy__", lambda store, memo: store)  # noqa: B010 - the class declares no such method
+    defaults_list._create_interpolation_map = _choices
+    if yaml.__with_libyaml__:
+        _utils.get_yaml_loader = lambda: _Loader
 
-    setattr(ConfigStore, "__deepcopy__", itself)  # noqa: B010 - the class declares no such method
+
+ALL_CHOICES = defaults_list._create_interpolation_map
+YAML_LOADER = _utils.get_yaml_loader
+
+
+def _choices(overrides: Overrides, defaults_list: list[InputDefault], self_added: bool) -> DictConfig:
+    depends = any(default.is_interpolation() for default in defaults_list)
+    return ALL_CHOICES(overrides, defaults_list, self_added) if depends else DictConfig({})
+
+
+class _Loader(getattr(yaml, "CSafeLoader", object), YAML_LOADER()):  # type: ignore[misc]
+    """OmegaConf's, with the parser in C."""
 
 
 def unknown_options(arguments: Sequence[str]) -> list[str]:
@@ -56,7 +77,7 @@ def local_launcher(loader: ConfigLoader, task: Any, cfg: DictConfig) -> Launcher
     """
     version.setbase(VERSION)
     setup_globals()
-    share_store()
+    compose_fast()
     launcher = BasicLauncher()
     launcher.setup(hydra_context=HydraContext(loader, Callbacks(cfg)), task_function=task, config=cfg)
     return launcher
