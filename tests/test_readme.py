@@ -115,7 +115,10 @@ def test_what_is_published_is_that_of_the_record() -> None:
     assert [path for path, text in files.items() if path.read_text() != text] == []
     assert bool(figure) == (ROOT / publish.FOREST).exists()
     if figure:  # its bytes are those of a version of Matplotlib
-        assert publish.digest(files[ROOT / publish.VERDICTS]) in (ROOT / publish.FOREST).read_text()
+        drawn = (ROOT / publish.FOREST).read_text()
+        assert publish.digest(files[ROOT / publish.VERDICTS]) in drawn
+        words = [re.findall(r"<text[^>]*>([^<]*)</text>", text) for text in (drawn, figure)]
+        assert words[0] == words[1] != []
 
 
 def test_each_model_is_in_the_table() -> None:

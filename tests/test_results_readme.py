@@ -126,6 +126,47 @@ def test_runs_are_as_many_as_it_says() -> None:
     assert f"the {pilot} that chose their recipe" in README
 
 
+def test_what_is_said_of_the_recorded_runs_is_that_of_their_files() -> None:
+    runs = tables.read_csv(RESULTS / "claims/runs.csv", text={"commit"})
+    for count, commit in re.findall(r"(\d+) runs of commit (\w{7})", PROSE):
+        assert sum(run["commit"].startswith(commit) for run in runs) == int(count)
+    means = {
+        (row["claim"], row["comparison"].partition(": ")[2] or row["comparison"]): row["mean"]
+        for row in tables.read_csv(RESULTS / "claims/verdicts.csv")
+        if "top-5" not in row["comparison"]
+    }
+
+    def errors(family: str, split: str) -> list[float]:
+        return [run[f"{split}/top1_error"] for run in runs if run["run"].startswith(family)]
+
+    published, no_norm, no_dropout, small_bias, neither = (
+        *("73560fab", "334153cd", "df38e853"),
+        *("22990bff", "a23b2f56"),
+    )
+    in_training = np.mean(errors(no_norm, "train")) - np.mean(errors(published, "train"))
+    normalised = means["lrn", f"without {tables.MINUS} with"]
+    assert f"by {normalised:.1f} points on other images, and by {in_training:.1f} in training" in PROSE
+    of_dropout = [mean for (claim, _), mean in means.items() if claim == "dropout"]
+    val, train, steps, as_published, _ = of_dropout
+    assert f"dropout costs {-val:.2f} points on other images and {train:.1f} in training" in PROSE
+    fits = (np.mean(errors(family, "train")) for family in (small_bias, neither))
+    assert "the training errors ({:.0f} and {:.0f} %)".format(*fits) in PROSE
+    assert f"Dropout needs {steps:.1f} times the steps" in PROSE
+    lived = errors(no_dropout, "val")
+    assert f"({min(lived):.1f} to {max(lived):.1f} % error, 5 of {len(lived)})" in PROSE
+    assert f"worse than with it by {as_published:.1f} points" in PROSE
+    for family in (no_dropout, published):
+        spread = tables.mean_std(errors(family, "val"))
+        assert f"learned, to {spread} %" in PROSE
+    no_conv2 = means["depth", f"no_conv2 {tables.MINUS} full"]
+    assert f"Without conv2 the error is {no_conv2:.2f} points higher" in PROSE
+    (gap,) = (mean for (claim, _), mean in means.items() if claim == "towers_specialise")
+    assert f"by {gap:.2f} of a score from 0 to 1" in PROSE
+    assert f"1.40 points here and to {normalised:.2f} there" in PROSE
+    steps_taken, images = {(run["steps"], run["data_train"]) for run in runs if run["epochs"] == 15}.pop()
+    assert f"15 epochs of {images:,} images are {steps_taken:,} steps" in PROSE
+
+
 def test_links_and_files_are_there() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"`((?:learned|dropout)/\w+\.\w+)`", README)
     assert len(links) > 9

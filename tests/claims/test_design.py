@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from scipy import stats
@@ -66,8 +67,16 @@ def test_seeds_needed_are_the_published_ones(effect: float, needed: int) -> None
     planned = design.design(Comparison("a", "b", matters=effect), PILOT, 5)
     assert planned
     half = stats.t.isf(0.025, 4) * 0.8 / 5**0.5
-    assert (planned.needed, planned.half, planned.is_enough) == (needed, pytest.approx(half), False)
+    assert (planned.needed, planned.half) == (needed, pytest.approx(half))
     assert planned.sentence == f"needs {needed} seeds, 5 are run: an interval of about ±1.0"
+
+
+def test_the_power_is_the_share_of_simulated_designs_that_are_settled() -> None:
+    planned = design.design(Comparison("a", "b", matters=0.8), PILOT, 5)
+    assert planned
+    drawn = np.random.default_rng(0).normal(0.8, 0.8, (20_000, 5))
+    low, high = stats.ttest_1samp(drawn, 0, axis=1).confidence_interval(0.95)
+    assert planned.power == pytest.approx(((low > 0) | (high < 0)).mean(), abs=0.01)
 
 
 def test_too_few_images_are_not_made_up_for_by_seeds() -> None:
@@ -96,6 +105,7 @@ def test_what_no_pilot_has_measured_is_not_known() -> None:
     ):
         assert design.design(comparison, other, 5) is None
     assert design.design(HIGHER, {}, 5) is None
+    assert design.design(HIGHER, {"noise": {"val/top1_error": 0}}, 5) is None
 
 
 def _claim(name: str, **compared: Any) -> Claim:
@@ -110,16 +120,18 @@ def test_a_plan_has_a_line_for_each_comparison_and_one_for_those_that_are_not_kn
     claims = [
         _claim("small", paper=0.4),
         _claim("large", paper=2),
+        _claim("equal", kind="same", margin=2),
         _claim("open"),
         _claim("x", metric="y", paper=1),
     ]
-    seeds = dict.fromkeys(("small", "large", "open", "x"), 5)
+    seeds = dict.fromkeys(("small", "large", "equal", "open", "x"), 5)
     small, large = (f"{name}: a {MINUS} b  val/top1_error  P's" for name in ("small", "large"))
     assert design.text(claims, PILOT, seeds, None).split("\n") == [
         "seeds for 80 % power, by the spread of the scale's pilot runs:",
-        "  compared      metric          effect   needs     run  interval",
-        f"  {small} 0.4  34 seeds  5    ±1.0      not likely to be settled",
-        f"  {large} 2    4 seeds   5    ±1.0",
+        "  compared      metric          effect    needs     run  interval  power",
+        f"  {small} 0.4   34 seeds  5    ±1.0      14 %",
+        f"  {large} 2     4 seeds   5    ±1.0      98 %",
+        f"  equal: a {MINUS} b  val/top1_error  within 2  5 seeds   5    ±1.0      ≥ 96 %",
         "not known, as no pilot run measured its spread here: y",
         "not known, as no effect stands in its file (matters): open",
     ]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.claims import plan
-from alexnet.claims.claim import Claim, parse_claim
+from alexnet.claims.claim import Claim, load_claim, parse_claim
 from alexnet.claims.index import open_indexes, write_index
 from alexnet.claims.plan import AGAIN, FINISHED, IMPOSSIBLE, NEW, RESUME, RUNNING, Job
 from alexnet.errors import UserError
@@ -84,7 +84,7 @@ def test_a_run_that_ends_meanwhile_is_seen_by_looking_again(tmp_path: Path) -> N
 def test_a_run_that_is_being_trained_is_running_and_by_whom(tmp_path: Path, status: str | None) -> None:
     job = made(tmp_path, status=status, last=True)
     assert job.run
-    path = write_index(tmp_path, "lrn", SCALE, (), [job])
+    path = write_index(tmp_path, load_claim("lrn"), SCALE, (), [job])
     with lock.training(job.run.directory) as owner:
         job.look()
         assert job.state == RUNNING
@@ -294,7 +294,7 @@ def test_variants_that_do_not_differ_or_in_something_else_are_refused(
 
 
 def index(output_dir: Path, *jobs: Job, settings: tuple[str, ...] = ()) -> dict[str, Any]:
-    path = write_index(output_dir, "lrn", SCALE, settings, jobs)
+    path = write_index(output_dir, load_claim("lrn"), SCALE, settings, jobs)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -349,7 +349,7 @@ def test_other_settings_have_an_index_of_their_own_in_any_order(tmp_path: Path) 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"runs": 1}', b'{"runs": {}}', b"\xff", b"null"])
 def test_a_damaged_index_is_made_anew(tmp_path: Path, content: bytes) -> None:
-    path = write_index(tmp_path, "lrn", SCALE, (), [made(tmp_path)])
+    path = write_index(tmp_path, load_claim("lrn"), SCALE, (), [made(tmp_path)])
     whole = path.read_bytes()
     path.write_bytes(content)
     index(tmp_path, made(tmp_path))
@@ -357,7 +357,7 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, content: bytes) -> None:
 
 
 def test_the_same_claim_on_other_images_has_an_index_of_its_own(tmp_path: Path) -> None:
-    write = partial(write_index, tmp_path, "lrn", {"name": "demo"})
+    write = partial(write_index, tmp_path, load_claim("lrn"), {"name": "demo"})
     typed = ["data.subset=true"]
     assert write(typed, [], "a") == write(typed, [], "a") != write(typed, [], "b")
     assert write([], [], "a") == write([], [], "b"), "which are the scale's own"

@@ -1,7 +1,11 @@
 """The record of runs: what is read back judges as the runs do, and nothing is mixed or replaced unasked."""
 
+import errno
+import hashlib
 import json
+import random
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,14 @@ import pytest
 
 import made_up
 from alexnet.claims import record
+from alexnet.claims.claim import load_claim
 from alexnet.claims.exhibits import Exhibit, load_exhibits, save_exhibits
-from alexnet.claims.index import ClaimIndex, open_indexes
+from alexnet.claims.index import ClaimIndex, open_indexes, write_figures
 from alexnet.claims.verdict import Verdict, judge_index
 from alexnet.cli.configs import composed
 from alexnet.cli.record import record as command
 from alexnet.errors import UserError
+from alexnet.report import wording
 from alexnet.runs import measurements, results
 from alexnet.runs.measurements import Measurement
 from alexnet.runs.metrics import CURVE, curve, errors_by_image
@@ -71,6 +77,13 @@ def _tell(outputs: Path, name: str = "*", **facts: Any) -> None:
 
 def _record(outputs: Path, out: Path, *more: str) -> str:
     return command(composed("record", [f"runs='{outputs}/*'", f"out='{out}'", *more]))
+
+
+def _sealed(out: Path) -> None:
+    """As sha256sum writes SHA256SUMS for files that were edited on purpose."""
+    names = [line.split()[1] for line in (out / record.SUMS).read_text().splitlines()]
+    sums = [f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (out / record.SUMS).write_text("".join(sums))
 
 
 def _verdicts(indexes: list[ClaimIndex]) -> list[Verdict]:
@@ -287,8 +300,9 @@ def test_a_file_of_others_or_a_damaged_one_is_one_message(
     outputs: Path, out: Path, claims: Path, name: str, text: str
 ) -> None:
     (out / name).write_text(text, "latin-1")
+    _sealed(out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    said = rf"{name} is damaged, or no file of recorded runs"
+    said = rf"{name} is missing, damaged, edited or not of recorded runs"
     with pytest.raises(UserError, match=said):
         _record(outputs, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -296,10 +310,148 @@ def test_a_file_of_others_or_a_damaged_one_is_one_message(
         pass
 
 
+def _mangled(content: bytes, how: str, chance: random.Random) -> bytes:
+    lines = content.splitlines(keepends=True)
+    place, line = chance.randrange(len(content)), chance.randrange(len(lines))
+    digits = [at for at, byte in enumerate(content) if chr(byte).isdigit()]
+    if how == "a digit" and digits:
+        place = chance.choice(digits)
+        return content[:place] + str((content[place] - ord("0") + 1) % 10).encode() + content[place + 1 :]
+    if how == "a line":
+        return b"".join(lines[:line] + lines[line + 1 :])
+    if how == "a line twice":
+        return b"".join(lines[: line + 1] + lines[line:])
+    return content[:place]
+
+
+@pytest.mark.parametrize("how", ["a digit", "a line", "a line twice", "the end", "the file"])
+@pytest.mark.parametrize(
+    "name", [record.RUNS, record.CURVES, record.MISTAKES, record.CONFIGS, record.SWEEPS, record.SUMS]
+)
+def test_whatever_was_cut_or_edited_is_no_record_any_more(
+    out: Path, claims: Path, name: str, how: str
+) -> None:
+    path, chance = out / name, random.Random(0)
+    whole = path.read_bytes()
+    for _ in range(1 if how == "the file" else 20):
+        path.write_bytes(_mangled(whole, how, chance))
+        if how == "the file":
+            path.unlink()
+        said = r"is missing, damaged, edited or not of recorded runs: restore it"
+        if (name, how) == (record.SUMS, "a line twice"):
+            continue  # which says the same
+        with pytest.raises(UserError, match=said), record.opened(out, claims):
+            pass
+    path.write_bytes(whole)
+    with record.opened(out, claims) as indexes:
+        assert len(_verdicts(list(indexes.indexes))) == len(COMPARE)
+
+
+def test_a_full_disk_leaves_the_record_as_it_was(
+    outputs: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    _tell(outputs, metrics={"val/top5_error": 3.25})
+    synced = [0]
+
+    def full(number: int) -> None:
+        synced[0] += 1
+        if synced[0] == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        _record(outputs, out, "replace=true")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_two_that_record_at_once_wait_for_each_other(
+    outputs: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has half of the runs; what the first has read is old when the second has written."""
+    halves = [tmp_path / "one", tmp_path / "two"]
+    for half, variant in zip(halves, ERRORS, strict=True):
+        shutil.copytree(outputs, half)
+        for seed in range(3):
+            shutil.rmtree(half / f"made_up-{made_up.digest('lrn', 'paper', (), variant, seed)}")
+    writing, reading, first_writes, second_reads = (
+        *(record.write, record.read),
+        *(threading.Event(), threading.Event()),
+    )
+
+    def read(folder: Path) -> record.Record:
+        if first_writes.is_set():
+            second_reads.set()
+        return reading(folder)
+
+    def write(kept: record.Record, folder: Path) -> None:
+        first_writes.set()
+        second_reads.wait(0.3)  # which it does at once unless it has to wait
+        writing(kept, folder)
+
+    monkeypatch.setattr(record, "read", read)
+    monkeypatch.setattr(record, "write", write)
+    settings = [composed("record", [f"runs='{half}/*'", f"out='{tmp_path}/both'"]) for half in halves]
+    first = threading.Thread(target=command, args=settings[:1])
+    first.start()
+    assert first_writes.wait(10)
+    assert "3 finished runs, 3 of them new; 6 are recorded" in command(settings[1])
+    first.join()
+    assert len(record.read(tmp_path / "both").runs) == 6
+
+
+@pytest.mark.parametrize(("name", "what"), [("predictions.npz", "mistakes"), ("metrics.csv", "curves")])
+def test_what_a_directory_lacks_is_named_and_what_was_recorded_of_it_stays(
+    outputs: Path, out: Path, tmp_path: Path, name: str, what: str
+) -> None:
+    (path,) = outputs.glob(f"made_up-{made_up.digest('lrn', 'paper', (), 'with', 0)}/{name}")
+    path.unlink()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "without" not in _record(outputs, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert f"without {what}, which their directories lack: {path.parent.name}" in _record(
+        outputs, tmp_path / "anew"
+    )
+
+
+def test_damaged_curves_of_a_run_are_one_message(outputs: Path, tmp_path: Path, out: Path) -> None:
+    (path,) = outputs.glob(f"made_up-{made_up.digest('lrn', 'paper', (), 'with', 0)}/metrics.csv")
+    path.write_text("hello,world\n1,2\n")
+    with pytest.raises(UserError, match=r"metrics\.csv is damaged: train that run again with rerun=true"):
+        _record(outputs, tmp_path / "anew")
+
+
+def test_other_figures_of_a_computed_claim_are_told(tmp_path: Path, claims: Path) -> None:
+    compare = [{"of": "a", "minus": "b", "metric": "parameters", "kind": "ratio"}]
+    made_up.claim(claims, "size", ["a", "b"], compare, kind="computed")
+    kept, said = record.Record(), []
+    for figure in (3, 3, 4):
+        write_figures(tmp_path, "size", {"a": {"parameters": figure}, "b": {"parameters": 1}})
+        said.append(record.add(kept, open_indexes(tmp_path, claims).indexes, [])[1:])
+    assert said == [[], [], ["size: computed otherwise than before; the new figures are kept"]]
+
+
 def test_files_that_do_not_fit_each_other_are_one_message(out: Path, claims: Path) -> None:
-    (out / record.RUNS).write_text("\n".join((out / record.RUNS).read_text().splitlines()[:3]) + "\n")
+    whole = (out / record.RUNS).read_text().splitlines()
+    (out / record.RUNS).write_text("\n".join(whole[:3]) + "\n")
+    _sealed(out)
     with pytest.raises(UserError, match=r"claims.json does not fit runs.csv"), record.opened(out, claims):
         pass
+
+
+def test_the_design_is_that_before_the_first_run(outputs: Path, out: Path, claims: Path) -> None:
+    """A threshold that was changed since is told wherever its verdict stands."""
+    path = outputs / "claims/lrn-paper.json"
+    designed = json.loads(path.read_text()) | {"design": load_claim("lrn", claims).design({"seeds": 2})}
+    path.write_text(json.dumps(designed))
+    _record(outputs, out)
+    made_up.claim(claims, "lrn", ["with", "without"], [COMPARE[0] | {"at_least": 1.0}, *COMPARE[1:]])
+    path.write_text(json.dumps(designed | {"design": load_claim("lrn", claims).design({"seeds": 3})}))
+    _record(outputs, out)
+    with record.opened(out, claims) as indexes:
+        results = [result for index in indexes.indexes for result in judge_index(index)]
+    said = [wording.departures(result) for result in results]
+    assert said == ["3 seeds, 2 planned; compared otherwise than planned", *["3 seeds, 2 planned"] * 3]
 
 
 @pytest.mark.parametrize(

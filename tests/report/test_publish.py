@@ -138,6 +138,38 @@ def test_own_and_recorded_runs_are_shown_beside_each_other(
     assert ("recorded on unknown" in page) == bool(shown[1])
 
 
+def test_recorded_verdicts_are_the_same_beside_own_ones(
+    tmp_path: Path, root: Path, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holm's correction is over what is recorded, and not over the same claims of one's own as well."""
+    assert (record / SWEEPS).exists()
+    alone = _report(tmp_path, root, monkeypatch, "results=recorded")
+    _sweep(tmp_path / "outputs")
+    both = _report(tmp_path, root, monkeypatch, "results=both")
+    rows = [line for line in alone.splitlines() if line.startswith(f"{ROW}; recorded |")]
+    assert rows
+    assert {*rows} <= {*both.splitlines()}
+
+
+BARRED = [
+    (["publish=true", "results=own"], "publish=true .* leave out results"),
+    (["publish=true", "list=true"], "publish=true .* leave out list"),
+    (["publish=true", "record=elsewhere", "out=there"], "publish=true .* leave out record, out"),
+    (["list=true", "results=both"], "list=true .* leave out results"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), BARRED)
+def test_what_is_of_the_checkout_takes_no_other_runs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], said: str
+) -> None:
+    before = (root / "README.md").read_text()
+    monkeypatch.setattr(report, "ROOT", root)
+    with pytest.raises(UserError, match=said):
+        report.report(composed("report", typed))
+    assert (root / "README.md").read_text() == before
+
+
 def test_a_record_elsewhere_is_read(
     tmp_path: Path, root: Path, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,11 +21,12 @@ from alexnet.claims.verdict import judge_all
 from alexnet.cli.configs import composed
 from alexnet.cli.report import report
 from alexnet.errors import UserError
-from alexnet.report import Report, tables, wording, write
+from alexnet.report import Report, charts, tables, wording, write
 from alexnet.tables import MINUS, NONE, number
 from tiny import ROOT
 
 WITH, WITHOUT = [40.0, 41.0, 43.5], [44.0, 45.5, 46.0]
+LRN_RUNS = {"with": WITH, "without": WITHOUT}
 LRN = {"of": "without", "minus": "with", "paper": 1.4, "source": 1.37}
 RELU = {"of": "tanh", "minus": "relu", "kind": "ratio", "metric": "steps_to", "level": 25.0, "paper": 6.0}
 
@@ -224,7 +225,69 @@ def test_damaged_files_of_finished_runs_do_not_end_the_report(made: Any, content
     assert ("not measured" in verdicts[1:]) == (content is not None)
 
 
+def _trained_on(outputs: Path, hashes: Any, **facts: Any) -> None:
+    for hashed in hashes:
+        path = outputs / f"made_up-{hashed}" / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def test_own_runs_of_several_devices_are_not_compared(made: Any) -> None:
+    """As it is with recorded ones: those with the most seeds are judged, and the others named."""
+    outputs, claims = made
+    runs = made_up.sweep(outputs, "lrn", "paper", {name: [*own, own[0]] for name, own in LRN_RUNS.items()})
+    for by_seed in runs.values():
+        _trained_on(outputs, by_seed.values(), device="a GPU", precision="32-true")
+    _trained_on(outputs, [runs["with"][0], runs["without"][3]], device="x86_64 (cpu, 2 threads)")
+    row = _rows(outputs, claims)["lrn", "paper", "val/top1_error"]
+    assert row.verdict.seeds == (1, 2)
+    assert row.verdict.mean == pytest.approx(np.subtract(WITHOUT, WITH)[1:].mean())
+    assert row.states == {"completed": 6, "on another device": 2}
+    text = _text(outputs, claims)
+    assert "lrn-paper: judged on a GPU, 32-true; trained on x86_64 (cpu), 32-true too" in text
+    assert "(2 of 3 planned seeds; 6 of 8 runs finished, 2 on another device)" in text
+    made_up.claim(claims, "lrn", ["with", "without"], [LRN], about=["trainer.device"])
+    assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 4
+
+
+def test_threads_are_no_other_device_and_several_commits_are_named(made: Any) -> None:
+    outputs, claims = made
+    runs = made_up.sweep(outputs, "lrn", "paper", LRN_RUNS)
+    for seed in range(3):
+        hashes = [by_seed[seed] for by_seed in runs.values()]
+        _trained_on(outputs, hashes, device=f"x86_64 (cpu, {seed} threads)", commit=f"{seed // 2}" * 40)
+    assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 3
+    said = "lrn-paper: its runs are of several commits, 4 of 000000000, 2 of 111111111"
+    assert open_indexes(outputs, claims).notes == [said]
+
+
+def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(made: Any) -> None:
+    made_up.sweep(made[0], "lrn", "paper", {"with": [*WITH, 40.0], "without": [*WITHOUT, 44.0]})
+    claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
+    written, listed = _report(*made), tables.listing(claims, _results(*made), [])
+    page = written.page.read_text()
+    for said, n, rows in (("2 of 3 planned seeds", 2, 3), ("4 seeds, 3 planned", 4, 2)):
+        assert written.text.count(said) == rows
+        assert page.count(said) == 2 * rows, "in the table and with the reason"
+        assert listed.count(f"; n {said} |") == {2: 2, 4: 1}[n]
+        assert sum((row["n"], row["planned"]) == (n, 3) for row in written.rows) == rows
+    figure = charts.forest(_results(*made))
+    assert figure
+    names = [" ".join(each.get_text().split()) for axes in figure.axes for each in axes.get_yticklabels()]
+    assert all(name.endswith((" planned seeds", " 3 planned")) for name in names)
+    made_up.sweep(made[0], "lrn", "paper", LRN_RUNS)
+    as_planned = [line for line in _text(*made).splitlines() if line.startswith("| P 3.3 | lrn |")][:2]
+    assert all("paper: ILSVRC" in line and "planned" not in line for line in as_planned)
+
+
+def test_the_listing_counts_comparisons_that_are_not_run(made: Any) -> None:
+    compare = [LRN, LRN | {"of": "half"}, LRN | {"of": "none"}]
+    made_up.claim(made[1], "lrn", ["with", "without", "half", "none"], compare)
+    line, _ = tables.listing([load_claim("lrn", made[1])], _rows_of(made, "lrn"), []).splitlines()[2:]
+    assert line.endswith(", 2 of 3 not run | ILSVRC-2012, 90 epochs |")
+
+
 BAD_INDEXES = ["{", "[]", "null", '{"claim": "lrn"}', '{"claim": "lrn", "scale": {}, "runs": {"with": 3}}']
+BAD_INDEXES += ['{"claim": "lrn", "scale": {}, "runs": {}, "design": {"seeds": 3, "compare": 3}}']
 
 
 @pytest.mark.parametrize("text", [*BAD_INDEXES, '{"claim": "gone", "scale": {}, "runs": {}}'])
@@ -327,7 +390,7 @@ def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(m
     assert at_paper[0].endswith("; n 3")
     assert at_paper[2] == "ILSVRC-2012, 90 epochs |"
     assert at_demo[2] == "drawn images, 67 px, 2 epochs |"
-    assert relu[0].endswith("; n 2")
+    assert relu[0].endswith("; n 2 of 3 planned seeds")
 
 
 def test_what_was_judged_over_seeds_stands_in_and_says_so(made: Any) -> None:

@@ -1,5 +1,6 @@
 """The report's figures: what is drawn is what the runs have, and nothing is drawn where there is nothing."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,36 @@ def test_the_forest_has_mean_interval_and_both_figures(made: Made) -> None:
     assert [len(axes.lines) for axes in figure.axes] == [5, 4]  # with the line of no difference
 
 
+def test_the_forest_has_what_is_asked_for_where_that_is_not_no_difference(made: Made) -> None:
+    sides = {"of": "b", "minus": "a"}
+    compare: list[dict[str, Any]] = [sides | {"at_least": 1.5}, sides | {"kind": "same"}, sides]
+    compare += [STEPS | {"at_least": 1.2}, STEPS, {"of": "b", "kind": "value", "paper": 40.0, "margin": 3.0}]
+    made_up.claim(made[1], "it", ["a", "b"], compare)
+    figure = charts.forest(_results(made))
+    assert figure
+    marks = [
+        [(line.get_ydata()[0], line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "|"]
+        for axes in figure.axes
+    ]
+    assert marks == [[(0, 1.5), (1, -0.5), (1, 0.5)], [(0, pytest.approx(1.2))], [(0, 37.0), (0, 43.0)]]
+    assert "asked for" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_differences_of_other_sizes_have_axes_of_their_own(made: Made) -> None:
+    metrics = ("val/top1_error", "val/neighbour_error_fc7", "kernels/colour_gap")
+    compare = [{"of": "b", "minus": "a", "metric": metric} for metric in metrics]
+    made_up.claim(made[1], "it", ["a", "b"], compare)
+    for path in made[0].glob("made_up-*/result.json"):
+        result = json.loads(path.read_text())
+        result["metrics"] |= {metrics[1]: result["seed"] + 30.0, metrics[2]: 0.1 * result["seed"]}
+        path.write_text(json.dumps(result))
+    figure = charts.forest(_results(made))
+    assert figure
+    names = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes]
+    assert [len(of_axes) for of_axes in names] == [1, 1, 1]
+    assert all(kind in of_axes[0] for kind, of_axes in zip(("top-1", "fc7", "colour"), names, strict=True))
+
+
 def test_errors_by_dropout_rate(made: Made) -> None:
     rates = {"off": None, "low": 0.2, "half": 0.5}
     settings = {name: {"dropout": rate and {"name": PUBLISHED, "rate": rate}} for name, rate in rates.items()}
@@ -124,6 +155,17 @@ def test_errors_by_dropout_rate(made: Made) -> None:
     assert list(line.get_xdata()) == [0.0, 0.2, 0.5]
     assert list(line.get_ydata()) == pytest.approx([np.mean(each) for each in errors.values()])
     assert bars.get_label() == "published, paper"
+
+
+def test_two_lines_of_a_claim_are_told_apart_by_their_variants(made: Made) -> None:
+    half = {"dropout": {"name": PUBLISHED, "rate": 0.5}}
+    settings: dict[str, dict[str, Any]] = {"off": {"dropout": None}, "half": half}
+    settings |= {"thin": {"dropout": None, "width": 0.5}, "thin_half": half | {"width": 0.5}}
+    _runs(*made, "rates", settings)
+    figure = charts.by_dropout_rate(_indexes(made))
+    assert figure
+    labels = [bars.get_label() for bars in figure.axes[0].containers]
+    assert labels == ["published, paper: off, half", "published, paper: thin, thin_half"]
 
 
 def test_runs_that_differ_in_more_than_the_rate_are_not_joined(made: Made) -> None:

@@ -5,7 +5,7 @@ structured configs of the files.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
@@ -84,6 +84,15 @@ class Comparison:
             return self.at_least
         return 1.0 if self.kind == "ratio" else 0.0
 
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What its verdict depends on beside the runs."""
+        limits: dict[str, Any] = {"at_least": self.threshold}
+        if self.kind in LIMITS["margin"]:
+            limits = {"margin": self.margin} | ({"paper": self.paper} if self.kind == "value" else {})
+        sides = ("of", "minus", "metric", "minus_metric", "epoch", "level", "kind")
+        return {name: value for name in sides if (value := getattr(self, name)) is not None} | limits
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -119,6 +128,14 @@ class Claim:
     @property
     def is_computed(self) -> bool:
         return self.kind == COMPUTED
+
+    def design(self, scale: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands in its file before the first run: how many seeds, and the rules of its comparisons.
+
+        scale: as in conf/scale/*.yaml.
+        """
+        seeds = self.seeds[: scale.get("seeds")]
+        return {"seeds": len(seeds), "compare": [compared.rule for compared in self.compare]}
 
     @property
     def metrics(self) -> set[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet.claims.claim import Claim, Comparison
 from alexnet.claims.index import ClaimIndex
-from alexnet.statistics import MOST, POWER, Estimate, Region, expected_error, values_needed
+from alexnet.statistics import MOST, POWER, Estimate, Region, expected_error, power, values_needed
 from alexnet.tables import MINUS, aligned
 
 # Two networks of one recipe mostly err on the same images. Of the standard error that N images leave to an
@@ -34,17 +34,15 @@ class Design:
 
     seeds: that are run. needed: seeds at which the interval is clear of the region's ends with a probability
     of 80 %, if the effect is comparison.effect; None: over 1000, or none, as images are lacking. needs: what,
-    in words. half: about half of the interval's width, in the metric's unit; None for one seed.
+    in words. half: about half of the interval's width, in the metric's unit; None for one seed. power: the
+    probability with so many seeds as are run, or less than that (see statistics.power).
     """
 
     seeds: int
     needed: int | None
     needs: str
     half: float | None
-
-    @property
-    def is_enough(self) -> bool:
-        return self.needed is not None and self.needed <= self.seeds
+    power: float
 
     @property
     def width(self) -> str:
@@ -68,18 +66,18 @@ def design(
     metric, effect = comparison.metric, comparison.effect
     std, error = ((scale.get(key) or {}).get(metric) for key in ("noise", "error"))
     is_a_difference = comparison.kind in ("higher", "same") and comparison.minus_metric is None
-    if std is None or effect is None or not is_a_difference or comparison.epoch is not None:
+    if not std or effect is None or not is_a_difference or comparison.epoch is not None:
         return None
     floor = SHARE * sqrt(error * (100 - error) / images) if error and images else 0.0
     needed = values_needed(region(comparison), effect, std, floor)
     needs = f"{needed} seeds" if needed else f"over {MOST:,} seeds"
     if not needed and values_needed(region(comparison), effect, std):
         needs = f"over {images:,} images"
-    half = None
-    if seeds > 1:
-        ((standard,), (freedom,)) = expected_error(np.array([seeds]), std, floor)
-        half = Estimate(0.0, float(standard), float(freedom)).interval.high
-    return Design(seeds, needed, needs, half)
+    if seeds < 2:
+        return Design(seeds, needed, needs, None, 0.0)
+    standard, freedom = expected_error(np.array([seeds]), std, floor)
+    half = Estimate(0.0, float(standard[0]), float(freedom[0])).interval.high
+    return Design(seeds, needed, needs, half, float(power(region(comparison), effect, standard, freedom)[0]))
 
 
 def of_index(index: ClaimIndex, comparison: Comparison) -> Design | None:
@@ -118,9 +116,9 @@ def text(
             planned = design(compared, scale, seeds[claim.name], images)
             if planned:
                 name = f"{claim.name}: {compared.of} {MINUS} {compared.minus}"
-                remark = "" if planned.is_enough else "not likely to be settled"
-                cells = (compared.effect_in_words, planned.needs, planned.seeds, planned.width, remark)
-                table.append([name, compared.metric, *cells])
+                likely = f"{'≥ ' * (compared.kind == 'same')}{100 * planned.power:.0f} %"
+                cells = (planned.needs, planned.seeds, planned.width, likely)
+                table.append([name, compared.metric, compared.effect_in_words, *cells])
             elif compared.effect is None:
                 without_effect[claim.name] = None
             else:
@@ -130,7 +128,7 @@ def text(
     lines = []
     if table:
         lines.append(f"seeds for {100 * POWER:.0f} % power, by the spread of the scale's pilot runs:")
-        head = ("compared", "metric", "effect", "needs", "run", "interval", "")
+        head = ("compared", "metric", "effect", "needs", "run", "interval", "power")
         lines.append(aligned([head, *table], indent="  "))
     if without_spread:
         told = f"not known, as no pilot run measured its spread here: {', '.join(without_spread)}"

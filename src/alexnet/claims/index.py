@@ -4,9 +4,11 @@ Reading never fails because of a run: one that is missing, unfinished or broken 
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from alexnet.runs.metrics import FinishedRun
 
 FOLDER = "claims"  # of the indexes, in output_dir
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
-RUNNING = "running"
+RUNNING, ELSEWHERE = "running", "on another device"
+NUMERICS = ("device", "precision", "memory_format")  # compared in no claim that is not about them
 NO_SCALE = {"name": COMPUTED, "about": "nothing is trained", "papers": True}  # of a computed claim
 
 
@@ -43,11 +46,38 @@ class IndexedRun:
     why: str = ""
 
 
+Numerics = tuple[str, ...]  # as NUMERICS has them
+
+
+def kind_of_device(name: object) -> str:
+    """result.json's device without the number of threads, which changes rounding at most."""
+    return re.sub(r", \d+ threads", "", str(name or "unknown"))
+
+
+def numerics(claim: Claim, result: results.Result) -> Numerics:
+    """Of a run: those that differ in them are not compared. Empty for what the claim is about."""
+    compared = {setting.rpartition(".")[2] for setting in claim.about}
+    of_run = {**result, "device": kind_of_device(result.get("device"))}
+    return tuple("" if name in compared else str(of_run.get(name) or "") for name in NUMERICS)
+
+
+def where(of_runs: Numerics) -> str:
+    """ "NVIDIA H100 80GB HBM3, bf16-mixed"."""
+    return ", ".join(filter(None, of_runs[:2]))
+
+
+def count_seeds(runs: Mapping[str, Sized], variants: Iterable[str]) -> tuple[int, int]:
+    """How many each of these variants has at least, and all together. runs: seeds by variant."""
+    counts = [len(runs.get(variant, ())) for variant in variants]
+    return min(counts, default=0), sum(counts)
+
+
 @dataclass(frozen=True)
 class ClaimIndex:
     """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: of the file.
 
-    figures: of a computed claim, which has no runs: variant -> metric -> figure.
+    figures: of a computed claim, which has no runs: variant -> metric -> figure. design: Claim.design() as it
+    was when the first runs were planned.
     """
 
     claim: Claim
@@ -56,6 +86,7 @@ class ClaimIndex:
     runs: Mapping[str, Mapping[int, IndexedRun]]
     path: Path
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    design: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -79,6 +110,12 @@ class ClaimIndex:
         return str(self.scale.get("subset") or next(titles, ""))
 
     @property
+    def planned_seeds(self) -> int | None:
+        """None where an index does not say."""
+        planned = self.design.get("seeds") or self.scale.get("seeds")
+        return planned if isinstance(planned, int) else None
+
+    @property
     def recorded(self) -> str:
         """On what its runs were trained, where they are those of a record; else empty."""
         return next((str(run.result.get("recorded", "")) for _, _, run in self.all_runs()), "")
@@ -89,10 +126,25 @@ class ClaimIndex:
             for seed, run in by_seed.items():
                 yield variant, seed, run
 
+    @cached_property
+    def by_numerics(self) -> dict[Numerics, dict[str, dict[int, IndexedRun]]]:
+        """Finished runs by numerics(), those with the most seeds first: only these are judged."""
+        groups: dict[Numerics, dict[str, dict[int, IndexedRun]]] = {}
+        for variant, seed, run in self.all_runs():
+            if run.state == COMPLETED:
+                of_run = groups.setdefault(numerics(self.claim, run.result), {})
+                of_run.setdefault(variant, {})[seed] = run
+        most = sorted(groups.items(), key=lambda group: count_seeds(group[1], self.runs), reverse=True)
+        return dict(most)
+
+    @property
+    def judged(self) -> Mapping[str, Mapping[int, IndexedRun]]:
+        """The finished runs that are compared, by variant and seed."""
+        return next(iter(self.by_numerics.values()), {})
+
     def finished(self, variant: str | None) -> dict[int, FinishedRun]:
-        """Finished runs of a variant, by seed, with what is measured of all of them together."""
-        by_seed = self.runs.get(variant or "", {})
-        runs = {seed: run for seed, run in by_seed.items() if run.state == COMPLETED}
+        """Those of a variant, by seed, with what is measured of all of them together."""
+        runs = self.judged.get(variant or "", {})
         pooled = read_pooled(self.folder, variant or "")
         if pooled and pooled.runs != {run_identity(run.result) for run in runs.values()}:
             pooled = None  # of other networks than these
@@ -104,8 +156,21 @@ class ClaimIndex:
 
     @property
     def identities(self) -> list[str]:
-        """Of all finished runs."""
-        return [run_identity(run.result) for _, _, run in self.all_runs() if run.state == COMPLETED]
+        """Of all runs that are compared."""
+        return [run_identity(run.result) for by_seed in self.judged.values() for run in by_seed.values()]
+
+    @property
+    def notes(self) -> list[str]:
+        """That its runs are not all of one device, or not of one commit."""
+        name, (here, *others) = self.path.stem, self.by_numerics or [()]
+        notes = [f"{name}: judged on {where(here)}; trained on {where(each)} too" for each in others]
+        runs = [run.result for by_seed in self.judged.values() for run in by_seed.values()]
+        commits = sorted(Counter(str(run.get("commit") or "an unknown one") for run in runs).items())
+        if len(commits) > 1:
+            short = [(re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", commit), n) for commit, n in commits]
+            named = ", ".join(f"{n} of {commit}" for commit, n in short)
+            notes.append(f"{name}: its runs are of several commits, {named}")
+        return notes
 
     @property
     def is_measured(self) -> bool:
@@ -121,9 +186,14 @@ class ClaimIndex:
         )
 
     def states(self, *variants: str | None) -> Counter[str]:
-        """How many runs of these variants (none given: of all) are in which state."""
+        """How many runs of these variants (none given: of all) are in which state.
+
+        Finished runs that are not compared are ELSEWHERE.
+        """
         return Counter(
-            run.state for variant, _, run in self.all_runs() if not variants or variant in variants
+            ELSEWHERE if run.state == COMPLETED and seed not in self.judged.get(variant, ()) else run.state
+            for variant, seed, run in self.all_runs()
+            if not variants or variant in variants
         )
 
 
@@ -159,6 +229,7 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
             notes.append(f"{path} is left out: {error}")
     reasons = (run.why for index in indexes for _, _, run in index.all_runs())
     notes += list(dict.fromkeys(why for why in reasons if why))
+    notes += [note for index in in_order(indexes) for note in index.notes]
     return Indexes(in_order(indexes), notes)
 
 
@@ -187,9 +258,9 @@ def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[
         }
         settings = [str(item) for item in stored.get("settings") or []]
         claim = load_claim(stored["claim"], claims_dir)
-        return ClaimIndex(
-            claim, dict(stored["scale"] or {}), settings, runs, path, dict(stored.get("figures") or {})
-        )
+        figures, design = (dict(stored.get(name) or {}) for name in ("figures", "design"))
+        design = design and {"seeds": int(design["seeds"]), "compare": list(design["compare"])}
+        return ClaimIndex(claim, dict(stored["scale"] or {}), settings, runs, path, figures, design)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -222,7 +293,7 @@ def _indexed_run(digest: str, output_dir: Path, directories: Sequence[Path]) -> 
 
 def write_index(
     output_dir: Path,
-    claim: str,
+    claim: Claim,
     scale: dict[str, Any],
     settings: Sequence[str],
     jobs: Iterable[Job],
@@ -232,12 +303,12 @@ def write_index(
 
     settings: that were typed beside it; with them, and the digest of the images, it is another claim's index.
 
-    Seeds of an earlier sweep stay as long as their variant still is what it was then; a damaged index is
-    written anew.
+    Seeds of an earlier sweep stay as long as their variant still is what it was then, and with them the
+    design that they were planned by; a damaged index is written anew.
     """
     typed = " ".join([*sorted(settings), images])
     changed = f"-{blake2b(typed.encode(), digest_size=2).hexdigest()}" if settings else ""
-    path = output_dir / FOLDER / f"{claim}-{scale['name']}{changed}.json"
+    path = output_dir / FOLDER / f"{claim.name}-{scale['name']}{changed}.json"
     runs: dict[str, dict[str, str]] = {}
     variants: dict[str, str] = {}
     for job in jobs:
@@ -245,16 +316,18 @@ def write_index(
         if job.run:
             variants[name] = job.run.family
             runs.setdefault(name, {})[str(job.seed)] = job.run.hash
-    index = {"claim": claim, "scale": scale, "settings": list(settings), "runs": runs, "variants": variants}
+    index = {"claim": claim.name, "scale": scale, "settings": list(settings), "design": claim.design(scale)}
+    index |= {"runs": runs, "variants": variants}
     with one_at_a_time(output_dir / LOCKS / f"{path.stem}.lock", f"writing {path}"):
         try:
             earlier = json.loads(path.read_text("utf-8"))
             earlier_runs, earlier_variants = dict(earlier["runs"]), dict(earlier["variants"])
         except (OSError, ValueError, KeyError, TypeError):
-            earlier_runs, earlier_variants = {}, {}
+            earlier, earlier_runs, earlier_variants = {}, {}, {}
         for name, by_seed in earlier_runs.items():
             if name in runs and earlier_variants.get(name) == variants[name]:
                 runs[name] = by_seed | runs[name]
+                index["design"] = earlier.get("design") or index["design"]
         write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
     return path
 

@@ -3,11 +3,13 @@
 runs.csv has a row for each run and kind of device, curves.csv one for each of its epochs, mistakes.csv one
 for each figure that counts images: their places in val as ranges, and a bit for each, packed and in base64.
 configs.json has what determines each family of runs, claims.json which runs are of which claim, variant and
-seed. It is text, and no archive, so that git shows and stores only what a new run adds.
+seed. It is text, and no archive, so that git shows and stores only what a new run adds. SHA256SUMS has the
+digests of these files: what was cut or edited is no record any more.
 """
 
 import base64
 import csv
+import hashlib
 import json
 import math
 import re
@@ -26,23 +28,36 @@ from alexnet.claims.exhibits import Exhibit, exhibits_are_of, load_exhibits, sav
 from alexnet.claims.index import (
     COMPLETED,
     FOLDER,
+    NUMERICS,
     ClaimIndex,
     IndexedRun,
     Indexes,
+    Numerics,
+    count_seeds,
     in_order,
+    kind_of_device,
+    numerics,
     open_indexes,
+    where,
 )
 from alexnet.errors import UserError
-from alexnet.files import write_atomically
+from alexnet.files import write_together
 from alexnet.paths import CLAIMS
-from alexnet.runs.measurements import Measurement, add_mistakes, mistakes_path, read_mistakes, run_identity
-from alexnet.runs.measurements import write_pooled as write_together
+from alexnet.runs.measurements import (
+    Measurement,
+    add_mistakes,
+    mistakes_path,
+    read_mistakes,
+    run_identity,
+    write_pooled,
+)
 from alexnet.runs.metrics import FinishedRun, Mistakes, errors_by_image
 from alexnet.runs.results import FORMAT, LIBRARIES, METRICS, NOT_HASHED, RESULT, of_family
-from alexnet.tables import csv_text, read_csv, write_csv
+from alexnet.tables import csv_text, read_csv
 
 RUNS, CURVES, MISTAKES = "runs.csv", "curves.csv", "mistakes.csv"
 CONFIGS, SWEEPS = "configs.json", "claims.json"
+SUMS, LOCK = "SHA256SUMS", ".lock"
 DIGITS = 12  # verdicts agree with those from the runs to 1e-9
 
 KEY = ("run", "device")
@@ -60,9 +75,12 @@ COLUMNS = (*KEY, "name", "settings", *OF_RUN, *DATA, *VERSIONS)
 NUMBERS = {"data_chance_error", "data_train", "data_minival", "data_val", "data_val_measured"}
 TEXT = ({*COLUMNS} - {*OF_RUN} - NUMBERS) | {"precision", "memory_format", "commit"}
 SPEED = ("train/images_per_second", "train/loss_step")  # of no use later, and different each time
-NUMERICS = ("device", "precision", "memory_format")  # compared in no claim that is not about them
 SWEEP = ("index", *NUMERICS)
 
+DAMAGED = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError),
+    *(csv.Error, FileNotFoundError),
+)
 Row = dict[str, Any]
 Key = tuple[str, ...]  # as KEY and SWEEP have it
 
@@ -89,8 +107,15 @@ class Record:
 
 def read(folder: Path) -> Record:
     """Of a folder; nothing where it has none. Raises UserError for files that are damaged or others'."""
-    record, path = Record(), folder / RUNS
+    record, path = Record(), folder / SUMS
     try:
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        sums = {name: digest for digest, name in map(str.split, lines)}
+        for name, digest in sums.items():
+            path = folder / name
+            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise ValueError(digest)
+        path = folder / RUNS
         record.runs = {_key(row): row for row in _rows(path, COLUMNS)}
         path = folder / CURVES
         for row in _rows(path, (*KEY, "epoch", "step")):
@@ -103,30 +128,38 @@ def read(folder: Path) -> Record:
         path = folder / SWEEPS
         sweeps = json.loads(path.read_text("utf-8")) if path.exists() else []
         record.sweeps = {tuple(str(sweep[name]) for name in SWEEP): sweep for sweep in sweeps}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, csv.Error) as error:
+        path = folder / SUMS
+        if record.sweeps and sums.keys() != {RUNS, CURVES, MISTAKES, CONFIGS, SWEEPS}:
+            raise ValueError(path)
+    except DAMAGED as error:
         raise UserError(
-            f"{path} is damaged, or no file of recorded runs: restore it, or give another folder."
+            f"{path} is missing, damaged, edited or not of recorded runs: restore it, or give another folder."
         ) from error
     return record
 
 
 def write(record: Record, folder: Path) -> None:
-    """All files, each whole, in an order that is always the same; claims.json, which refers to them, last."""
+    """All files or none, in an order that is always the same."""
     metrics = sorted({name for row in record.runs.values() for name in row} - {*COLUMNS})
-    write_csv(_sorted(record.runs), folder / RUNS, [*COLUMNS, *metrics], DIGITS)
     curves = [row for key in sorted(record.curves) for row in record.curves[key]]
     logged = sorted({name for row in curves for name in row} - {*KEY, "epoch", "step"})
-    write_csv(curves, folder / CURVES, [*KEY, "epoch", "step", *logged], DIGITS)
     wrong = [
         dict(zip(KEY, key, strict=True)) | {"metric": metric} | _packed(record.mistakes[key][metric])
         for key in sorted(record.mistakes)
         for metric in sorted(record.mistakes[key])
     ]
-    write_csv(wrong, folder / MISTAKES, [*KEY, "metric", "images", "mistakes"])
     lines = [f"{json.dumps(name)}: {json.dumps(config)}" for name, config in sorted(record.configs.items())]
-    write_atomically(folder / CONFIGS, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
-    sweeps = json.dumps(_sorted(record.sweeps), indent=1)
-    write_atomically(folder / SWEEPS, f"{sweeps}\n".encode())
+    texts = {
+        RUNS: csv_text(_sorted(record.runs), [*COLUMNS, *metrics], DIGITS),
+        CURVES: csv_text(curves, [*KEY, "epoch", "step", *logged], DIGITS),
+        MISTAKES: csv_text(wrong, [*KEY, "metric", "images", "mistakes"]),
+        CONFIGS: "{\n" + ",\n".join(lines) + "\n}\n",
+        SWEEPS: json.dumps(_sorted(record.sweeps), indent=1) + "\n",
+    }
+    files = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()]
+    files[SUMS] = "".join(sums).encode()  # last: a process killed on the way leaves what is refused
+    write_together({folder / name: content for name, content in files.items()})
 
 
 def _sorted(by_key: Mapping[Key, Row]) -> list[Row]:
@@ -177,14 +210,14 @@ def add(
     device, and for damaged files of a run.
     """
     added: dict[Path, Key] = {}  # a run may be of several claims
-    before, unknown = set(record.runs), set()
-    states: dict[Path, str] = {}
+    before, unknown, partial = set(record.runs), set(), dict[str, list[str]]()
+    states, notes = dict[Path, str](), list[str]()
     for index in indexes:
         if index.claim.is_computed:
-            _add_figures(record, index)
+            if _add_figures(record, index):
+                notes.append(f"{index.claim.name}: computed otherwise than before; the new figures are kept")
             continue
-        by_numerics: dict[Key, dict[str, dict[str, str]]] = {}
-        compared = {setting.rpartition(".")[2] for setting in index.claim.about}
+        by_numerics: dict[Numerics, dict[str, dict[str, str]]] = {}
         for variant, seed, run in index.all_runs():
             if run.directory is None or run.directory not in only:
                 continue
@@ -194,26 +227,25 @@ def add(
             row = _run_row(run)
             if run.directory not in added:
                 _add_run(record, run, row, replace)
-                added[run.directory] = _key(row)
+                added[run.directory] = key = _key(row)
+                for name, has_it in (("curves", record.curves[key]), ("mistakes", record.mistakes[key])):
+                    if not has_it:
+                        partial.setdefault(name, []).append(row["name"])
             if not re.fullmatch(r"[0-9a-f]{40}", row["commit"] or ""):
                 unknown.add(f"{row['name']} ({row['commit'] or 'none'})")
-            numerics = tuple("" if name in compared else str(row[name] or "") for name in NUMERICS)
-            by_numerics.setdefault(numerics, {}).setdefault(variant, {})[str(seed)] = run.hash
-        for numerics, runs in by_numerics.items():
-            _add_sweep(record, index, numerics, runs)
-    notes = []
+            of_run = by_numerics.setdefault(numerics(index.claim, run.result), {})
+            of_run.setdefault(variant, {})[str(seed)] = run.hash
+        for of_runs, runs in by_numerics.items():
+            _add_sweep(record, index, of_runs, runs)
     if unfinished := Counter(state for state in states.values() if state != COMPLETED):
         counts = ", ".join(f"{count} {state}" for state, count in sorted(unfinished.items()))
         notes.append(f"left out: {counts}")
     if unknown:
         notes.append(f"of no commit that is known, or with changes to it: {', '.join(sorted(unknown))}")
+    for what, names in partial.items():
+        notes.append(f"without {what}, which their directories lack: {', '.join(names)}")
     new = len(set(record.runs) - before)
     return [f"{len(added)} finished runs, {new} of them new; {len(record.runs)} are recorded", *notes]
-
-
-def kind_of_device(name: object) -> str:
-    """result.json's device without the number of threads, which changes rounding at most."""
-    return re.sub(r", \d+ threads", "", str(name or "unknown"))
 
 
 def _run_row(run: IndexedRun) -> Row:
@@ -254,7 +286,7 @@ def _add_run(record: Record, run: IndexedRun, row: Row, replace: bool) -> None:
     key = _key(row)
     known = {} if replace else record.runs.get(key, {})
     figures, recorded = _metrics(row), _metrics(known)
-    for name in figures.keys() & recorded.keys():
+    for name in sorted(figures.keys() & recorded.keys()):
         if figures[name] != recorded[name]:
             raise UserError(_unequal(name, row, known))
     finished = FinishedRun(run.directory, run.result)
@@ -264,7 +296,12 @@ def _add_run(record: Record, run: IndexedRun, row: Row, replace: bool) -> None:
         raise UserError(f"{run.directory} was measured on different images of val: remove its evaluation/.")
     record.runs[key] = row | {name: value for name, value in known.items() if value is not None}
     record.mistakes[key] = (record.mistakes.get(key, {}) if known else {}) | mistakes
-    record.curves[key] = _epochs(key, run.directory)
+    try:
+        curves = _epochs(key, run.directory)
+    except DAMAGED as error:
+        message = f"{run.directory / METRICS} is damaged: train that run again with rerun=true."
+        raise UserError(message) from error
+    record.curves[key] = curves or (record.curves.get(key, []) if known else [])
     record.configs[_family(run.hash)] = of_family(run.result.get("config") or {})
 
 
@@ -308,12 +345,13 @@ def _epochs(key: Key, directory: Path) -> list[Row]:
 
 
 def _add_sweep(
-    record: Record, index: ClaimIndex, numerics: Key, runs: Mapping[str, Mapping[str, str]]
+    record: Record, index: ClaimIndex, of_runs: Numerics, runs: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Seeds that are recorded stay as long as their variant is what it was then."""
-    key = (index.path.stem, *numerics)
+    """Seeds that are recorded stay as long as their variant is what it was then, and so does the design."""
+    key = (index.path.stem, *of_runs)
     head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
-    earlier: Row = record.sweeps.get(key, {"runs": {}, "together": {}, "exhibits": []})
+    design = dict(index.design)
+    earlier: Row = record.sweeps.get(key, {"design": {}, "runs": {}, "together": {}, "exhibits": []})
     sweep: Row = (
         head
         | {"settings": list(index.settings)}
@@ -322,6 +360,7 @@ def _add_sweep(
     for variant, by_seed in runs.items():
         known = sweep["runs"].get(variant, {})
         same = {_family(digest) for digest in known.values()} == {_family(each) for each in by_seed.values()}
+        design = (earlier.get("design") if same else None) or design
         merged = {**(known if same else {}), **by_seed}
         sweep["runs"][variant] = {seed: merged[seed] for seed in sorted(merged, key=int)}
         finished = index.finished(variant)
@@ -332,7 +371,7 @@ def _add_sweep(
                 if stored := read_mistakes(pooled.mistakes, metric):
                     mistakes[metric] = _packed(Mistakes(stored[0], stored[1].astype(np.float64)))
             sweep["together"][variant] = {
-                "runs": sorted(record.identity((digest, numerics[0])) for digest in by_seed.values()),
+                "runs": sorted(record.identity((digest, of_runs[0])) for digest in by_seed.values()),
                 "metrics": {name: _rounded(value) for name, value in pooled.metrics.items()},
                 "mistakes": mistakes,
             }
@@ -341,16 +380,18 @@ def _add_sweep(
     if here == of_index and exhibits_are_of(index.folder, index.identities):
         tables = [exhibit for exhibit in load_exhibits(index.folder) if exhibit.rows]
         sweep["exhibits"] = [asdict(exhibit) | {"picture": ""} for exhibit in tables]
-        sweep["exhibits_of"] = sorted(record.identity((digest, numerics[0])) for digest in here)
-    record.sweeps[key] = sweep
+        sweep["exhibits_of"] = sorted(record.identity((digest, of_runs[0])) for digest in here)
+    record.sweeps[key] = sweep | {"design": design}
 
 
-def _add_figures(record: Record, index: ClaimIndex) -> None:
-    """A computed claim's, which have no device."""
+def _add_figures(record: Record, index: ClaimIndex) -> bool:
+    """A computed claim's, which have no device; whether others are recorded, whose place they take."""
     key = (index.path.stem, *("" for _ in NUMERICS))
     head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
     figures = {variant: dict(of_variant) for variant, of_variant in index.figures.items()}
+    known = record.sweeps.get(key, {}).get("figures", figures)
     record.sweeps[key] = head | {"settings": [], "runs": {}, "together": {}, "figures": figures}
+    return bool(known != figures)
 
 
 # ---- as an output_dir
@@ -373,18 +414,17 @@ def opened(folder: Path, claims_dir: Path = CLAIMS) -> Iterator[Indexes]:
     indexes: list[ClaimIndex] = []
     notes: list[str] = []
     with TemporaryDirectory(prefix="alexnet-") as temporary:
-        outputs: dict[Key, Path] = {}
-        for name, sweeps in by_index.items():
-            variants = {variant for sweep in sweeps for variant in sweep["runs"]}
-            sweep, *others = sorted(sweeps, key=lambda each: _seeds(each, variants), reverse=True)
-            numerics = tuple(sweep[part] for part in NUMERICS)
-            output = outputs.setdefault(numerics, Path(temporary, str(len(outputs))))
-            try:
-                _restore(record, sweep, output)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(f"{folder / SWEEPS} does not fit {RUNS} beside it: restore both.") from error
-            notes += [f"{name}: judged on {_where(sweep)}; recorded on {_where(each)} too" for each in others]
-            notes += _commits(record, sweep)
+        outputs: dict[Numerics, Path] = {}
+        try:
+            for name, sweeps in by_index.items():
+                variants = {variant for sweep in sweeps for variant in sweep["runs"]}
+                most = sorted(sweeps, key=lambda each: count_seeds(each["runs"], variants), reverse=True)
+                here, *others = map(_numerics, most)
+                _restore(record, most[0], outputs.setdefault(here, Path(temporary, str(len(outputs)))))
+                judged_on = f"{name}: judged on {where(here)}; recorded on"
+                notes += [f"{judged_on} {where(each)} too" for each in others]
+        except DAMAGED as error:
+            raise UserError(f"{folder / SWEEPS} does not fit {RUNS} beside it: restore both.") from error
         for output in outputs.values():
             restored = open_indexes(output, claims_dir)
             indexes += restored.indexes
@@ -392,28 +432,12 @@ def opened(folder: Path, claims_dir: Path = CLAIMS) -> Iterator[Indexes]:
         yield Indexes(in_order(indexes), notes)
 
 
-def _seeds(sweep: Mapping[str, Any], variants: Iterable[str]) -> tuple[int, int]:
-    """How many each variant has at least, and all together."""
-    counts = [len(sweep["runs"].get(variant, {})) for variant in variants]
-    return min(counts, default=0), sum(counts)
-
-
-def _where(sweep: Mapping[str, Any]) -> str:
-    return ", ".join(filter(None, (sweep["device"], sweep["precision"])))
+def _numerics(sweep: Mapping[str, Any]) -> Numerics:
+    return tuple(sweep[part] for part in NUMERICS)
 
 
 def _keys(sweep: Mapping[str, Any]) -> list[Key]:
     return [(digest, sweep["device"]) for by_seed in sweep["runs"].values() for digest in by_seed.values()]
-
-
-def _commits(record: Record, sweep: Mapping[str, Any]) -> list[str]:
-    """A note where there are several."""
-    counts = Counter(record.runs[key]["commit"] or "an unknown one" for key in _keys(sweep))
-    if len(counts) <= 1:
-        return []
-    by_commit = {re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", name): n for name, n in sorted(counts.items())}
-    named = ", ".join(f"{n} of {name}" for name, n in by_commit.items())
-    return [f"{sweep['index']}: its runs are of several commits, {named}"]
 
 
 def _restore(record: Record, sweep: Mapping[str, Any], output: Path) -> None:
@@ -423,7 +447,7 @@ def _restore(record: Record, sweep: Mapping[str, Any], output: Path) -> None:
         if directory.exists():
             continue
         directory.mkdir(parents=True)
-        (directory / RESULT).write_text(json.dumps(_result(record, key, _where(sweep))), "utf-8")
+        (directory / RESULT).write_text(json.dumps(_result(record, key, where(_numerics(sweep)))), "utf-8")
         if curves := record.curves.get(key):
             (directory / METRICS).write_text(csv_text(curves), "utf-8")
         if mistakes := record.mistakes.get(key):
@@ -433,9 +457,8 @@ def _restore(record: Record, sweep: Mapping[str, Any], output: Path) -> None:
     path.write_text(json.dumps(sweep), "utf-8")
     for variant, pooled in sweep["together"].items():
         mistakes = {metric: _unpacked(packed) for metric, packed in pooled["mistakes"].items()}
-        write_together(
-            path.with_suffix(""), variant, pooled["runs"], _measurement(pooled["metrics"], mistakes)
-        )
+        measured = _measurement(pooled["metrics"], mistakes)
+        write_pooled(path.with_suffix(""), variant, pooled["runs"], measured)
     identities = [record.identity(key) for key in dict.fromkeys(_keys(sweep))]
     if sweep.get("exhibits_of") == sorted(identities):
         save_exhibits(path.with_suffix(""), identities, [Exhibit(**each) for each in sweep["exhibits"]])

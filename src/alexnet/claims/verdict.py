@@ -120,13 +120,15 @@ def judge_all(indexes: Sequence[ClaimIndex]) -> list[ComparisonResult]:
     """judge_index() of each, and Holm's correction over the comparisons that are judged together.
 
     These are the comparisons of all of the paper's claims (section "P ...") that have a p, of any kind, at
-    one scale with the same settings. Those of other claims stand for themselves.
+    one scale with the same settings; own runs and recorded ones apart. Those of other claims stand for
+    themselves.
     """
     results = [result for index in indexes for result in judge_index(index)]
     families: dict[tuple[str, ...], list[int]] = {}
     for place, result in enumerate(results):
         if result.verdict.p is not None and result.claim.is_the_papers:
-            family = (result.index.scale_name, result.index.subset, *sorted(result.index.settings))
+            index = result.index
+            family = (index.scale_name, index.subset, str(bool(index.recorded)), *sorted(index.settings))
             families.setdefault(family, []).append(place)
     for places in families.values():
         adjusted = holm([results[place].verdict.p or 0.0 for place in places])

@@ -27,6 +27,7 @@ def record(cfg: DictConfig) -> str:
 def _claims(directories: list[Path], out: Path, replace: bool) -> str:
     from alexnet.claims import record
     from alexnet.claims.index import FOLDER, open_indexes
+    from alexnet.files import one_at_a_time
 
     folders = {path.parent for path in directories if any((path.parent / FOLDER).glob("*.json"))}
     if not folders:
@@ -35,12 +36,14 @@ def _claims(directories: list[Path], out: Path, replace: bool) -> str:
             " with claims in it, as runs='outputs/*'."
         )
     opened = [open_indexes(folder) for folder in sorted(folders)]
-    recorded = record.read(out)
     indexes = [index for each in opened for index in each.indexes]
-    said = record.add(recorded, indexes, set(directories), replace)
-    if not recorded.sweeps:
-        raise UserError(f"runs has no finished run of a claim: {'; '.join(said[1:]) or 'none was trained'}.")
-    record.write(recorded, out)
+    with one_at_a_time(out / record.LOCK, f"recording runs in {out}"):
+        recorded = record.read(out)
+        said = record.add(recorded, indexes, set(directories), replace)
+        if not recorded.sweeps:
+            why = "; ".join(said[1:]) or "none was trained"
+            raise UserError(f"runs has no finished run of a claim: {why}.")
+        record.write(recorded, out)
     return "\n".join([*said, *(note for each in opened for note in each.notes), str(out)])
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RESULTS = ("auto", "own", "recorded", "both")
 ROOT = CONF.parent  # of a checkout
+OTHERS = {"results": "auto", "record": None, "output_dir": "outputs", "out": "outputs/report"}  # by default
 
 
 def report(cfg: DictConfig) -> str:
@@ -25,6 +26,10 @@ def report(cfg: DictConfig) -> str:
     from alexnet.report import RUNS, TEXT, publish, write
 
     check_choice("results", cfg.results, RESULTS)
+    others = [key for key, usual in OTHERS.items() if cfg[key] != usual]
+    for key, barred in (("publish", ["list"] * cfg.list + others), ("list", others)):
+        if cfg[key] and barred:
+            raise UserError(f"{key}=true is of the checkout's results/claims: leave out {', '.join(barred)}.")
     if cfg.publish:
         return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:

@@ -79,7 +79,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
         typed, images = determining(overrides, cfg), planner.digests()
-        indexes[claim.name] = write_index(output_dir, claim.name, scale, typed, runs, images)
+        indexes[claim.name] = write_index(output_dir, claim, scale, typed, runs, images)
     returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from alexnet.claims.index import COMPLETED, ClaimIndex
+from alexnet.claims.design import changes, region
+from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, OUTCOMES, ComparisonResult
-from alexnet.report.wording import drawn, metric, phrase, scale
+from alexnet.report.wording import departures, drawn, metric, phrase, scale
 from alexnet.runs import results
 from alexnet.runs.metrics import CURVE, FinishedRun, curve
 
@@ -35,15 +36,18 @@ WIDTH = 8.0  # inches
 # one within the other where they agree
 PAPER: dict[str, Any] = {"marker": "D", "markersize": 4, "color": "black", "linestyle": ""}
 SOURCE: dict[str, Any] = PAPER | {"markersize": 7, "markerfacecolor": "none"}
+LIMIT: dict[str, Any] = PAPER | {"marker": "|", "markersize": 15, "markeredgewidth": 2}
 COSTS = {  # that an error is drawn against
     "multiply_adds": "multiply-adds for one image (at the network's own crop)",
     "parameters_at_test": "parameters (without auxiliary heads)",
 }
 LETTER = (7, 11)  # pixels that one of a model's name takes in them
-PANELS = (  # kinds of comparison that share an axis, its label, and where nothing differs
-    (("higher", "same"), "difference (percentage points, where errors are compared)", 0.0),
-    (("ratio",), "ratio", 1.0),
-    (("value",), "the figure itself", None),
+PANELS = (  # kinds of comparison, a part of the metric; of the axis they share its label, and no difference
+    (("higher", "same"), "top", "difference of top-1 or top-5 errors, percentage points", 0.0),
+    (("higher", "same"), "neighbour", "difference of neighbours' errors, percentage points", 0.0),
+    (("higher", "same"), "", "difference in the metric's own unit", 0.0),
+    (("ratio",), "", "ratio", 1.0),
+    (("value",), "", "the figure itself", None),
 )
 
 
@@ -68,7 +72,7 @@ def _axes(height: float, width: float = WIDTH, panels: Sequence[float] = (1,)) -
 
 def _where(index: ClaimIndex) -> str:
     marks = {
-        "changed": index.settings,
+        "changed": changes(index.settings),
         "subset": index.subset,
         "drawn": index.drawn,
         "recorded": index.recorded,
@@ -130,26 +134,33 @@ def forest(
     row_name: Callable[[ComparisonResult], str] = _row_name,
     row_height: float = 0.46,
 ) -> Figure | None:
-    """Each difference with its interval, and the paper's figure; without computed ones, which have none.
+    """Each difference with its interval, what is asked for, and the paper's figure; without computed ones.
 
-    row_name: what stands beside a row. row_height: in inches.
+    row_name: what stands beside a row. row_height: in inches, where names take no more.
     """
-    measured = [row for row in rows if row.verdict.mean is not None and not row.claim.is_computed]
-    panels = [
-        (group, label, still)
-        for kinds, label, still in PANELS
-        if (group := [row for row in measured if row.comparison.kind in kinds])
-    ]
+    groups: list[list[ComparisonResult]] = [[] for _ in PANELS]
+    for row in rows:
+        if row.verdict.mean is not None and not row.claim.is_computed:
+            compared = row.comparison
+            fits = (compared.kind in kinds and part in compared.metric for kinds, part, *_ in PANELS)
+            groups[[*fits].index(True)].append(row)
+    panels = []
+    for group, (*_, label, still) in zip(groups, PANELS, strict=True):
+        if group:
+            names = ["; ".join(filter(None, (row_name(row), departures(row)))) for row in group]
+            panels.append((group, [fill(name, 52) for name in names], label, still))
     if not panels:
         return None
-    sizes = [len(group) + 0.8 for group, _, _ in panels]
-    figure, all_axes = _axes(row_height * sum(sizes) + 0.6 * len(sizes) + 0.5, 9, sizes)
-    for axes, (group, label, still) in zip(all_axes, panels, strict=True):
+    lines = max(name.count("\n") + 1 for _, names, _, _ in panels for name in names)
+    sizes = [len(group) + 0.8 for group, *_ in panels]
+    height = max(row_height, 0.16 * lines) * sum(sizes) + 0.6 * len(sizes) + 0.5
+    figure, all_axes = _axes(height, 9, sizes)
+    for axes, (group, names, label, still) in zip(all_axes, panels, strict=True):
         for place, row in enumerate(group):
-            _row(axes, place, row)
+            _row(axes, place, row, still)
         if still is not None:
             axes.axvline(still, color="black", linewidth=0.8)
-        axes.set_yticks(range(len(group)), [fill(row_name(row), 52) for row in group], fontsize=8)
+        axes.set_yticks(range(len(group)), names, fontsize=8)
         axes.set(ylim=(len(group) - 0.4, -0.6), xlabel=label)
         axes.grid(axis="x", alpha=0.25)
     marks = [
@@ -161,12 +172,13 @@ def forest(
         marks.append(
             Line2D([], [], color="black", marker="D", markerfacecolor=face, linestyle="", label=name)
         )
+    marks.append(Line2D([], [], label="asked for", **LIMIT))
     figure.legend(handles=marks, loc="outside upper center", ncols=6, frameon=False, fontsize=8)
     return figure
 
 
-def _row(axes: Axes, place: int, row: ComparisonResult) -> None:
-    """The mean, its interval, and the figures of P and S."""
+def _row(axes: Axes, place: int, row: ComparisonResult, still: float | None) -> None:
+    """The mean, its interval, the figures of P and S, and what is asked for where that is not still."""
     verdict, colour = row.verdict, BY_OUTCOME[row.verdict.outcome]
     assert verdict.mean is not None
     if verdict.low is not None and verdict.high is not None:
@@ -177,18 +189,22 @@ def _row(axes: Axes, place: int, row: ComparisonResult) -> None:
     for value, style in ((row.comparison.paper, PAPER), (row.comparison.source, SOURCE)):
         if value is not None:
             axes.plot(value, place - 0.24, **style)
+    ends = [end for end in region(row.comparison) if math.isfinite(end)]
+    for limit in map(math.exp, ends) if row.comparison.kind == "ratio" else ends:
+        if limit != still:
+            axes.plot(limit, place, **LIMIT)
 
 
 def by_dropout_rate(indexes: Sequence[ClaimIndex]) -> Figure | None:
     """Error against the rate, over runs that differ in nothing else; no dropout is rate 0."""
     lines = []
-    for index, errors in _groups(indexes, "dropout", _dropout):
+    for label, errors in _groups(indexes, "dropout", _dropout):
         for kind in sorted({kind for kind, _ in errors if kind}):
             by_rate = {
                 rate: runs for (of_kind, rate), runs in sorted(errors.items()) if of_kind in ("", kind)
             }
             if len(by_rate) > 1:
-                lines.append((f"{kind}, {_where(index)}", dict(sorted(by_rate.items()))))
+                lines.append((f"{kind}, {label}", dict(sorted(by_rate.items()))))
     if not lines:
         return None
     figure, (axes,) = _axes(3.6)
@@ -213,9 +229,9 @@ def by_removed_layer(indexes: Sequence[ClaimIndex]) -> Figure | None:
         return None
     figure, (axes,) = _axes(3.6)
     names = sorted({name for _, errors in groups for name in errors})
-    for number, (index, errors) in enumerate(groups):
+    for number, (label, errors) in enumerate(groups):
         places = {names.index(name): errors[name] for name in sorted(errors)}
-        _points(axes, places, number, _where(index), linestyle="")
+        _points(axes, places, number, label, linestyle="")
     axes.set_xticks(range(len(names)), [name or "none" for name in names])
     axes.set(xlabel="layer removed", ylabel=f"{metric(ERROR)}, %")
     axes.legend(frameon=False)
@@ -237,25 +253,29 @@ def _points(
 
 def _groups(
     indexes: Sequence[ClaimIndex], key: str, read: Callable[[Any], Any]
-) -> list[tuple[ClaimIndex, dict[Any, list[float]]]]:
-    """Errors by the value of model.KEY, for each set of runs with two or more, alike in all but the seed."""
-    groups: dict[str, tuple[ClaimIndex, dict[Any, dict[str, float]]]] = {}
+) -> list[tuple[str, dict[Any, list[float]]]]:
+    """Errors by the value of model.KEY, for each set of a claim's runs with two or more, alike in all but the
+    seed; where they were trained, and the variants where that does not tell them apart.
+    """
+    groups = []
     for index in indexes:
-        for _, _, run in index.all_runs():
-            error = (run.result.get("metrics") or {}).get(ERROR)
-            config = run.result.get("config") or {}
-            model = config.get("model")
-            if run.state != COMPLETED or error is None or not isinstance(model, Mapping):
-                continue
-            rest = {**config, "model": {**model, key: None}}
-            images = json.dumps((run.result.get("data") or {}).get("fingerprint"))
-            errors = groups.setdefault(results.family_hash(rest, images), (index, {}))[1]
-            errors.setdefault(read(model.get(key)), {})[run.hash] = error
-    return [
-        (index, {value: list(by_run.values()) for value, by_run in errors.items()})
-        for index, errors in groups.values()
-        if len(errors) > 1
-    ]
+        by_family: dict[str, tuple[dict[Any, list[float]], list[str]]] = {}
+        for variant in index.runs:
+            for run in index.finished(variant).values():
+                error, config = run.result["metrics"].get(ERROR), run.result.get("config") or {}
+                model = config.get("model")
+                if error is None or not isinstance(model, Mapping):
+                    continue
+                rest = {**config, "model": {**model, key: None}}
+                images = json.dumps((run.result.get("data") or {}).get("fingerprint"))
+                errors, variants = by_family.setdefault(results.family_hash(rest, images), ({}, []))
+                errors.setdefault(read(model.get(key)), []).append(error)
+                variants.append(variant)
+        found = [group for group in by_family.values() if len(group[0]) > 1]
+        for errors, variants in found:
+            names = f": {', '.join(dict.fromkeys(variants))}" * (len(found) > 1)
+            groups.append((f"{_where(index)}{names}", errors))
+    return groups
 
 
 def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:

@@ -20,7 +20,7 @@ VERDICTS, FOREST = f"{RECORD}/verdicts.csv", f"{RECORD}/forest.svg"
 OVER_SEEDS = ("results/learned/verdicts.csv", f"{RECORD}/printed_verdicts.csv")
 ALEXNETS = ("P ", "S#", "beside P")  # sections of the claims that README lists: not its relatives'
 NOTHING = "No runs are recorded yet.\n"
-ABOUT = "each difference with its 95 % interval, and what the paper found"
+ABOUT = "each difference with its 95 % interval, what the claim asks for, and what the paper found"
 
 
 def publish(root: Path, claims_dir: Path = CLAIMS) -> list[Path]:

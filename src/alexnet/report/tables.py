@@ -12,10 +12,13 @@ from alexnet.report.wording import (
     brief_scale,
     chance,
     corrected,
+    departures,
     drawn,
     interval,
     phrase,
+    redesigned,
     scale,
+    seeds,
     sides,
     summary,
     unfinished,
@@ -60,7 +63,8 @@ def _cells(result: ComparisonResult) -> list[str]:
     more = verdict.more_seeds
     seeds_needed = f", about {more} more seed{'s' * (more > 1)}" if more else ""
     reason = verdict.reason.rstrip(".") if verdict.outcome == NOT_MEASURED else ""
-    warnings = "; ".join(filter(None, (reason, drawn(result.index), chance(result), unfinished(result))))
+    said = (reason, departures(result), drawn(result.index), chance(result), unfinished(result))
+    warnings = "; ".join(filter(None, said))
     return [
         result.claim.section,
         result.claim.name,
@@ -118,14 +122,17 @@ def _ours(results: Sequence[ComparisonResult]) -> list[str]:
     shown = [
         f"{result.comparison.of} " * (len(variants) > 1) + _difference(result.verdict) for result in results
     ]
-    counts = [str(result.verdict.n) for result in results]
+    counts = [seeds(result) or str(result.verdict.n) for result in results]
     outcomes = [
         result.verdict.outcome
         + "\\*" * (result.holm_p is not None and result.corrected != result.verdict.outcome)
+        + f" ({redesigned(result)})" * bool(redesigned(result))
         for result in results
     ]
     n = "" if results[0].claim.is_computed else f"; n {_once(counts)}"
-    return [f"{'; '.join(shown)}{n}", _once(outcomes)]
+    lacking = len(results[0].claim.compare) - len(results)
+    not_run = f", {lacking} of {len(results) + lacking} not run" * bool(lacking)
+    return [f"{'; '.join(shown)}{n}", _once(outcomes) + not_run]
 
 
 def _ours_over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -172,6 +179,8 @@ def record(result: ComparisonResult) -> dict[str, Any]:
         "high": None if verdict.high == inf else verdict.high,
         "images": verdict.images,
         "n": verdict.n,
+        "planned": index.planned_seeds,
+        "redesigned": bool(redesigned(result)),
         "verdict": verdict.outcome,
         "p": verdict.p,
         "p_holm": result.holm_p,

@@ -7,7 +7,7 @@ from typing import Any
 from alexnet.claims.exhibits import load_exhibits
 from alexnet.runs.tracking import wandb_mode
 
-NUMBERS = ("paper", "source", "mean", "low", "high", "n", "p", "p_holm")
+NUMBERS = ("paper", "source", "mean", "low", "high", "n", "planned", "p", "p_holm")
 COLUMNS = (
     *("claim", "section", "scale", "about", "subset", "comparison"),
     *(*NUMBERS, "verdict", "verdict_holm"),

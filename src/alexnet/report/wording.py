@@ -136,6 +136,26 @@ def chance(result: ComparisonResult) -> str:
     return f"{guessing} of {len(finished)} run{'s' * (len(finished) > 1)} no better than guessing"
 
 
+def seeds(result: ComparisonResult) -> str:
+    """ "4 of 5 planned seeds", "8 seeds, 5 planned"; empty where there are as many, or that is not known."""
+    n, planned = result.verdict.n, result.index.planned_seeds
+    if not n or planned in (None, n):
+        return ""
+    return f"{n} of {planned} planned seeds" if n < planned else f"{n} seeds, {planned} planned"
+
+
+def redesigned(result: ComparisonResult) -> str:
+    """ "compared otherwise than planned": what its file asked for before the first run was something else."""
+    planned = result.index.design.get("compare")
+    is_planned = planned is None or result.comparison.rule in planned
+    return "" if is_planned else "compared otherwise than planned"
+
+
+def departures(result: ComparisonResult) -> str:
+    """Both; empty for none."""
+    return "; ".join(filter(None, (seeds(result), redesigned(result))))
+
+
 def runs(states: Mapping[str, int]) -> str:
     """ "3 of 10 runs finished, 1 failed, 6 missing"; of a computed claim "nothing is trained"."""
     if not states:
