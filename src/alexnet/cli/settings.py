@@ -160,7 +160,7 @@ def check_parts(cfg: DictConfig) -> None:
 
     with translated("train"):
         used = precision.of_config(cfg).precision
-        AUGMENTS.build(cfg.augment).check_channels(cfg.data.channels or 3)
+        AUGMENTS.build(cfg.augment).check_images(cfg.data.channels or 3, cfg.data.crop_size)
         for group in ("callbacks", "logger"):
             for name, part in cfg[group].items():
                 if part is not None:
