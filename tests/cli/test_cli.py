@@ -133,6 +133,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["model.remove=[conv3,conv3]"], ["model.remove names conv3 twice"]),
         (["name=../x"], ["name=../x is not possible"]),
         (["model=torchvision"], ["model.width is no setting of this model", "take a plus: +model.width"]),
+        (["model=nin_imagenet", "model.batch_size=32"], ["=32 is what", "give data.batch_size"]),
         (["~logger.csv"], ["logger.csv is no setting"]),
     ],
 )

@@ -61,7 +61,7 @@ def test_there_are_as_many_variants_as_were_meant() -> None:
         alexnet_non_overlapping alexnet_six_conv caffe_alexnet caffenet alexnet_d2l torchvision_alexnet
         cifar_80sec cifar_18pct cifar_13pct cifar_11pct torchvision timm
         resnet18 resnet34 resnet50 resnet101 resnet152 plain18 plain34 resnet20 resnet56 resnet110
-        plain20 plain56 preact_resnet110 preact_resnet164 wide_resnet28_10 wide_resnet50_2
+        plain20 plain56 preact_resnet110 preact_resnet164 stochastic_depth wide_resnet28_10 wide_resnet50_2
         resnext50_32x4d densenet121 squeezenet1_0 squeezenet1_1
         vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn googlenet fractalnet branches
         lenet5 nin nin_imagenet zfnet zfnet_lecture"""
@@ -70,6 +70,7 @@ def test_there_are_as_many_variants_as_were_meant() -> None:
 
 LARGE = ["resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"]
 LARGE += ["plain56", "resnet56", "resnet110", "preact_resnet110", "preact_resnet164", "densenet121"]
+LARGE += ["stochastic_depth"]
 LARGE += ["resnet18", "plain18", "plain34", "plain20", "wide_resnet28_10", "squeezenet1_0"]
 LARGE += ["zfnet_lecture", "nin_imagenet"]
 LARGE += [name for name in VARIANTS if name.startswith("vgg")]
@@ -143,6 +144,8 @@ resnet110: {<<: *cifar, schedule.name: warmed_falls, schedule.first: 0.1}
 wide_resnet28_10:
   {optim.name: nesterov, optim.lr: 0.1, optim.weight_decay: 0.0005, schedule.at: [0.3, 0.6, 0.8],
    schedule.factor: 0.2, schedule.name: falls}
+stochastic_depth:  # Huang et al. 2016, 4: after 250 and 375 of 500 epochs
+  {<<: *cifar, optim.name: nesterov, schedule.name: falls, model.survival: 0.5, model.blocks: [18, 18, 18]}
 resnext50_32x4d: {optim.lr: 0.1, optim.weight_decay: 0.0001, schedule.milestones: [30, 60, 90]}
 densenet121: {optim.name: nesterov, optim.lr: 0.1, optim.weight_decay: 0.0001, schedule.milestones: [30, 60]}
 squeezenet1_1: {optim.lr: 0.04, optim.weight_decay: 0.0002, schedule.name: linear}
@@ -167,6 +170,19 @@ def test_a_variant_brings_its_rates_schedule_and_colours(model: str) -> None:
     for file in ("train", "summary"):
         cfg = _compose(file, f"model={model}")
         assert {key: OmegaConf.select(cfg, key) for key in BROUGHT[model]} == BROUGHT[model]
+
+
+BATCHES = {"caffenet": 256, "nin_imagenet": 64, "resnet152": 256, "plain34": 256, "vgg11_bn": 256}
+BATCHES |= {"densenet121": 256, "squeezenet1_1": 512, "fractalnet": 100, "resnet20": 128, "alexnet_lrn": 128}
+
+
+@pytest.mark.parametrize("model", BATCHES)
+def test_a_variant_brings_its_batches_unless_the_data_or_people_say_otherwise(model: str) -> None:
+    for more in (["data=imagenet"], ["data=image_folder"], ["scale=paper"], ["data=cifar10"]):
+        assert _compose("train", f"model={model}", *more).data.batch_size == BATCHES[model]
+    assert _compose("train", f"model={model}", "data=demo").data.batch_size == 64
+    assert _compose("train", f"model={model}", "data=imagenet", "data.batch_size=32").data.batch_size == 32
+    assert _compose("prepare", f"model={model}", "data=imagenet").data.batch_size == BATCHES[model]
 
 
 @pytest.mark.parametrize("model", ["alexnet_source", "caffenet", "cifar_18pct"])

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ FEW = "models=[vgg11,cifar_80sec]"
 
 
 def test_each_model_has_its_year_and_each_error_its_source() -> None:
-    assert [name for name in NAMES if name not in PUBLISHED] == []
+    assert sorted(PUBLISHED) == NAMES
     for name, facts in PUBLISHED.items():
         assert facts.keys() <= {"year", "classes", "top5_error", "crops", "source"}, name
         assert 1998 <= facts["year"] <= 2026
@@ -130,6 +131,12 @@ REFUSED = [
 def test_what_cannot_be_is_said(settings: list[str], text: str) -> None:
     with pytest.raises(UserError, match=text):
         summarise(compose("summary", settings))
+
+
+@pytest.mark.parametrize("override", ["model.crop_size=64", "model/norm=lrn", "+model.width=2", "optim=sgd"])
+def test_a_table_of_models_takes_no_setting_of_one(override: str) -> None:
+    with pytest.raises(UserError, match=rf"^{re.escape(override)} is not possible with models=\['vgg11', "):
+        summarise(compose("summary", [FEW]), ["format=csv", override])
 
 
 def test_a_figure_has_a_point_for_each_published_error() -> None:

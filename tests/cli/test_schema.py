@@ -75,6 +75,24 @@ def test_what_is_no_setting_or_of_another_type_is_named(entry: str, override: st
         compose(entry, [override])
 
 
+OF_ANOTHER = [
+    ("model=vgg16", "model.towers=1", "model.towers is no setting of this model, which has batch_size, "),
+    ("model=vgg16", "model.survival=1", "model.survival is no.*model has .*dropout.*a plus: +model.surv"),
+    ("model=vgg16", "model.norm.n=3", "model.norm.n is no setting of this model, which has"),
+    ("model=zfnet", "model.survival=1", "model.survival is no setting.*model has activation, add, ceil_mode"),
+    ("model=lenet5", "model/norm=lrn", "model/norm is no choice for this model, which has no such part"),
+    ("model=resnet20", "schedule.patience=1", "schedule.patience is no setting of this schedule, which has"),
+    ("model=resnet20", "schedule.foo=1", "schedule.foo is no setting.*schedule has at, epochs, factor, name"),
+    ("data=mnist", "data.source.size=3", "data.source.size is no setting.*data.source has name, root"),
+]
+
+
+@pytest.mark.parametrize(("choice", "override", "words"), OF_ANOTHER)
+def test_what_another_choice_has_is_no_setting_of_this_one(choice: str, override: str, words: str) -> None:
+    with pytest.raises(UserError, match=f"^{words.replace('+', '[+]')}"):
+        compose("train", [choice, override])
+
+
 @pytest.mark.parametrize(
     "schedule", ["steps", "falls", "resnet110", "linear", "stepped_exponential", "constant", "plateau"]
 )

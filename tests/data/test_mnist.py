@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,6 +106,21 @@ def test_a_damaged_archive_is_named(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"^{path} is no whole IDX file of labels"):
         MNIST(tmp_path).load()
+
+
+def test_files_of_the_other_set_are_refused_before_they_are_written(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    sizes = {split: tuple(np.bincount(idx.digits(split)[1])) for split in ("train", "val")}
+    monkeypatch.setitem(NAMED, "mnist", replace(NAMED["mnist"], sizes=sizes))
+    fewer = {**sizes, "val": (1, *sizes["val"][1:])}
+    monkeypatch.setitem(NAMED, "fashion_mnist", replace(NAMED["fashion_mnist"], sizes=fewer))
+    check_images(MNIST(idx.write(tmp_path)).load())
+    with pytest.raises(
+        UserError, match=rf"^data\.root={tmp_path} is not Fashion-MNIST: it has 2 images of 0"
+    ):
+        FashionMNIST(tmp_path).load()
+    assert not (tmp_path / "fashion_mnist-png").exists()
 
 
 class Response(io.BytesIO):

@@ -25,6 +25,8 @@ def image_set(name: str, classes: int | None = None, **counts: int) -> ImageSet:
     """As many images as the public set has, unless told otherwise; their files are nowhere."""
     named = NAMED[name]
     labels = [np.zeros(counts.get(split, count), np.int64) for split, count in named.counts.items()]
+    if named.sizes:
+        labels = [np.repeat(np.arange(len(sizes)), sizes) for sizes in named.sizes.values()]
     splits = [Split(Path(), [""] * len(of_split), of_split) for of_split in labels]
     return ImageSet(name, list(named.classes[:classes]), *splits)
 
@@ -46,6 +48,17 @@ def test_a_whole_set_has_its_title(name: str, title: str, classes: int, train: i
     for subset in (False, True, None):
         found = titled(image_set(name), subset, WHERE)
         assert (found.title, found.subset) == (title, {})
+
+
+@pytest.mark.parametrize("subset", [False, True, None])
+def test_digits_are_no_clothes_and_clothes_no_digits(subset: bool | None) -> None:
+    for name, other, message in (
+        ("mnist", "fashion_mnist", "is not Fashion-MNIST: it has 6,742 images of 1 in train, not 6,000"),
+        ("fashion_mnist", "mnist", "is not MNIST: it has 6,000 images of 0 in train, not 5,923"),
+    ):
+        assert [sum(NAMED[name].sizes[split]) for split in ("train", "val")] == [60_000, 10_000]
+        with pytest.raises(UserError, match=f"^{WHERE} {message}"):
+            titled(replace(image_set(name), name=other, title=other), subset, WHERE)
 
 
 def test_wordnet_ids_are_those_of_ilsvrc() -> None:

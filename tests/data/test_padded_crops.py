@@ -201,6 +201,7 @@ def test_the_preset_is_cifars_usual() -> None:
     [
         ({"pad": -1}, "augment.pad=-1 is not possible: choose a whole number from 0 on"),
         ({"pad": 1.5}, "augment.pad=1.5 is not possible"),
+        ({"pad": 4, "crops": False}, "augment.pad=4 changes nothing with augment.crops=false"),
         ({"mean": "image"}, "augment.mean=image is not possible: choose channel, null"),
         ({"std": "chanel"}, "augment.std=chanel is not possible: choose channel, null. Did you mean channel"),
     ],
@@ -208,3 +209,10 @@ def test_the_preset_is_cifars_usual() -> None:
 def test_impossible_settings_are_told(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         Augment(**settings)
+
+
+@pytest.mark.parametrize(("pad", "crop_size"), [(32, 32), (4, 3)])
+def test_crops_that_may_show_nothing_are_refused(pad: int, crop_size: int) -> None:
+    with pytest.raises(UserError, match=rf"augment.pad={pad} is not possible with .*up to {crop_size - 1}\."):
+        Augment(pad=pad).check_images(3, crop_size)
+    Augment(pad=pad).check_images(3, crop_size + 2)

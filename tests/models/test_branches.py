@@ -31,6 +31,12 @@ def test_the_naive_inception_module_has_the_854m_operations_of_the_notes() -> No
     assert _cost(NAIVE)["multiply_adds"] == by_hand == 854_196_224
 
 
+def test_pools_alone_cost_nothing_but_memory() -> None:
+    costs = _cost({"a": ["pool"]}, 3)
+    assert (costs["parameters"], costs["multiply_adds"]) == (0, 0)
+    assert costs["activation_bytes"] == 4 * 3 * SIDE**2
+
+
 def test_with_bottlenecks_it_has_271m_and_the_notes_count_the_3x3_twice() -> None:
     three = SIDE**2 * 64 * 9 * 192
     by_hand = SIDE**2 * (MAPS * (128 + 64 + 64 + 64) + 64 * 25 * 96) + three

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from alexnet.errors import UserError
 from alexnet.models import create_model
 from alexnet.models.fractalnet import DropPath, FractalBlock, FractalNet
+from alexnet.models.layers import Dropout
 
 
 def _small(columns: int = 3, **settings: Any) -> FractalNet:
@@ -59,7 +60,7 @@ def test_a_single_column_works_alone(column: int) -> None:
 
 @torch.no_grad()
 def test_in_training_a_step_with_one_column_is_that_column() -> None:
-    network, images = _small(whole_columns=1).train(), _images()
+    network, images = _small(whole_columns=1, rate=0).train(), _images()
     columns = set()
     for _ in range(16):
         before = torch.get_rng_state()
@@ -84,6 +85,30 @@ def test_parameters_are_those_counted_by_hand() -> None:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == 5 * 15
     assert max(len(column) for block in network.blocks for column in block.columns) * 5 == 40  # layers
+
+
+def test_dropout_rises_from_block_to_block_behind_each_convolution() -> None:
+    with torch.device("meta"):
+        network = create_model("fractalnet", 10, 32)
+    rates = []
+    for block in network.blocks:
+        units = [unit for column in block.columns for unit in column]
+        assert all([type(each) for each in unit[-2:]] == [nn.BatchNorm2d, nn.ReLU] for unit in units)
+        rates.append({round(each.rate, 9) for unit in units for each in unit[1:-2]} or {0})
+        assert len({len(unit) for unit in units}) == 1
+    assert rates == [{0}, {0.1}, {0.2}, {0.3}, {0.4}]  # section 4.1
+    assert not any(isinstance(each, Dropout) for each in _small(rate=0).blocks.modules())
+    assert not any(isinstance(each, Dropout) for each in FractalNet(5, 8, widths=[4]).blocks.modules())
+
+
+def test_units_are_dropped_in_training_and_not_at_test() -> None:
+    network, images = _small(drop_rate=0, whole_columns=0), _images()
+    outputs = [network.train()(images) for _ in range(2)]
+    assert not torch.equal(*outputs)
+    network.load_state_dict(_small(drop_rate=0, whole_columns=0).state_dict())  # whose statistics are new
+    without = _small(rate=0).eval()
+    without.load_state_dict(dict(zip(without.state_dict(), network.state_dict().values(), strict=True)))
+    assert torch.equal(network.eval()(images), without(images))
 
 
 # ---- drop-path
@@ -145,6 +170,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"drop_rate": 1}, r"model\.drop_rate=1 is not possible: choose a number from 0 to below 1"),
     ({"whole_columns": 2}, r"model\.whole_columns=2 is not possible: choose 0 to 1"),
     ({"column": 5}, r"model\.column=5 is not possible: choose a number from 1"),
+    ({"rate": 1}, r"model\.rate=1 is not possible: choose a number from 0 to below 1"),
     ({"crop_size": 31}, r"crop_size=31 is too small: pool5 has a 2x2 window.* that works is 32"),
     ({"width": 2}, r"model\.width=2 is not possible: fractalnet has only"),
 ]

@@ -23,11 +23,9 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     Raises UserError for files that are not what they should be, and settings that can't be.
     """
     check_settings(**{name: cfg.data[name] for name in SETTINGS})
-    import torch
-
     from alexnet.interop import caffe, torchvision
     from alexnet.interop.weights import class_names
-    from alexnet.models import from_config
+    from alexnet.models import without_memory
     from alexnet.runs import checkpoint
 
     check_choice("model", model, MODELS)
@@ -48,8 +46,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
         "crop_size": crop_size,
         "num_classes": foreign.classes if classes_asked is None else classes_asked,
     }
-    with torch.device("meta"):  # the network without numbers
-        network = from_config(config["model"] | {"init": None})
+    network = without_memory(config["model"] | {"init": None})
     state = foreign.fitted(network, model)
     classes, titles = class_names(
         foreign.classes, Path(str(cfg.classes)).expanduser() if cfg.classes else None

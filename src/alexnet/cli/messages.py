@@ -85,16 +85,7 @@ def explain_hydra(error: Exception, entry: str) -> str:
     if match and match[1] in arguments.LIMITED:
         return f"trainer.{match[1]} is not possible: {arguments.LIMITED[match[1]][1]}"
     if match := re.search(r"Could not override '([\w./@]+)'", text):
-        parent = getattr(cause, "parent_node", None)
-        if match[1] in configs.keys(entry) and isinstance(parent, DictConfig):
-            group = match[1].rpartition(".")[0]
-            hint = (
-                f" Arguments of {parent.library}'s take a plus: +{match[1]}=..."
-                if "library" in parent
-                else ""
-            )
-            return f"{match[1]} is no setting of this {group}, which has {', '.join(map(str, parent))}.{hint}"
-        return no_setting(match[1], configs.keys(entry))
+        return _no_override(match[1], configs.keys(entry), getattr(cause, "parent_node", None))
     if match := re.search(r"Could not delete from config. '([\w./@]+)' does not exist", text):
         return no_setting(match[1], configs.keys(entry))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -124,6 +115,22 @@ def _unreadable(argument: str, entry: str) -> str:
     if any(argument.count(left) != argument.count(right) for left, right in ("[]", "{}", "()")):
         return f"{argument} has a bracket that is not closed or not opened. {SPLIT}. {QUOTING}"
     return f"{argument} has characters with a meaning of their own. {QUOTING}"
+
+
+def _no_override(name: str, known: Sequence[str], parent: object) -> str:
+    """known: with the default choices. parent: what was chosen in their place, which has no such name."""
+    group, slash, _ = name.partition("/")
+    if slash and group in known and (CONF / name).is_dir():
+        return f"{name} is no choice for this {group}, which has no such part."
+    place = parent._get_full_key(None) if isinstance(parent, DictConfig) else ""
+    if not isinstance(parent, DictConfig) or not place or name.startswith(OPEN):
+        return no_setting(name, known)
+    its = sorted(str(key) for key in parent if not str(key).startswith("_"))
+    hint = f" Arguments of {parent.library}'s take a plus: +{name}=..." if "library" in parent else ""
+    if name in known:
+        return f"{name} is no setting of this {place}, which has {', '.join(its)}.{hint}"
+    others = [key for key in known if not key.startswith(f"{place}.")]
+    return no_setting(name, [*(f"{place}.{key}" for key in its), *others]) + hint
 
 
 HYDRAS_OPEN = tuple(  # where people may add keys

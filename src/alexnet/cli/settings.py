@@ -151,17 +151,16 @@ def check_parts(cfg: DictConfig) -> None:
     They are made without memory and thrown away, so that what a run would refuse is known in its plan, and
     before its images are fetched. Of callbacks and loggers, their settings are compared with their arguments.
     """
-    import torch
     from lightning.pytorch.loggers import Logger
 
     from alexnet.data.augment import AUGMENTS
-    from alexnet.models import from_config
+    from alexnet.models import without_memory
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     with translated("train"):
         used = precision.of_config(cfg).precision
-        AUGMENTS.build(cfg.augment).check_channels(cfg.data.channels or 3)
+        AUGMENTS.build(cfg.augment).check_images(cfg.data.channels or 3, cfg.data.crop_size)
         for group in ("callbacks", "logger"):
             for name, part in cfg[group].items():
                 if part is not None:
@@ -175,11 +174,7 @@ def check_parts(cfg: DictConfig) -> None:
         without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
         model = {**cfg.model, "crop_size": cfg.data.crop_size, "channels": cfg.data.channels or 3}
-        try:
-            with torch.device("meta"):
-                network = from_config(model)
-        except RuntimeError:  # some of the libraries' compute their widths with tensors
-            network = from_config(model)
+        network = without_memory(model)
         if getattr(network, "num_classes", model["num_classes"]) is None:
             raise UserError(f"model.name={cfg.model.name} gives no logits to be trained: choose a network.")
         optimizer, schedule = OPTIMIZERS.factory(cfg.optim), SCHEDULES.factory(cfg.schedule)
@@ -263,6 +258,11 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     Raises UserError where the model can't have the classes of the images, and for two crops.
     """
     typed = {override.key_or_group for override in parsed(request.overrides)}
+    if "model.batch_size" in typed:
+        raise UserError(
+            f"model.batch_size={cfg.model.batch_size} is what the model was published with: for another, give"
+            " data.batch_size."
+        )
     crops = cfg.data.crop_size, cfg.model.crop_size
     if {"data.crop_size", "model.crop_size"} <= typed and crops[0] != crops[1]:
         raise UserError(

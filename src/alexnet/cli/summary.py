@@ -4,6 +4,7 @@ Needs no data.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet.cli import settings
 from alexnet.cli.configs import composer
 from alexnet.errors import UserError, check_choice, check_distinct, check_list
 from alexnet.paths import CONF
@@ -20,6 +22,7 @@ ALL = "all"
 MANY = ("torchvision", "timm", "branches")  # choices of conf/model that are no network by themselves
 MODELS = "models.csv"  # and the figures beside it
 FACTS = ("year", "top5_error", "crops", "source")  # of conf/published.yaml
+OF_ONE = ("model", "optim", "schedule", "augment")  # groups that a model chooses or is
 BATCH = 16  # images, for the speed: that of any network fits in memory
 HEAD = ("model", "year", "crop", "parameters", "multiply-adds", "memory", "top-5 error", "images/s", "source")
 
@@ -27,18 +30,27 @@ Compose = Callable[[str, Sequence[str]], DictConfig]
 Row = dict[str, Any]
 
 
-def summarise(cfg: DictConfig) -> str:
-    """The table, JSON or CSV; raises UserError for a network that can't be."""
-    from alexnet.models import from_config, summary
+def summarise(cfg: DictConfig, typed: Sequence[str] = ()) -> str:
+    """The table, JSON or CSV; raises UserError for a network that can't be.
+
+    typed: the overrides, of which a table of models takes none of a model's.
+    """
+    from alexnet.models import summary, without_memory
 
     if cfg.models is not None:
+        for override in settings.parsed(typed):
+            if re.split("[./@]", str(override.key_or_group))[0] in OF_ONE:
+                raise UserError(
+                    f"{override.input_line} is not possible with models={cfg.models}, of which each is as its"
+                    " file has it: leave one of the two out."
+                )
         return _of_models(cfg)
     for key, unset in (("measure", False), ("out", None)):
         if cfg[key] != unset:
             raise UserError(
                 f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...]."
             )
-    rows = summary.layers(from_config({**cfg.model, "init": None}), cfg.model.crop_size)
+    rows = summary.layers(without_memory({**cfg.model, "init": None}), cfg.model.crop_size)
     if cfg.format == "csv":
         return csv_text([row | {"output": "x".join(map(str, row["output"]))} for row in rows]).rstrip()
     return json.dumps(summary.totals(rows), indent=1) if cfg.format == "json" else summary.text(rows)
@@ -79,14 +91,11 @@ def table(names: Sequence[str]) -> list[Row]:
 
 def cost(compose: Compose, overrides: Sequence[str]) -> tuple[int, Row]:
     """Crop size and alexnet.models.COSTS of a network, found without memory."""
-    import torch
-
-    from alexnet.models import from_config, summary
+    from alexnet.models import summary, without_memory
 
     model = compose("summary", overrides).model
-    with torch.device("meta"):
-        network = from_config({**model, "init": None})
-        return model.crop_size, summary.cost(summary.layers(network, model.crop_size))
+    network = without_memory({**model, "init": None})
+    return model.crop_size, summary.cost(summary.layers(network, model.crop_size))
 
 
 def measure(rows: Sequence[Row], cache_dir: Path) -> None:
@@ -139,4 +148,4 @@ def text(rows: Sequence[Row]) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    print(summarise(cfg))
+    print(summarise(cfg, settings.request().overrides))

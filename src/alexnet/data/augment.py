@@ -81,11 +81,21 @@ class Augment:
             check_whole("augment.colour_until", self.colour_until, 0)
         if self.pad is not None:
             check_whole("augment.pad", self.pad, 0)
+            if self.pad and not self.crops:
+                raise UserError(
+                    f"augment.pad={self.pad} changes nothing with augment.crops=false: give augment.crops=true"
+                    " or augment.pad=null."
+                )
         for key in ("mean", "std"):
             check_choice(f"augment.{key}", getattr(self, key), (CHANNEL, None))
 
-    def check_channels(self, channels: int) -> None:
-        """Raises UserError for colour noise on images without colours."""
+    def check_images(self, channels: int, crop_size: int) -> None:
+        """Raises UserError for colour noise on greys, and for crops that may show nothing of an image."""
+        if self.pad is not None and self.pad >= crop_size:
+            raise UserError(
+                f"augment.pad={self.pad} is not possible with crops of {crop_size} pixels, which may show"
+                f" nothing of an image: choose up to {crop_size - 1}."
+            )
         if channels == 1 and self.colour_noise > 0:
             raise UserError(
                 f"augment.colour_noise={self.colour_noise} is not possible with data.channels=1, as greys"

@@ -79,7 +79,7 @@ class ImageData(lightning.LightningDataModule):
             *(image_size, crop_size, batch_size, minival_fraction, threads, skip_broken),
             *(channels, border),
         )
-        self.augment.check_channels(self.channels)
+        self.augment.check_images(self.channels, crop_size)
         self.reads: dict[str, Read] = {}
         self.broken: dict[str, Broken] = {name: {} for name in images.splits}
         self.pixels: Pixels | None = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from alexnet.data.named import DIGITS, WNIDS
+from alexnet.data.named import DIGITS, WNIDS, check_sizes
 from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
 from alexnet.files import one_at_a_time, replacing_folder
@@ -213,6 +213,7 @@ class MNIST(Downloaded):
                         f"{files[split, 'labels']} does not have a label from 0 to 9 for each of the"
                         f" {len(images):,} images in {files[split, 'images']}: restore or remove both."
                     )
+                check_sizes(self.name, split, map(str, labels), f"data.root={self.root}")
                 _write_classes(temporary / split, images, labels, DIGITS)
             shutil.rmtree(temporary / name, ignore_errors=True)  # what was downloaded
 

@@ -1,7 +1,8 @@
 """What the public data sets are, so that nothing else goes by their names: their classes and counts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alexnet.data.sources import ImageSet
@@ -22,13 +23,15 @@ THROUGH_JPEG = "its pixels went through JPEG, and are not quite those that were 
 class NamedSet:
     """title: as people know it. classes: its class folders. counts: images of its train and val.
 
-    lossless: whether its pixels never were a JPEG's.
+    lossless: whether its pixels never were a JPEG's. sizes: images of each class in train and val, of sets
+    that have the same classes and counts.
     """
 
     title: str
     classes: tuple[str, ...]
     counts: Mapping[str, int]
     lossless: bool = False
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 NAMED = {
@@ -44,8 +47,23 @@ NAMED = {
         {"train": 50_000, "val": 10_000},
         lossless=True,
     ),
-    "mnist": NamedSet("MNIST", DIGITS, {"train": 60_000, "val": 10_000}, lossless=True),
-    "fashion_mnist": NamedSet("Fashion-MNIST", DIGITS, {"train": 60_000, "val": 10_000}, lossless=True),
+    "mnist": NamedSet(
+        "MNIST",
+        DIGITS,
+        {"train": 60_000, "val": 10_000},
+        lossless=True,
+        sizes={
+            "train": (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949),
+            "val": (980, 1_135, 1_032, 1_010, 982, 892, 958, 1_028, 974, 1_009),
+        },
+    ),
+    "fashion_mnist": NamedSet(
+        "Fashion-MNIST",
+        DIGITS,
+        {"train": 60_000, "val": 10_000},
+        lossless=True,
+        sizes={"train": (6_000,) * 10, "val": (1_000,) * 10},
+    ),
     "imagenette": NamedSet(  # its second version, whose val is of 30 %
         "Imagenette",
         (
@@ -89,6 +107,8 @@ def titled(images: ImageSet, subset: bool | None, where: str) -> ImageSet:
                 f"{where} is not {named.title}: it has {count:,} {words[key]}, not {whole[key]:,}. Give"
                 f" data.root=PATH of {named.title}; {own_name}."
             )
+    for split, part in images.splits.items():
+        check_sizes(images.name, split, (images.classes[label] for label in part.labels), where)
     files = (file for split in images.splits.values() for file in split.files)
     if (
         named.lossless
@@ -107,3 +127,17 @@ def titled(images: ImageSet, subset: bool | None, where: str) -> ImageSet:
         )
     both = {key: (here[key], whole[key]) for key in here}
     return replace(images, title=f"{named.title} (subset: {counts})", subset=both)
+
+
+def check_sizes(name: str, split: str, classes: Iterable[str], where: str) -> None:
+    """Raises UserError if these, of each image of a split, are more of one class than the named set has.
+
+    So MNIST's digits are not taken for the clothes of Fashion-MNIST. where: as titled()'s.
+    """
+    named, counted = NAMED[name], Counter(classes)
+    for each, most in zip(named.classes, named.sizes.get(split, ()), strict=False):
+        if counted[each] > most:
+            raise UserError(
+                f"{where} is not {named.title}: it has {counted[each]:,} images of {each} in {split}, not"
+                f" {most:,}. Give data.root=PATH of {named.title}."
+            )

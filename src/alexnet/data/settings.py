@@ -31,7 +31,10 @@ def check_settings(
     for name, value in (("image_size", image_size), ("crop_size", crop_size), ("batch_size", batch_size)):
         check_whole(f"data.{name}", value, 1)
     if crop_size > image_size:
-        raise UserError(f"data.crop_size={crop_size} is larger than data.image_size={image_size}.")
+        raise UserError(
+            f"data.crop_size={crop_size} is larger than data.image_size={image_size}: choose smaller crops"
+            " (model.crop_size), or larger images."
+        )
     check_range("data.minival_fraction", minival_fraction, 0, 1)
     if not minival_fraction:
         raise UserError(

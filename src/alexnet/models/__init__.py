@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         towers,
         weighted_layers,
     )
-    from alexnet.models.registry import create_model, from_config, list_models
+    from alexnet.models.registry import create_model, from_config, list_models, without_memory
 
 # of a network, for one image: alexnet.models.summary.cost(); what a computed claim compares
 COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")
@@ -39,8 +39,9 @@ __all__ = [
     "shown",
     "towers",
     "weighted_layers",
+    "without_memory",
 ]
-REGISTRY = ("create_model", "from_config", "list_models")
+REGISTRY = ("create_model", "from_config", "list_models", "without_memory")
 
 
 def __getattr__(name: str) -> Any:

@@ -117,7 +117,7 @@ def layers_in_use(network: nn.Module, crop_size: int) -> list[tuple[str, nn.Modu
 
     handles = [module.register_forward_hook(note(name)) for name, module in leaves(network)]
     training = {module: module.training for module in network.modules()}
-    weight = next(network.parameters())
+    weight = next(network.parameters(), torch.empty(0))  # pools alone have none
     shape = (1, channels(network), crop_size, crop_size)
     try:
         with torch.no_grad():  # forward itself: a network to be compiled is not compiled for one image

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UserError, check_list, check_range, check_whole
-from alexnet.models.layers import Dropout
+from alexnet.models.layers import Dropout, InvertedDropout
 
 WIDTHS = (64, 128, 256, 512, 512)  # maps of each block (section 4.1); a 2x2 pool follows each
 
@@ -35,6 +35,8 @@ class FractalNet(nn.Module):
     drop_rate: of an input of a join, in a step with local drop-path. whole_columns: share of the steps
         with global drop-path, in which a single column is left.
     column: only this one (1 is the shortest) is used at test; None: all of them.
+    rate: of (inverted) dropout behind each convolution of the last block; it rises evenly from 0 in the
+        first, so that 0.4 of five blocks is the paper's 0, 0.1, 0.2, 0.3, 0.4 (section 4.1).
 
     Raises UserError for impossible settings, and for a crop that the pools leave nothing of.
     """
@@ -49,6 +51,7 @@ class FractalNet(nn.Module):
         drop_rate: float = 0.15,
         whole_columns: float = 0.5,
         column: int | None = None,
+        rate: float = 0.4,
     ) -> None:
         super().__init__()
         check_whole("model.num_classes", num_classes, 1)
@@ -62,6 +65,7 @@ class FractalNet(nn.Module):
         if column is not None:
             check_whole("model.column", column, 1)
             check_range("model.column", column, 1, columns + 1)
+        check_range("model.rate", rate, 0.0, 1.0)
         check_whole("crop_size", crop_size, 1)
         self.smallest_crop = 2 ** len(widths)
         if crop_size < self.smallest_crop:
@@ -77,8 +81,9 @@ class FractalNet(nn.Module):
         )
         self.drop_path = DropPath(drop_rate, whole_columns, len(widths), columns)
         inputs = (channels, *widths[:-1])
+        rates = [rate * block / max(1, len(widths) - 1) for block in range(len(widths))]
         self.blocks = nn.ModuleList(
-            FractalBlock(given, maps, columns) for given, maps in zip(inputs, widths, strict=True)
+            FractalBlock(*block, columns) for block in zip(inputs, widths, rates, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.flatten = nn.Flatten()
@@ -100,11 +105,11 @@ class FractalBlock(nn.Module):
     this one is computed; None: all.
     """
 
-    def __init__(self, inputs: int, maps: int, columns: int) -> None:
+    def __init__(self, inputs: int, maps: int, rate: float, columns: int) -> None:
         super().__init__()
         self.arrivals = arrivals(columns)
         self.columns = nn.ModuleList(
-            nn.ModuleList(_unit(inputs if place == 0 else maps, maps) for place in range(2**column))
+            nn.ModuleList(_unit(inputs if place == 0 else maps, maps, rate) for place in range(2**column))
             for column in range(columns)
         )
 
@@ -124,9 +129,11 @@ class FractalBlock(nn.Module):
         return seen[len(seen) - 1 if column is None else column]
 
 
-def _unit(inputs: int, maps: int) -> nn.Sequential:
+def _unit(inputs: int, maps: int, rate: float) -> nn.Sequential:
+    """Dropout before batch norm, as in the authors' source (globals.crox): the paper does not say."""
     convolution = nn.Conv2d(inputs, maps, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(maps), nn.ReLU())
+    dropout = [InvertedDropout(rate)] if rate else []
+    return nn.Sequential(convolution, *dropout, nn.BatchNorm2d(maps), nn.ReLU())
 
 
 class DropPath(Dropout):

@@ -17,6 +17,7 @@ AUXILIARY = {
     "googlenet": 0.3,
     "inception_v3": 0.4,
 }  # weights of auxiliary losses (arXiv 1409.4842, 1512.00567)
+WORDS = ("yes", "no", "on", "off")  # texts to Hydra, all of which Python takes for true
 LARGEST = 1024  # pixels, up to which a smallest crop is searched for
 
 
@@ -39,15 +40,21 @@ def build(
     check_choice("model.name", name, names(library), near=3)
     check_whole("model.num_classes", num_classes, 1)
     check_whole("crop_size", crop_size, 1)
-    if library == "torchvision":
-        check_choice("model.channels", channels, (3,))
+    if library == "torchvision" and channels != 3:
+        raise UserError(
+            f"model.channels={channels} is not possible: torchvision's networks see three; data.channels=3"
+            " shows them greys as red, green and blue."
+        )
+    for key, value in settings.items():
+        if value in WORDS:
+            check_flag(f"model.{key}", value)
 
     def make(side: int) -> nn.Module:
         if library == "timm":
             return _timm_network(name, num_classes, side, channels, settings)
         return _torchvision_network(name, num_classes, side, settings)
 
-    _check_crop(make, f"{library}/{name}", crop_size, channels)
+    _check_crop(make, f"{library}/{name}", crop_size, channels, settings)
     network = make(crop_size)
     if name in AUXILIARY and library == "torchvision" and network.aux_logits:
         network = WithAuxiliaryHeads(network, AUXILIARY[name])
@@ -133,7 +140,7 @@ def _torchvision_network(name: str, num_classes: int, side: int, settings: dict[
     try:
         return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **more | settings)  # type: ignore[no-any-return]
     except TypeError as error:
-        raise _no_argument(f"torchvision/{name}", settings, error) from error
+        raise _not_taken(f"torchvision/{name}", settings, str(error)) from error
 
 
 def _timm_network(
@@ -146,14 +153,14 @@ def _timm_network(
         except TypeError:
             return _timm().create_model(name, **arguments)  # type: ignore[no-any-return]
     except TypeError as error:
-        raise _no_argument(f"timm/{name}", settings, error) from error
+        raise _not_taken(f"timm/{name}", settings, str(error)) from error
 
 
-def _no_argument(name: str, settings: dict[str, Any], error: TypeError) -> UserError:
-    unknown = [f"model.{key}={value}" for key, value in settings.items() if f"'{key}'" in str(error)]
-    return UserError(
-        f"{unknown[0] if unknown else 'model'} is not possible: {name} does not take it ({error})."
-    )
+def _not_taken(name: str, settings: dict[str, Any], why: str) -> UserError:
+    """Names the settings that why does, or else all of them."""
+    named = [key for key in settings if f"'{key}'" in why] or settings
+    given = " ".join(f"model.{key}={settings[key]}" for key in named)
+    return UserError(f"{given or 'model'} is not possible: {name} does not take it ({why}).")
 
 
 def _timm() -> Any:
@@ -163,24 +170,29 @@ def _timm() -> Any:
         raise UserError("model.library=timm needs timm: pip install 'alexnet-claims[timm]'.") from error
 
 
-def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int) -> None:
+def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
+    """The network that make() gives, on torch's meta device: its layers without their numbers."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except RuntimeError:  # some of the libraries' compute their widths with tensors
+        return make().to("meta")
+
+
+def _check_crop(
+    make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int, settings: dict[str, Any]
+) -> None:
     """Raises UserError for a crop at which the network can't be trained, found without memory.
 
-    It names the module that failed, what that was given, and a crop that works.
+    It names the module that failed, what that was given, and a crop that works; or the settings, where no
+    crop would help.
     """
-
-    def without_memory(side: int) -> nn.Module:
-        try:
-            with torch.device("meta"):
-                return make(side)
-        except RuntimeError:  # some compute their widths with tensors
-            return make(side).to("meta")
 
     def problem(side: int) -> tuple[str, str]:
         """Where and why it can't; two empty texts if it can."""
         entered: list[str] = []  # modules that have begun and not ended
         try:
-            network = without_memory(side).train()
+            network = on_meta(partial(make, side)).train()
             for path, module in network.named_modules():
                 module.register_forward_pre_hook(partial(_enter, entered, path))
                 module.register_forward_hook(partial(_leave, entered))
@@ -199,6 +211,8 @@ def _check_crop(make: Callable[[int], nn.Module], name: str, crop_size: int, cha
     while good - bad > 1:
         side = (bad + good) // 2
         bad, good = (side, good) if problem(side)[1] else (bad, side)
+    if not (where or good) and settings:  # it can't even be made
+        raise _not_taken(name, settings, why)
     smaller = (side for side in range(crop_size // 32 * 32, 0, -32) if side < crop_size)
     if where and good and all(problem(side)[1] for side in smaller):
         raise UserError(

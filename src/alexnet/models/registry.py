@@ -66,8 +66,8 @@ def create_model(
     Raises UserError, naming setting, value and the allowed ones, for impossible settings, and for a crop that
     is too small; for a library that is not installed.
     """
-    prefix, _, rest = str(name).partition("/")
-    if rest and prefix in LIBRARIES:
+    prefix, slash, rest = str(name).partition("/")
+    if slash and prefix in LIBRARIES:
         network = library.build(
             prefix, rest, num_classes, crop_size, 3 if channels is None else channels, **settings
         )
@@ -129,7 +129,13 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
             )
     name, prefix = str(settings.pop("name")), settings.pop("library", None)
     classes = settings.pop("num_classes", None)
+    settings.pop("batch_size", None)  # which data.batch_size follows
     if prefix is not None:
         check_choice("model.library", prefix, LIBRARIES)
         name = f"{prefix}/{name}"
     return create_model(name, IMAGENET_CLASSES if classes is None else classes, **settings)
+
+
+def without_memory(model: Mapping[str, Any]) -> nn.Module:
+    """from_config() on torch's meta device: its layers without their numbers."""
+    return library.on_meta(partial(from_config, model))
