@@ -81,7 +81,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         ([*LRN, "variant=mine"], ["variant=mine is not possible"]),
         ([*LRN, "model=alexnet"], ["with and without are the same network, alike in model.norm"]),
         ([*LRN, "model.width=-1"], ["model.width=-1"]),
-        (["dry_run=true", "model.activation=tanh"], ["write model/activation=NAME"]),
+        (["dry_run=true", "model.activation=tanh"], ["write model/activation=tanh"]),
         (["dry_run=true", "data.batch_size=0"], ["data.batch_size=0 is not possible"]),
         (["dry_run=true", "optim.lr=-1"], ["optim.lr=-1.0 is not possible"]),
         (["dry_run=true", "schedule.patience=-1"], ["schedule.patience=-1 is not possible"]),

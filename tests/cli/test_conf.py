@@ -253,7 +253,7 @@ SMALL = ("model.num_classes=10", "model.crop_size=67", "model.width=0.05")
 REFUSED = [
     ("model.norm_place=after", "model.norm_place=after .*choose before_activation, after_activation, "),
     ("model.activation=gelu", "model.activation=gelu .*choose relu, tanh, sigmoid, leaky_relu"),
-    ("model.activation=tanh", "model.activation=tanh .*a group, write model/activation=NAME"),
+    ("model.activation=tanh", "model.activation=tanh .*a group, write model/activation=tanh"),
     ("model.activation.name=relu6", "model.activation.name=relu6 .*Did you mean relu"),
     ("model/activation=leaky_relu model.activation.slope=-1", "model.activation.slope=-1 .*number from 0"),
     ("model/activation=leaky_relu model.activation.slope=a", "model.activation.slope=a .*from 0"),

@@ -14,6 +14,7 @@ import yaml
 
 from alexnet.cli import estimates
 from alexnet.cli.app import arranged, compose
+from alexnet.cli.settings import Request
 from alexnet.cli.summary import MANY, MODELS, summarise, table
 from alexnet.errors import UserError
 from alexnet.report import charts
@@ -96,6 +97,15 @@ def test_one_network_can_be_csv_too() -> None:
     assert (rows[0]["name"], rows[0]["output"]) == ("conv1", "32x32x32")
 
 
+def test_one_network_has_the_classes_that_it_was_published_with() -> None:
+    """Unless others are asked for, as in the table of all."""
+    text = summarise(compose("summary", ["model=lenet5"]), Request("lenet5")).splitlines()
+    assert text[0] == "lenet5: 10 classes, crops of 32 pixels"
+    assert text[-1].split()[1] == "60,850"
+    more = summarise(compose("summary", ["model=lenet5", "model.num_classes=20"]), Request("lenet5"))
+    assert more.startswith("lenet5: 20 classes")
+
+
 def test_speeds_are_measured_once_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int, int]] = []
 
@@ -136,7 +146,7 @@ def test_what_cannot_be_is_said(settings: list[str], text: str) -> None:
 @pytest.mark.parametrize("override", ["model.crop_size=64", "model/norm=lrn", "+model.width=2", "optim=sgd"])
 def test_a_table_of_models_takes_no_setting_of_one(override: str) -> None:
     with pytest.raises(UserError, match=rf"^{re.escape(override)} is not possible with models=\['vgg11', "):
-        summarise(compose("summary", [FEW]), ["format=csv", override])
+        summarise(compose("summary", [FEW]), Request(overrides=("format=csv", override)))
 
 
 def test_a_figure_has_a_point_for_each_published_error() -> None:

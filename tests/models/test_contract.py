@@ -271,7 +271,7 @@ def test_a_crop_that_patches_do_not_fill_is_not_called_too_small(crop_size: int,
 
 
 def test_an_old_word_for_a_group_is_refused() -> None:
-    with pytest.raises(UserError, match=r"model\.activation=tanh .*a group, write model/activation=NAME"):
+    with pytest.raises(UserError, match=r"model\.activation=tanh .*a group, write model/activation=tanh"):
         models.from_config({"name": "alexnet", "activation": "tanh"})
 
 

@@ -99,7 +99,7 @@ def test_rows_do_not_depend_on_the_device(rows: list[summary.Row]) -> None:
 
 def test_the_text_has_a_line_per_layer_a_head_and_a_total(rows: list[summary.Row]) -> None:
     lines = summary.text(rows).splitlines()
-    assert lines[0].split()[:2] == ["layer", "kernel"]
+    assert lines[0].split()[:3] == ["layer", "kind", "kernel"]
     assert [line.split()[0] for line in lines[1:]] == [*(row["name"] for row in rows), "total"]
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
     conv2 = lines[1 + [row["name"] for row in rows].index("conv2")].split()

@@ -62,8 +62,9 @@ def _opened(cfg: DictConfig) -> "Iterator[Indexes]":
         if cfg.results == "recorded":
             yield recorded
         else:
-            both = in_order([*own_runs.indexes, *recorded.indexes])
-            yield Indexes(both, [*own_runs.notes, *recorded.notes])
+            figures = {index.claim.name: index.figures for index in recorded.indexes if index.figures}
+            ours = [index for index in own_runs.indexes if index.figures != figures.get(index.claim.name, ())]
+            yield Indexes(in_order([*ours, *recorded.indexes]), [*own_runs.notes, *recorded.notes])
 
 
 def main(cfg: DictConfig) -> None:

@@ -6,6 +6,7 @@ Needs no data.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,15 @@ Compose = Callable[[str, Sequence[str]], DictConfig]
 Row = dict[str, Any]
 
 
-def summarise(cfg: DictConfig, typed: Sequence[str] = ()) -> str:
+def summarise(cfg: DictConfig, asked: settings.Request = settings.Request()) -> str:  # noqa: B008 - immutable
     """The table, JSON or CSV; raises UserError for a network that can't be.
 
-    typed: the overrides, of which a table of models takes none of a model's.
+    asked: for which model, and by which overrides, of which a table of models takes none of a model's.
     """
     from alexnet.models import summary, without_memory
 
     if cfg.models is not None:
-        for override in settings.parsed(typed):
+        for override in settings.parsed(asked.overrides):
             if re.split("[./@]", str(override.key_or_group))[0] in OF_ONE:
                 raise UserError(
                     f"{override.input_line} is not possible with models={cfg.models}, of which each is as its"
@@ -50,10 +51,26 @@ def summarise(cfg: DictConfig, typed: Sequence[str] = ()) -> str:
             raise UserError(
                 f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...]."
             )
-    rows = summary.layers(without_memory({**cfg.model, "init": None}), cfg.model.crop_size)
+    crop, classes = cfg.model.crop_size, cfg.model.get("num_classes") or _classes(asked.model)
+    rows = summary.layers(without_memory({**cfg.model, "init": None, "num_classes": classes}), crop)
     if cfg.format == "csv":
         return csv_text([row | {"output": "x".join(map(str, row["output"]))} for row in rows]).rstrip()
-    return json.dumps(summary.totals(rows), indent=1) if cfg.format == "json" else summary.text(rows)
+    if cfg.format == "json":
+        return json.dumps(summary.totals(rows), indent=1)
+    return f"{asked.model}: {classes:,} classes, crops of {crop} pixels\n\n{summary.text(rows)}"
+
+
+@cache
+def _published() -> Mapping[str, Mapping[str, Any]]:
+    facts: Mapping[str, Mapping[str, Any]] = yaml.safe_load((CONF / "published.yaml").read_text("utf-8"))
+    return facts
+
+
+def _classes(model: str) -> int:
+    """Those that a choice of conf/model was published with."""
+    from alexnet.models.registry import IMAGENET_CLASSES
+
+    return int(_published().get(model, {}).get("classes", IMAGENET_CLASSES))
 
 
 def _of_models(cfg: DictConfig) -> str:
@@ -75,15 +92,13 @@ def _of_models(cfg: DictConfig) -> str:
 
 def table(names: Sequence[str]) -> list[Row]:
     """A row for each of these choices of conf/model: what it costs at its own crop size, and FACTS."""
-    published = yaml.safe_load((CONF / "published.yaml").read_text("utf-8"))
     rows = []
     with composer() as compose:
         for name in names:
-            facts: Mapping[str, Any] = published.get(name, {})
-            classes = [f"model.num_classes={facts.get('classes', 1000)}"]
-            crop, costs = cost(compose, [f"model={name}", *classes])
+            facts, classes = _published().get(name, {}), _classes(name)
+            crop, costs = cost(compose, [f"model={name}", f"model.num_classes={classes}"])
             rows.append(
-                {"model": name, "crop_size": crop, "classes": facts.get("classes", 1000), **costs}
+                {"model": name, "crop_size": crop, "classes": classes, **costs}
                 | {fact: facts.get(fact) for fact in FACTS}
             )
     return rows
@@ -148,4 +163,4 @@ def text(rows: Sequence[Row]) -> str:
 
 def main(cfg: DictConfig) -> None:
     """Entry; --help lists the groups."""
-    print(summarise(cfg, settings.request().overrides))
+    print(summarise(cfg, settings.request()))

@@ -146,7 +146,7 @@ class CIFAR10(Downloaded):
         archive = getattr(datasets, type(self).__name__)
         with replacing_folder(folder) as temporary:
             for split in ("train", "val"):
-                with _downloading(self.title, folder.parent):
+                with _downloading(self.title, folder.parent, ", or with its archive"):
                     source = archive(folder.parent, train=split == "train", download=True)
                 _write_classes(temporary / split, source.data, source.targets, source.classes)
 
@@ -202,7 +202,7 @@ class MNIST(Downloaded):
         with replacing_folder(folder) as temporary:
             if files is None:
                 archive: Any = type(name, (getattr(datasets, name),), {"mirrors": self.mirrors})
-                with _downloading(self.title, folder.parent):
+                with _downloading(self.title, folder.parent, ", or with its four IDX files"):
                     archive(temporary, download=True)
                 files = self.idx_files(temporary)
                 assert files
@@ -262,7 +262,8 @@ def _write_classes(
 
 
 @contextmanager
-def _downloading(name: str, root: Path) -> Iterator[None]:
+def _downloading(name: str, root: Path, files: str = "") -> Iterator[None]:
+    """files: as published, that would do in place of class folders."""
     try:
         yield
     except (OSError, RuntimeError, HTTPException) as error:
@@ -270,8 +271,8 @@ def _downloading(name: str, root: Path) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} could not be downloaded to {root} ({reason}). Try again, or give a folder with train/"
-            " and val/ by data.root=PATH."
+            f"{name} could not be downloaded to {root} ({reason}). Try again, or give data.root=PATH, a"
+            f" folder with train/ and val/{files}."
         ) from error
 
 

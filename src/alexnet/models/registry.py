@@ -124,8 +124,9 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
     for group, registry in GROUPS.items():
         if isinstance(settings.get(group), str):
             raise UserError(
-                f"model.{group}={settings[group]} is not possible: it is a group, write model/{group}=NAME;"
-                f" choose {', '.join(registry)}, or what else lies in conf/model/{group}."
+                f"model.{group}={settings[group]} is not possible: it is a group, write"
+                f" model/{group}={settings[group]}; choose {', '.join(registry)}, or what else lies in"
+                f" conf/model/{group}."
             )
     name, prefix = str(settings.pop("name")), settings.pop("library", None)
     classes = settings.pop("num_classes", None)

@@ -65,16 +65,19 @@ def text(rows: list[Row]) -> str:
         return (*counts, f"{row['activation_bytes'] / 1024:,.0f} KiB")
 
     lines = [
-        ("layer", "kernel", "output", "parameters", "multiply-adds", "memory"),
-        *((row["name"], row["kernel"], "x".join(map(str, row["output"])), *numbers(row)) for row in rows),
-        ("total", "", "", *numbers(totals(rows))),
+        ("layer", "kind", "kernel", "output", "parameters", "multiply-adds", "memory"),
+        *(
+            (row["name"], row["kind"], row["kernel"], "x".join(map(str, row["output"])), *numbers(row))
+            for row in rows
+        ),
+        ("total", "", "", "", *numbers(totals(rows))),
     ]
-    least = (9, 25, 10, 11, 13, 10)
+    least = (9, 10, 25, 10, 11, 13, 10)
     columns = zip(*lines, strict=True)
     widths = [max(width, *map(len, column)) for width, column in zip(least, columns, strict=True)]
     return "\n".join(
         " ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
+            cell.ljust(width) if place < 3 else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
