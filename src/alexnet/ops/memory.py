@@ -1,8 +1,8 @@
 """Memory that was freed is used again, where the C library is glibc.
 
 By itself it gives each block above 32 MiB back to the system and then fetches it anew, page by page, zeroed.
-That was a fifth of a training step of alexnet_lrn on a CPU: at 67 px, batch 128, where gradients and copies of
-weights are so large, as at 224 px, batch 64, where activations are. The process holds 3 % and 19 % more.
+That was a fifth of a training step of alexnet_lrn on a CPU: at 67 px, batch 128, where gradients and copies
+of weights are so large, as at 224 px, batch 64, where activations are. The process holds 3 % and 19 % more.
 """
 
 import ctypes
