@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from alexnet.errors import UserError
+from alexnet.models import layers
 from alexnet.models.layers import (
     CeilConv2d,
     InvertedDropout,
@@ -326,3 +328,53 @@ def test_inverted_dropout_is_the_published_with_smaller_weights(rate: float, tra
     expected = published @ weights.T  # sums of terms up to 1e5: an error of 1e-8 is one of 1e-13
     torch.testing.assert_close(inverted @ (weights * (1 - rate)).T, expected, rtol=1e-12, atol=1e-8)
     assert not torch.allclose(inverted @ weights.T, expected, rtol=0.1)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("share", [0.5, 0.1, 1 / 3, 0.999, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "shape", ["plain", "channels_last", "transposed", "cut", "repeated", "scalar", "empty", "long"]
+)
+def test_masks_are_the_draws_of_torch(
+    shape: str, dtype: torch.dtype, share: float, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of bernoulli_, and what is drawn after them is the same."""
+    if not alike:  # as on Intel's processors
+        monkeypatch.setattr(layers, "_bernoulli_compares_bits", lambda: False)
+    monkeypatch.setattr(layers, "PART", 100)
+    units = {
+        "plain": torch.zeros(3, 47),
+        "channels_last": torch.zeros(2, 5, 4, 3).to(memory_format=torch.channels_last),
+        "transposed": torch.zeros(7, 13).t(),
+        "cut": torch.zeros(8, 9, 6)[1::2, 2:5],
+        "repeated": torch.zeros(1, 30).expand(5, 30),
+        "scalar": torch.zeros(()),
+        "empty": torch.zeros(0, 4),
+        "long": torch.zeros(1001),
+    }[shape].to(dtype)
+    torch.manual_seed(5)
+    expected, then = torch.empty_like(units).bernoulli_(share), torch.rand(3)
+    torch.manual_seed(5)
+    found = layers.mask(units, share)
+    assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
+    assert torch.equal(found, expected)
+    assert torch.equal(torch.rand(3), then)
+
+
+@pytest.mark.parametrize("rate", [0, 0.3])
+def test_inverted_dropout_is_that_of_torch(rate: float) -> None:
+    units = torch.randn(6, 50, requires_grad=True)
+    torch.manual_seed(2)
+    expected, then = functional.dropout(units, rate), torch.rand(3)
+    torch.manual_seed(2)
+    found = InvertedDropout(rate)(units)
+    assert torch.equal(found, expected)
+    assert torch.equal(torch.rand(3), then)
+    expected_gradient, gradient = (torch.autograd.grad(each.sum(), units)[0] for each in (expected, found))
+    assert torch.equal(gradient, expected_gradient)
+
+
+def test_where_torch_draws_otherwise_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_compared_bits", lambda values, *_: values.fill_(1))
+    assert not layers._bernoulli_compares_bits.__wrapped__()

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -11,12 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alexnet.benchmark.norms import torch_norm
-from alexnet.benchmark.timing import Row, Sizes, Timer, compare, cost, counted, interleaved, speed_up, timed
+from alexnet.benchmark.timing import (
+    Row,
+    Sizes,
+    Timer,
+    Times,
+    compare,
+    cost,
+    counted,
+    interleaved,
+    speed_up,
+    timed,
+)
 from alexnet.models import summary
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import LocalResponseNorm, PublishedDropout
+from alexnet.ops import memory
 from alexnet.runs.precision import FORMATS, has_bf16
-from alexnet.training import optim
+from alexnet.training import optim, threads
 
 CLASSES = 1000
 BACKWARD_TOO = 3  # times the forward pass's operations: the gradients of inputs and of weights
@@ -32,6 +44,7 @@ class Step:
     norm: Callable[[], nn.Module] | None
     dtype: torch.dtype = torch.float32  # bfloat16: autocast
     layout: str = "contiguous"
+    as_trained: bool = False  # with memory as a run has it
     network: AlexNet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +69,13 @@ class Step:
         return functional.cross_entropy(logits.float(), self.labels)
 
     def seconds(self) -> float:
-        return timed(self, 1, self.device, self.sizes.repeats(self.device))
+        with memory.kept(self.device) if self.as_trained else nullcontext():
+            self()  # after other work memory is fetched anew
+            return timed(self, 1, self.device, self.sizes.repeats(self.device))
+
+    @property
+    def matmul_side(self) -> int:
+        return self.sizes.matmul[self.device.type != "cpu"]
 
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')}, {self.layout.replace('_', ' ')}"
@@ -65,15 +84,12 @@ class Step:
 def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     """Time and memory against the network as one would write it, the norm's share, the peak's share."""
     usual, fast = Step(sizes, device, torch_norm), fast_step(sizes, device)
-    bare = Step(sizes, device, None, fast.dtype, fast.layout)
-    side = sizes.matmul[device.type != "cpu"]
-    factors = [torch.randn(side, side, device=device).to(fast.dtype) for _ in range(2)]
-    product = partial(timed, partial(torch.matmul, *factors), 1, device, sizes.repeats(device))
+    bare = Step(sizes, device, None, fast.dtype, fast.layout, as_trained=True)
     timers: dict[str, Timer] = {
         "torch": usual.seconds,
         "ours": fast.seconds,
         "no norm": bare.seconds,
-        "matmul": product,
+        "matmul": matmul_of(fast),
     }
     times = interleaved(timers, rounds, "step")
 
@@ -85,23 +101,54 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     above, below = measure(usual), measure(fast)
     what = "peak memory of the step" if on_gpu else "bytes kept for the backward pass (weights left out)"
 
-    macs = summary.totals(summary.layers(fast.network, sizes.step_pixels))["multiply_adds"]
-    operations = 2 * BACKWARD_TOO * macs * sizes.step_batch
-    products = [seconds * operations / (2 * side**3) for seconds in times["matmul"]]
-    share = f"share reached of a {side} x {side} matrix product's rate, {fast}"
-    rate = operations / statistics.median(times["ours"]) / 1e12
     return [
         speed_up("step/alexnet_lrn", per_image, "torch", "ours", eager, "images/s"),
         counted("step/memory", above / below, f"{what}, as step/alexnet_lrn", below / 2**20, "MiB"),
         cost("step/lrn_cost", times, "ours", "no norm", f"the same step without norms, {fast}", "ms"),
-        compare("step/roofline", products, times["ours"], share, rate, "TFLOP/s"),
+        roofline("step/roofline", fast, times),
+        *small_rows(sizes, rounds, device),
     ]
+
+
+def small_rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
+    """The peak's share of the step that people run first; on a CPU with one thread as well."""
+    sizes = replace(sizes, step_pixels=sizes.small_pixels, step_batch=sizes.small_batch)
+    step, all_threads = fast_step(sizes, device), torch.get_num_threads()
+    counts = {"step/67px": all_threads} | ({"step/67px_1_thread": 1} if device.type == "cpu" else {})
+    rows = []
+    for name, count in counts.items():
+        with threads.using(count):
+            times = interleaved({"ours": step.seconds, "matmul": matmul_of(step)}, rounds, name)
+            rows.append(roofline(name, step, times))
+    return rows
+
+
+def matmul_of(step: Step) -> Timer:
+    """Seconds of a product of two large square matrices, as the step computes."""
+    side = step.matmul_side
+    factors = [torch.randn(side, side, device=step.device).to(step.dtype) for _ in range(2)]
+    return partial(timed, partial(torch.matmul, *factors), 1, step.device, step.sizes.repeats(step.device))
+
+
+def roofline(name: str, step: Step, times: Times) -> Row:
+    """The rate of the step, "ours", over that of the product, "matmul"."""
+    sizes, side = step.sizes, step.matmul_side
+    macs = summary.totals(summary.layers(step.network, sizes.step_pixels))["multiply_adds"]
+    operations = 2 * BACKWARD_TOO * macs * sizes.step_batch
+    products = [seconds * operations / (2 * side**3) for seconds in times["matmul"]]
+    share = f"share reached of a {side} x {side} matrix product's rate, {step}"
+    share += f", batch {sizes.step_batch}, {sizes.step_pixels} px"
+    share += f", threads: {torch.get_num_threads()}" if step.device.type == "cpu" else ""
+    rate = operations / statistics.median(times["ours"]) / 1e12
+    return compare(name, products, times["ours"], share, rate, "TFLOP/s")
 
 
 def fast_step(sizes: Sizes, device: torch.device) -> Step:
     """bf16 where the hardware has it, and the layout that turns out faster."""
     dtype = torch.bfloat16 if has_bf16(device.type) else torch.float32
-    steps = {layout: Step(sizes, device, LocalResponseNorm, dtype, layout) for layout in FORMATS}
+    steps = {
+        layout: Step(sizes, device, LocalResponseNorm, dtype, layout, as_trained=True) for layout in FORMATS
+    }
     times = interleaved({layout: step.seconds for layout, step in steps.items()}, TRIES, "layouts")
     return steps[min(times, key=lambda layout: min(times[layout]))]
 

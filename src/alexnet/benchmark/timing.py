@@ -41,6 +41,8 @@ class Sizes:
     step_batch: int
     step_pixels: int
     width: float  # factor on the network of the step
+    small_batch: int  # of the step with the crops of conf/data
+    small_pixels: int
     loop_images: int
     loop_batch: int
     sweep_images: int
@@ -75,6 +77,8 @@ FULL = Sizes(
     step_batch=64,
     step_pixels=224,
     width=1.0,
+    small_batch=128,
+    small_pixels=67,
     loop_images=3840,
     loop_batch=128,
     sweep_images=3000,
@@ -98,6 +102,8 @@ QUICK = Sizes(
     step_batch=2,
     step_pixels=67,
     width=0.05,
+    small_batch=2,
+    small_pixels=67,
     loop_images=64,
     loop_batch=16,
     sweep_images=60,

@@ -1,5 +1,7 @@
 """The layers that torch lacks, and by which names configs choose activations, norms, pools and dropout."""
 
+import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +16,7 @@ ACTIVATIONS = Registry("model.activation")
 NORMS, SPATIAL_NORMS = Registry("model.norm"), Registry("model.spatial_norm")
 POOLINGS = Registry("model.pooling")
 DROPOUTS = Registry("model.dropout")
+PART = 2**16  # units whose random bits are drawn at once, so that they stay in the processor's caches
 SPATIAL_NORMS.parts = NORMS.parts  # the same norms, in a second place
 
 ACTIVATIONS.register("relu")(lambda: nn.ReLU())  # P 3.1
@@ -357,6 +360,36 @@ class Dropout(nn.Module):
         return f"rate={self.rate}"
 
 
+def mask(units: Tensor, share: float) -> Tensor:
+    """Like units, each 1 with probability share, else 0: the very draws of bernoulli_."""
+    values = torch.empty_like(units)
+    if not by_bits(units):
+        return values.bernoulli_(share)
+    return _compared_bits(values, share, torch.default_generator)
+
+
+def by_bits(units: Tensor) -> bool:
+    """Whether a mask for them is drawn in a way of ours, which takes less than half of bernoulli_'s time."""
+    return units.is_cpu and not torch.compiler.is_compiling() and _bernoulli_compares_bits()
+
+
+def _compared_bits(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Fills values as bernoulli_ does one by one: 53 of 64 random bits, compared with the share of them."""
+    in_memory = values.as_strided((values.numel(),), (1,))  # is their order
+    for part in in_memory.split(PART):  # type: ignore[no-untyped-call]
+        bits = torch.empty(len(part), dtype=torch.int64).random_(generator=generator)
+        part.copy_(bits.bitwise_and_(2**53 - 1) < math.ceil(share * 2**53))
+    return values
+
+
+@functools.cache
+def _bernoulli_compares_bits() -> bool:
+    """Not on Intel's processors, where torch takes MKL's generator, which is fast."""
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    ours = _compared_bits(torch.empty(1000), 0.3, generators[0])
+    return torch.equal(ours, torch.empty(1000).bernoulli_(0.3, generator=generators[1]))
+
+
 @DROPOUTS.register("published")
 class PublishedDropout(Dropout):
     """Dropout as P 4.2 has it: units are zeroed in training, and scaled by 1 - rate at test.
@@ -366,7 +399,7 @@ class PublishedDropout(Dropout):
     """
 
     def dropped(self, units: Tensor) -> Tensor:
-        return units * torch.empty_like(units).bernoulli_(1 - self.rate)
+        return units * mask(units, 1 - self.rate)
 
     def at_test(self, units: Tensor) -> Tensor:
         return units * (1 - self.rate)
@@ -377,7 +410,9 @@ class InvertedDropout(Dropout):
     """torch's dropout: kept units are scaled by 1/(1 - rate) in training, and left alone at test."""
 
     def dropped(self, units: Tensor) -> Tensor:
-        return functional.dropout(units, self.rate)
+        if not self.rate or not by_bits(units):
+            return functional.dropout(units, self.rate)
+        return units * mask(units, 1 - self.rate).div_(1 - self.rate)
 
     def at_test(self, units: Tensor) -> Tensor:
         return units

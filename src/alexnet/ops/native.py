@@ -1,6 +1,7 @@
 """What torch does slowly, in compiled code: by the machine's own C++ compiler, built once, or by Triton.
 
-Response normalisation on CPU and GPU (called by response_norm.py), and the pixels of a batch on a CPU.
+Response normalisation on CPU and GPU (called by response_norm.py), and on a CPU the pixels of a batch and the
+update of weights.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ log = logging.getLogger("alexnet")
 
 SWITCH = "ALEXNET_NATIVE"  # environment variable: 0 leaves all to torch
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-std=c++17")
-FAST_FLAGS = ("-ffast-math",)  # may round differently; pixels have to be torch's to the bit
+FAST_FLAGS = ("-ffast-math",)  # may round differently; the rest has to be torch's to the bit
 X86_FLAGS = ("-mrecip=all", "-mprefer-vector-width=512")  # GCC's: rsqrt with a Newton step, wide vectors
 SECONDS = 120  # for the compiler
 
@@ -51,6 +52,28 @@ def pixels(crops: Tensor, flips: Tensor, mean: Tensor, shifts: Tensor, divisor: 
     return True
 
 
+def sgd(
+    weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float, decay: float, rate: float
+) -> bool:
+    """v <- momentum v + decay w + rate g;  w <- w + v, in torch's very bits; False, and nothing done, if not.
+
+    Takes float32 of one shape and memory order, without gaps, on a CPU.
+    """
+    compiled, tensors = library(), (weight, velocity, gradient)
+    fit = all(
+        (tensor.layout, tensor.dtype, tensor.device.type) == (torch.strided, torch.float32, "cpu")
+        and (tensor.shape, tensor.stride()) == (weight.shape, weight.stride())
+        for tensor in tensors
+    )
+    dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    if compiled is None or not fit or not dense:
+        return False
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    compiled.sgd(*addresses, weight.numel(), momentum, decay, rate, torch.get_num_threads())
+    torch.autograd.graph.increment_version((weight, velocity))
+    return True
+
+
 @functools.cache
 def gpu() -> ModuleType | None:
     """The Triton kernels; None where torch has no Triton."""
@@ -62,18 +85,21 @@ def gpu() -> ModuleType | None:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """lrn.cpp and pixels.cpp, compiled; None, said once, where they can't be had."""
+    """The .cpp files here, compiled; None, said once, where they can't be had."""
     if os.environ.get(SWITCH) == "0":
         return None
     try:
         compiled = ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError) as error:
-        log.debug("response normalisation and pixels by torch's operations, which are slower: %s", error)
+        log.debug(
+            "response normalisation, pixels and updates by torch's operations, which are slower: %s", error
+        )
         return None
     pointer, whole, real, small = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     compiled.lrn.argtypes = [*[pointer] * 3, *[whole] * 3, *[small] * 2, *[whole] * 2, *[real] * 2]
     compiled.pixels.argtypes = [*[pointer] * 5, *[whole] * 4, real, small]
-    compiled.lrn.restype = compiled.pixels.restype = None
+    compiled.sgd.argtypes = [*[pointer] * 3, whole, *[real] * 3, small]
+    compiled.lrn.restype = compiled.pixels.restype = compiled.sgd.restype = None
     return compiled
 
 
@@ -89,6 +115,7 @@ def _built() -> Path:
     commands = {
         Path(__file__).with_name("lrn.cpp"): (*FLAGS, *FAST_FLAGS, *(X86_FLAGS if gcc else ())),
         Path(__file__).with_name("pixels.cpp"): FLAGS,
+        Path(__file__).with_name("sgd.cpp"): FLAGS,
     }
     processor = Path("/proc/cpuinfo")
     lines = processor.read_text("utf-8").splitlines() if processor.exists() else []

@@ -24,6 +24,7 @@ from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError, explain
 from alexnet.models import summary
+from alexnet.ops import memory
 from alexnet.runs import precision
 from alexnet.runs.checkpoint import load_layers, resumable_step
 from alexnet.runs.metrics import drop_from, last_metrics
@@ -143,7 +144,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     for message in IGNORED:
         warnings.filterwarnings("ignore", message)
     try:
-        with log_file(run.directory / "train.log"):
+        with memory.kept(trainer.strategy.root_device), log_file(run.directory / "train.log"):
             device = device_name(trainer.strategy.root_device)
             computed_in = f"{result['precision']}, {result['memory_format']}"
             log.info("run %s on %s, in %s", run.directory, device, computed_in)

@@ -19,6 +19,7 @@ from alexnet.errors import (
     check_whole,
 )
 from alexnet.models import layer_names
+from alexnet.ops import native
 from alexnet.registry import Registry
 
 Groups = list[dict[str, Any]]
@@ -145,11 +146,19 @@ class PublishedSGD(Optimizer):
             for w in weights:
                 if "velocity" not in self.state[w]:
                     self.state[w]["velocity"] = torch.zeros_like(w, memory_format=torch.preserve_format)
-            velocities: list[Tensor] = [self.state[w]["velocity"] for w in weights]
-            torch._foreach_mul_(velocities, group["momentum"])
-            torch._foreach_add_(velocities, weights, alpha=-group["weight_decay"] * group["lr"])
-            torch._foreach_add_(velocities, [w.grad for w in weights], alpha=-group["lr"])
-            torch._foreach_add_(weights, velocities)
+            momentum, decay, rate = group["momentum"], -group["weight_decay"] * group["lr"], -group["lr"]
+            rest = [
+                w
+                for w in weights
+                if not native.sgd(w, self.state[w]["velocity"], w.grad, momentum, decay, rate)
+            ]
+            if not rest:
+                continue
+            velocities: list[Tensor] = [self.state[w]["velocity"] for w in rest]
+            torch._foreach_mul_(velocities, momentum)
+            torch._foreach_add_(velocities, rest, alpha=decay)
+            torch._foreach_add_(velocities, [w.grad for w in rest], alpha=rate)
+            torch._foreach_add_(rest, velocities)
         return loss
 
 

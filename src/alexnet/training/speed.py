@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from alexnet.models.contract import channels, logits_and_auxiliary
+from alexnet.ops import memory
 from alexnet.runs import precision
 from alexnet.training.fit import device_name
 from alexnet.training.optim import settle_rates
@@ -44,17 +45,17 @@ def measure(
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     half = torch.float16 if choice.precision.startswith("16") else torch.bfloat16
 
-    memory = 0
+    held = 0
 
     def step() -> float:
-        nonlocal memory
+        nonlocal held
         started = time.perf_counter()
         with torch.autocast(device.type, half, enabled=choice.precision.endswith("mixed")):
             logits, auxiliary = logits_and_auxiliary(network(images))
         loss = cross_entropy(logits.float(), labels)
         for auxiliary_logits, weight in auxiliary:
             loss = loss + weight * cross_entropy(auxiliary_logits.float(), labels)
-        memory = max(memory, psutil.Process().memory_info().rss)  # with all that the backward pass needs
+        held = max(held, psutil.Process().memory_info().rss)  # with all that the backward pass needs
         update.zero_grad()
         torch.autograd.backward(loss)
         update.step()
@@ -62,8 +63,9 @@ def measure(
             torch.cuda.synchronize(device)
         return time.perf_counter() - started
 
-    step()  # what is done once is no part of it
-    seconds = [step()]
-    while sum(seconds) < ENOUGH:
-        seconds.append(step())
-    return Speed(sum(seconds) / len(seconds) / batch, memory, device_name(device))
+    with memory.kept(device):
+        step()  # what is done once is no part of it
+        seconds = [step()]
+        while sum(seconds) < ENOUGH:
+            seconds.append(step())
+    return Speed(sum(seconds) / len(seconds) / batch, held, device_name(device))
