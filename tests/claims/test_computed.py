@@ -9,7 +9,8 @@ from alexnet.claims import record
 from alexnet.claims.claim import Comparison, list_claims, load_claim, parse_claim
 from alexnet.claims.index import open_indexes, write_figures
 from alexnet.claims.verdict import CONTRADICTED, NOT_MEASURED, REPRODUCED, judge_all, judge_computed
-from alexnet.cli import computed
+from alexnet.cli import computed, report
+from alexnet.cli.configs import composed
 from alexnet.cli.settings import parsed
 from alexnet.errors import UserError
 from alexnet.report import publish, tables, write
@@ -118,6 +119,12 @@ def test_verdicts_have_no_interval_and_are_in_all_that_is_written(outputs: Path,
     listed = tables.listing(CLAIMS, results, []).splitlines()[2:]
     assert all(line.endswith("| reproduced | computed |") for line in listed)
     assert "| 48.83 | reproduced" in listed[0]
+
+
+def test_figures_that_are_recorded_as_well_are_shown_once(outputs: Path) -> None:
+    with report._opened(composed("report", ["results=both", f"output_dir='{outputs}'"])) as opened:
+        names = [index.claim.name for index in opened.indexes if index.claim.is_computed]
+    assert sorted(names) == sorted(claim.name for claim in CLAIMS)
 
 
 def test_a_record_gives_them_back_and_keeps_the_last(outputs: Path, tmp_path: Path) -> None:
