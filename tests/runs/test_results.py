@@ -34,6 +34,10 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return config
 
 
+ENDED: dict[str, Any] = {"status": "completed", "epochs": 1, "steps": 5, "metrics": {}}
+ENDED |= {"images_per_second": 1.0, "seconds": 1.0}
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -187,8 +191,7 @@ def test_chance_is_what_needs_no_network(
     data = {"chance_error": chance, "val": images, "classes": [], "title": "flowers"}
     result = {"metrics": {"val/top1_error": error, "val/top5_error": 50.0}, "data": data}
     assert results.at_chance(result) is expected
-    whole = result | {"status": "completed", "epochs": 1, "images_per_second": 1.0, "seconds": 1.0}
-    said = results.ending(whole, Path(), "", "flowers")
+    said = results.ending(ENDED | result, Path(), "", "flowers")
     assert ("no better than naming the commonest class" in said) is expected
     assert "data           flowers" in said
 
@@ -212,15 +215,21 @@ def test_chance_is_what_needs_no_network(
 def test_what_is_suggested_next_has_the_model_that_was_used(
     overrides: list[str], suggested: list[str], not_suggested: list[str]
 ) -> None:
-    result = {"status": "completed", "epochs": 1, "metrics": {}, "images_per_second": 1, "seconds": 1}
-    told = results.ending(result | {"overrides": overrides}, Path("o/run"), "", "demo").partition("next:")[2]
+    told = results.ending(ENDED | {"overrides": overrides}, Path("o/run"), "", "demo").partition("next:")[2]
     assert all(words in told for words in [*suggested, "checkpoint=o/run/last.ckpt"])
     assert not any(words in told for words in not_suggested)
 
 
 def test_a_run_that_stopped_is_told_nothing_of_evaluation() -> None:
-    result = {"status": "interrupted", "epochs": 1, "metrics": {}, "images_per_second": 1, "seconds": 1}
-    assert "next:" not in results.ending(result, Path("o/run"), "", "demo")
+    assert "next:" not in results.ending(ENDED | {"status": "interrupted"}, Path("o/run"), "", "demo")
+
+
+def test_ten_crops_are_suggested_where_there_are_ten() -> None:
+    for crop, is_suggested in ((28, False), (24, True)):
+        config = {"data": {"image_size": 28, "crop_size": crop}}
+        told = results.ending(ENDED | {"config": config}, Path("o/run"), "", "MNIST")
+        assert ("crops=10" in told) is is_suggested
+        assert "1 (5 steps)" in told
 
 
 def test_seeds_of_a_variant_lie_under_one_name_however_they_were_asked_for(tmp_path: Path) -> None:

@@ -318,7 +318,8 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
         chance = " (no better than guessing)" if at_chance(result) else ""
         errors = f"top-1 error {shown or 'none'}{chance}"
         return f"{result['status']}: {errors}; {result['seconds']:.0f} s; {directory}"
-    rows = {"status": result["status"], "data": title, "epochs": result["epochs"]}
+    length = f"{result['epochs']} ({result['steps']:,} steps)"
+    rows = {"status": result["status"], "data": title, "epochs": length}
     for split in measured:
         top1, top5 = (metrics[f"{split}/top{k}_error"] for k in (1, 5))
         rows[f"{split} error"] = f"top-1 {top1:.1f} %, top-5 {top5:.1f} %"
@@ -338,9 +339,11 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     steps = [
         (" ".join(["train.py -m", *typed, "seed=0,1,2"]), "with three seeds: how much chance matters"),
         ("train.py --help", "all that can be switched"),
-        (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"),
         (f"neighbours.py {checkpoint}", "which training images are nearest"),
     ]
+    of_data = (result.get("config") or {}).get("data") or {}
+    if of_data.get("crop_size") != of_data.get("image_size"):  # else there is but one crop
+        steps.insert(2, (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"))
     if not any(item.startswith("model") for item in typed):
         norms = " ".join(["train.py -m", *typed, "model/norm=lrn,none"])
         steps.insert(0, (norms, "with and without response normalisation"))
