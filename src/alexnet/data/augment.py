@@ -83,8 +83,8 @@ class Augment:
             check_whole("augment.pad", self.pad, 0)
             if self.pad and not self.crops:
                 raise UserError(
-                    f"augment.pad={self.pad} changes nothing with augment.crops=false: give augment.crops=true"
-                    " or augment.pad=null."
+                    f"augment.pad={self.pad} changes nothing with augment.crops=false: choose"
+                    " augment.crops=true or augment.pad=null."
                 )
         for key in ("mean", "std"):
             check_choice(f"augment.{key}", getattr(self, key), (CHANNEL, None))
