@@ -60,6 +60,23 @@ def test_the_files_are_read_wherever_they_lie(
     assert not list(tmp_path.glob("*.part*"))
 
 
+def test_names_of_the_files_may_have_a_dot(tmp_path: Path) -> None:
+    for path in list(idx.write(tmp_path).iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    check_images(MNIST(tmp_path).load())
+
+
+def test_a_part_of_the_files_is_not_passed_over(tmp_path: Path) -> None:
+    (idx.write(tmp_path / "raw", compressed=True) / "t10k-labels-idx1-ubyte.gz").unlink()
+    message = rf"^{tmp_path}/raw has t10k-images-idx3-ubyte\.gz, but not t10k-labels-idx1-ubyte: add what"
+    with pytest.raises(UserError, match=message):
+        MNIST(tmp_path).present()
+    with pytest.raises(UserError, match=message):
+        MNIST(tmp_path).load()
+    idx.write(tmp_path / "MNIST/raw")
+    check_images(MNIST(tmp_path).load())
+
+
 def test_class_folders_are_used_as_they_are(tmp_path: Path) -> None:
     written = MNIST(idx.write(tmp_path / "files")).load().train.root.parent
     check_images(MNIST(written).load())

@@ -1,11 +1,11 @@
-"""Each relative learns sixteen images by heart, with its own update rule."""
+"""Each relative learns sixteen images by heart, with its own update rule; none goes astray at its start."""
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate
 
 from alexnet.cli.configs import composed
-from alexnet.models import from_config
+from alexnet.models import from_config, logits_and_auxiliary
 from alexnet.training.optim import OPTIMIZERS
 
 NARROW = ["model.crop_size=67", "model/init=modern", "model.pixel_scale=0.016"]
@@ -41,3 +41,36 @@ def test_sixteen_images_are_learned_by_heart(name: str) -> None:
         optimizer.step()
     right = (network.eval()(images).argmax(1) == labels).sum().item()
     assert right == 16, f"loss {loss.item():.3f}"
+
+
+STARTED = [
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "nin",
+    "nin_imagenet",
+    "zfnet",
+    "googlenet",
+    "resnet18",
+    "plain20",
+]
+STARTED += ["resnet20", "densenet121", "lenet5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STARTED)
+def test_a_relative_does_not_go_astray_in_its_first_steps(name: str) -> None:
+    """As published and with its own rate, on images of 0 to 255 minus the mean, or of unit variance."""
+    cfg = composed("summary", [f"model={name}", "model.num_classes=10"])
+    side = min(cfg.model.crop_size, 67)
+    torch.manual_seed(0)
+    network = from_config({**cfg.model, "crop_size": side}).train()
+    optimizer = OPTIMIZERS.factory(cfg.optim)(network)
+    spread = 1 if cfg.augment.std else 60
+    for _ in range(8):
+        images, labels = torch.randn(16, network.channels, 8, 8), torch.randint(10, (16,))
+        output, auxiliary = logits_and_auxiliary(network(interpolate(images, (side, side)) * spread))
+        loss = cross_entropy(output, labels)
+        optimizer.zero_grad()
+        sum((weight * cross_entropy(each, labels) for each, weight in auxiliary), loss).backward()
+        optimizer.step()
+        assert loss < 30

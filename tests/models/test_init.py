@@ -98,6 +98,21 @@ def test_modern_weights_have_kaimings_variance_and_no_biases() -> None:
         assert not module.bias.any(), name
 
 
+def test_squeezenet_starts_as_its_authors_model() -> None:
+    model = composed("summary", ["model=squeezenet1_1", "model.num_classes=40"]).model
+    torch.manual_seed(0)
+    *body, last = weighted_layers(from_config(model)).values()
+    for layer in (*body, last):
+        assert not layer.bias.any()
+    for layer in body:  # Caffe's xavier: uniform, with a variance of 1 / inputs
+        limit = (3 / layer.weight[0].numel()) ** 0.5
+        assert 0.98 * limit < layer.weight.abs().max() <= limit
+        assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.1)
+    _check_gaussian(last.weight.detach(), 0.01)
+    with pytest.raises(UserError, match=r"model\.init\.head_std=-1 is not possible"):
+        INITS.build({"name": "xavier", "head_std": -1})
+
+
 @pytest.mark.parametrize(
     ("layer", "inputs"), [(LocallyConnected2d(8, 64, 3, 1, 6), 72), (TowerLinear(800, 600, 2), 400)]
 )

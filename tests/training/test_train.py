@@ -185,7 +185,7 @@ def test_photographs_are_not_taken_for_the_demo(tmp_path: Path) -> None:
 
 
 def test_too_few_classes_are_refused(outputs: Path) -> None:
-    with pytest.raises(UserError, match=r"model.num_classes=3 .*from 10"):
+    with pytest.raises(UserError, match=r"model.num_classes=3 .*of 10 classes: choose as many or more"):
         train(config(outputs, "model.num_classes=3"))
 
 

@@ -269,7 +269,12 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
             f"data.crop_size={crops[0]} and model.crop_size={crops[1]} are not possible together: give one."
         )
     classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
-    check_whole("model.num_classes", classes, len(images.classes))
+    check_whole("model.num_classes", classes, 1)
+    if classes < len(images.classes):
+        raise UserError(
+            f"model.num_classes={classes} is not possible with images of {len(images.classes)} classes:"
+            " choose as many or more, or leave it out."
+        )
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     channels, of_model = cfg.data.channels or 3, cfg.model.get("channels", 3)
     if channels != of_model:

@@ -83,7 +83,7 @@ class Augment:
             check_whole("augment.pad", self.pad, 0)
             if self.pad and not self.crops:
                 raise UserError(
-                    f"augment.pad={self.pad} changes nothing with augment.crops=false: give"
+                    f"augment.pad={self.pad} changes nothing with augment.crops=false: choose"
                     " augment.crops=true or augment.pad=null."
                 )
         for key in ("mean", "std"):

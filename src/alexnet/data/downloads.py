@@ -181,17 +181,25 @@ class MNIST(Downloaded):
         return super().present() or (self.root is not None and self.idx_files(self.place()) is not None)
 
     def idx_files(self, root: Path) -> dict[tuple[str, str], Path] | None:
-        """By split and "images" or "labels"; None unless one folder has all four."""
+        """By split and "images" or "labels"; None where none is. Raises UserError for a part of the four."""
+        part = ""
         for folder in (root, root / "raw", root / type(self).__name__ / "raw"):
-            files = {
-                (split, kind): next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None)
-                for split, start in IDX_SPLITS.items()
-                for kind, dimensions in IDX_KINDS.items()
-                for name in [f"{start}-{kind}-{dimensions}-ubyte"]
-            }
-            there = {key: path for key, path in files.items() if path}
-            if len(there) == len(files):
-                return there
+            files, lacking = {}, []
+            for split, start in IDX_SPLITS.items():
+                for kind, dimensions in IDX_KINDS.items():
+                    name = f"{start}-{kind}-{dimensions}-ubyte"
+                    forms = (name, name.replace("-idx", ".idx"))  # with a dot in archives of LeCun's files
+                    paths = (folder / f"{form}{ending}" for form in forms for ending in ("", ".gz"))
+                    if path := next(filter(Path.is_file, paths), None):
+                        files[split, kind] = path
+                    else:
+                        lacking.append(name)
+            if not lacking:
+                return files
+            if files:
+                part = part or f"{folder} has {files.popitem()[1].name}, but not {', '.join(lacking)}"
+        if part:
+            raise UserError(f"{part}: add what lacks, or give another data.root to download all to.")
         return None
 
     def fetch(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from alexnet.errors import UserError, check_range
-from alexnet.models.contract import Weighted, layer_names, weighted_layers
+from alexnet.models.contract import Weighted, head, layer_names, weighted_layers
 from alexnet.models.layers import PartialConv2d, Subsampling
 from alexnet.registry import Registry
 
@@ -71,12 +71,23 @@ class Kaiming:
 
 @INITS.register("xavier")
 class Xavier:
-    """Weights uniform with a variance of 1 / inputs of a unit, biases 0: Caffe's form of Glorot's (2010)."""
+    """Weights uniform with a variance of 1 / inputs of a unit, biases 0: Caffe's form of Glorot's (2010).
+
+    head_std: weights of the head are from N(0, head_std^2) instead; None: they are not.
+    Raises UserError for a negative one.
+    """
+
+    def __init__(self, head_std: float | None = None) -> None:
+        if head_std is not None:
+            check_range("model.init.head_std", head_std, 0)
+        self.head_std = head_std
 
     def __call__(self, network: nn.Module) -> None:
-        for layer in weighted_layers(network).values():
+        for name, layer in weighted_layers(network).items():
             limit = math.sqrt(3 / getattr(layer, "fan_in", layer.weight[0].numel()))
             nn.init.uniform_(layer.weight, -limit, limit)
+            if self.head_std is not None and name == head(network):
+                nn.init.normal_(layer.weight, std=self.head_std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
