@@ -272,8 +272,8 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
     check_whole("model.num_classes", classes, 1)
     if classes < len(images.classes):
         raise UserError(
-            f"model.num_classes={classes} is not possible with images of {len(images.classes)} classes: choose"
-            " as many or more, or leave it out."
+            f"model.num_classes={classes} is not possible with images of {len(images.classes)} classes:"
+            " choose as many or more, or leave it out."
         )
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     channels, of_model = cfg.data.channels or 3, cfg.model.get("channels", 3)

@@ -181,7 +181,7 @@ class MNIST(Downloaded):
         return super().present() or (self.root is not None and self.idx_files(self.place()) is not None)
 
     def idx_files(self, root: Path) -> dict[tuple[str, str], Path] | None:
-        """By split and "images" or "labels"; None if there is none. Raises UserError for a part of the four."""
+        """By split and "images" or "labels"; None if there are none. Raises UserError for a part of them."""
         part = ""
         for folder in (root, root / "raw", root / type(self).__name__ / "raw"):
             files, lacking = {}, []
