@@ -116,7 +116,7 @@ def test_verdicts_have_no_interval_and_are_in_all_that_is_written(outputs: Path,
         assert (row["scale"], row["n"], row["low"]) == ("computed", 0, None)
     assert "0 of 0" not in page + written.text
     assert "not the paper" not in written.text
-    listed = tables.listing(CLAIMS, results, []).splitlines()[2:]
+    listed = tables.listing(CLAIMS, results).splitlines()[2:]
     assert all(line.endswith("| reproduced | computed |") for line in listed)
     assert "| 48.83 | reproduced" in listed[0]
 

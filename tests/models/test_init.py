@@ -1,5 +1,6 @@
 """What the layers start with, measured on the finished network."""
 
+import math
 from collections.abc import Mapping
 
 import pytest
@@ -10,8 +11,8 @@ from alexnet.cli.configs import composed
 from alexnet.errors import UserError
 from alexnet.models import create_model, from_config, weighted_layers
 from alexnet.models.alexnet import AlexNet
-from alexnet.models.init import INITS, Gaussian, Kaiming
-from alexnet.models.layers import LocallyConnected2d, TowerLinear
+from alexnet.models.init import INITS, Gaussian, Glorot, Kaiming
+from alexnet.models.layers import LocallyConnected2d, PartialConv2d, TowerLinear
 
 CONVS, FCS = [f"conv{i}" for i in range(1, 6)], ["fc6", "fc7", "fc8"]
 ONES = {"conv2", "conv4", "conv5", "fc6", "fc7"}  # the biases that P sets to 1
@@ -111,6 +112,33 @@ def test_squeezenet_starts_as_its_authors_model() -> None:
     _check_gaussian(last.weight.detach(), 0.01)
     with pytest.raises(UserError, match=r"model\.init\.head_std=-1 is not possible"):
         INITS.build({"name": "xavier", "head_std": -1})
+
+
+def test_glorots_start_is_the_tutorials() -> None:
+    layers = weighted_layers(_initialised("model=alexnet_d2l", "model/init=glorot"))
+    assert len(layers) == 8
+    for name, layer in layers.items():
+        outputs, inputs, *kernel = layer.weight.shape
+        limit = (6 / ((inputs + outputs) * math.prod(kernel))) ** 0.5
+        assert 0.99 * limit < layer.weight.abs().max() <= limit, name
+        assert layer.weight.var().item() == pytest.approx(limit**2 / 3, rel=0.02), name
+        assert layer.bias.any(), name
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs", "outputs"),
+    [
+        (nn.Conv2d(8, 64, 3), 72, 576),
+        (LocallyConnected2d(8, 64, 3, 1, 6), 72, 576),
+        (TowerLinear(800, 600, 2), 400, 300),
+        (PartialConv2d(4, [[0, 1], [1, 2], [2, 3], [0, 3], [0, 1, 2, 3]], 9), 194.4, 243),
+    ],
+)
+def test_glorots_start_counts_inputs_and_outputs(layer: nn.Module, inputs: float, outputs: float) -> None:
+    torch.manual_seed(0)
+    Glorot()(nn.Sequential(layer))
+    limit = (6 / (inputs + outputs)) ** 0.5
+    assert 0.97 * limit < layer.weight.abs().max() <= limit
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,18 @@ NAMES = [publish.VERDICTS, publish.FOREST, "README.md", "results/README.md"]
 def claims(tmp_path: Path) -> Path:
     made_up.claim(tmp_path / "claim", "lrn", ["with", "without"], [LRN, LRN | {"metric": "val/top5_error"}])
     made_up.claim(tmp_path / "claim", "towers", ["one", "two"], [{"of": "one", "minus": "two"}])
+    of_relative = [{"of": "old", "minus": "new"}]
+    made_up.claim(tmp_path / "claim", "zfnet", ["old", "new"], of_relative, section="Zeiler 2013, table 2")
     return tmp_path / "claim"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A checkout, as far as what is published lies in it."""
-    for name, path in (("claims", "README.md"), ("verdicts", "results/README.md")):
+    for path, names in (("README.md", ["claims"]), ("results/README.md", ["verdicts", "relatives"])):
         (tmp_path / "root" / path).parent.mkdir(exist_ok=True)
-        text = f"before\n<!-- {name}: python -->\nold\n<!-- end of {name} -->\nafter\n"
-        (tmp_path / "root" / path).write_text(text)
+        marked = "".join(f"<!-- {name}: python -->\nold\n<!-- end of {name} -->\n" for name in names)
+        (tmp_path / "root" / path).write_text(f"before\n{marked}after\n")
     return tmp_path / "root"
 
 
@@ -58,6 +60,9 @@ def test_the_files_are_made_of_the_record_and_the_same_again(recorded: Path, cla
     assert "| `towers` | P 3.3 | Made-up sentence of towers. |  |  |  | not run |  |" in text
     details = (recorded / "results/README.md").read_text()
     assert details.count("| P 3.3 | lrn | ") == 2
+    assert "zfnet" not in text
+    assert "| `zfnet` | Zeiler 2013, table 2 | Made-up sentence of zfnet. |  |  |  | not run |  |" in details
+    assert "`towers`" not in details
     assert "old" not in text + details
     before = {path: path.read_text() for path in written}
     assert publish.published(recorded, claims) == before

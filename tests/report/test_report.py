@@ -256,14 +256,14 @@ def test_threads_are_no_other_device_and_several_commits_are_named(made: Any) ->
         hashes = [by_seed[seed] for by_seed in runs.values()]
         _trained_on(outputs, hashes, device=f"x86_64 (cpu, {seed} threads)", commit=f"{seed // 2}" * 40)
     assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 3
-    said = "lrn-paper: its runs are of several commits, 4 of 000000000, 2 of 111111111"
+    said = "runs of commits 000000000 and 111111111 are compared in lrn-paper"
     assert open_indexes(outputs, claims).notes == [said]
 
 
 def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": [*WITH, 40.0], "without": [*WITHOUT, 44.0]})
     claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
-    written, listed = _report(*made), tables.listing(claims, _results(*made), [])
+    written, listed = _report(*made), tables.listing(claims, _results(*made))
     page = written.page.read_text()
     for said, n, rows in (("2 of 3 planned seeds", 2, 3), ("4 seeds, 3 planned", 4, 2)):
         assert written.text.count(said) == rows
@@ -282,7 +282,7 @@ def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(ma
 def test_the_listing_counts_comparisons_that_are_not_run(made: Any) -> None:
     compare = [LRN, LRN | {"of": "half"}, LRN | {"of": "none"}]
     made_up.claim(made[1], "lrn", ["with", "without", "half", "none"], compare)
-    line, _ = tables.listing([load_claim("lrn", made[1])], _rows_of(made, "lrn"), []).splitlines()[2:]
+    line, _ = tables.listing([load_claim("lrn", made[1])], _rows_of(made, "lrn")).splitlines()[2:]
     assert line.endswith(", 2 of 3 not run | ILSVRC-2012, 90 epochs |")
 
 
@@ -376,13 +376,13 @@ def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
 
 
 def test_what_is_not_recorded_is_listed_as_not_run() -> None:
-    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], [], [])
+    lines = tables.listing([load_claim(name) for name in ("lrn", "ten_crops")], [])
     assert [line.split("|")[-3] for line in lines.splitlines()[2:]] == [" not run "] * 2
 
 
 def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(made: Any) -> None:
     claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
-    lines = tables.listing(claims, _results(*made), [])
+    lines = tables.listing(claims, _results(*made))
     relu, at_paper, at_demo = (line.split(" | ")[5:] for line in lines.splitlines()[2:])
     difference = np.subtract(WITHOUT, WITH)
     low = _rows(*made)["lrn", "paper", "val/top1_error"].verdict.low
@@ -391,15 +391,6 @@ def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(m
     assert at_paper[2] == "ILSVRC-2012, 90 epochs |"
     assert at_demo[2] == "drawn images, 67 px, 2 epochs |"
     assert relu[0].endswith("; n 2 of 3 planned seeds")
-
-
-def test_what_was_judged_over_seeds_stands_in_and_says_so(made: Any) -> None:
-    claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
-    row = {"n": 7, "difference": 1.5, "low": 0.5, "high": 2.5, "verdict": "reproduced"}
-    rows = [row | {"claim": name, "pixels": size} for name in ("lrn", "relu") for size in (67, 224)]
-    relu, *of_lrn = tables.listing(claims, _rows_of(made, "lrn"), rows).splitlines()[2:]
-    assert relu.endswith("| 1.50 (0.50 to 2.50); n 7 | reproduced | ten classes, 224 px; over seeds only |")
-    assert "over seeds only" not in "".join(of_lrn)
 
 
 def _rows_of(made: Any, name: str) -> Any:

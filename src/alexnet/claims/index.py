@@ -5,7 +5,7 @@ Reading never fails because of a run: one that is missing, unfinished or broken 
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -161,16 +161,16 @@ class ClaimIndex:
 
     @property
     def notes(self) -> list[str]:
-        """That its runs are not all of one device, or not of one commit."""
-        name, (here, *others) = self.path.stem, self.by_numerics or [()]
-        notes = [f"{name}: judged on {where(here)}; trained on {where(each)} too" for each in others]
+        """That its runs are not all of one device."""
+        here, *others = self.by_numerics or [()]
+        return [f"{self.path.stem}: judged on {where(here)}; trained on {where(each)} too" for each in others]
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """Of the runs that are compared, in short."""
         runs = [run.result for by_seed in self.judged.values() for run in by_seed.values()]
-        commits = sorted(Counter(str(run.get("commit") or "an unknown one") for run in runs).items())
-        if len(commits) > 1:
-            short = [(re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", commit), n) for commit, n in commits]
-            named = ", ".join(f"{n} of {commit}" for commit, n in short)
-            notes.append(f"{name}: its runs are of several commits, {named}")
-        return notes
+        commits = {str(run.get("commit") or "an unknown one") for run in runs}
+        return tuple(sorted(re.sub(r"(?<=^[0-9a-f]{9})[0-9a-f]{31}", "", commit) for commit in commits))
 
     @property
     def is_measured(self) -> bool:
@@ -230,6 +230,13 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
     reasons = (run.why for index in indexes for _, _, run in index.all_runs())
     notes += list(dict.fromkeys(why for why in reasons if why))
     notes += [note for index in in_order(indexes) for note in index.notes]
+    mixed = defaultdict[tuple[str, ...], list[str]](list)
+    for index in in_order(indexes):
+        if len(index.commits) > 1:
+            mixed[index.commits].append(index.path.stem)
+    notes += [
+        f"runs of commits {' and '.join(them)} are compared in {', '.join(mixed[them])}" for them in mixed
+    ]
     return Indexes(in_order(indexes), notes)
 
 

@@ -33,7 +33,7 @@ def report(cfg: DictConfig) -> str:
     if cfg.publish:
         return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:
-        return publish.listing(ROOT, publish.judged(ROOT)[0])
+        return "\n".join(publish.listings(publish.judged(ROOT)[0]))
     with _opened(cfg) as indexes:
         written = write(indexes, Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"

@@ -92,6 +92,21 @@ class Xavier:
                 nn.init.zeros_(layer.bias)
 
 
+@INITS.register("glorot")
+class Glorot:
+    """Weights uniform with a variance of 2 / (inputs + outputs of a unit), biases as torch starts them: what
+    tutorials for torch make of Glorot and Bengio 2010.
+    """
+
+    def __call__(self, network: nn.Module) -> None:
+        for layer in weighted_layers(network).values():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+            else:  # torch can't read the shapes of ours
+                limit = math.sqrt(6 / (layer.fan_in + layer.fan_out))
+                nn.init.uniform_(layer.weight, -limit, limit)
+
+
 @INITS.register("lecun")
 class LeCun:
     """Weights and biases uniform within 2.4 / (inputs of their unit) (LeCun et al. 1998, appendix A)."""

@@ -106,7 +106,7 @@ class LocallyConnected2d(nn.Module):
     def __init__(self, channels: int, maps: int, kernel: int, padding: int, size: int) -> None:
         super().__init__()
         self.channels, self.kernel, self.padding, self.size = channels, kernel, padding, size
-        self.fan_in = channels * kernel**2
+        self.fan_in, self.fan_out = channels * kernel**2, maps * kernel**2
         self.weight = nn.Parameter(_uniform(size**2, self.fan_in, maps, fan_in=self.fan_in))
         self.bias = nn.Parameter(_uniform(size**2, 1, maps, fan_in=self.fan_in))
 
@@ -144,7 +144,7 @@ class PartialConv2d(nn.Module):
         super().__init__()
         self.channels, self.kernel, self.out_channels = channels, kernel, len(seen)
         inputs = [kernel**2 * len(each) for each in seen]  # of a unit of each map
-        self.fan_in = sum(inputs) / len(seen)  # on average
+        self.fan_in, self.fan_out = sum(inputs) / len(seen), sum(inputs) / channels  # on average
         starts = [_uniform(len(each), kernel, kernel, fan_in=n) for each, n in zip(seen, inputs, strict=True)]
         self.weight = nn.Parameter(torch.cat(starts))
         self.bias = nn.Parameter(torch.cat([_uniform(1, fan_in=n) for n in inputs]))
@@ -201,7 +201,7 @@ class TowerLinear(nn.Module):
 
     def __init__(self, inputs: int, units: int, towers: int) -> None:
         super().__init__()
-        self.towers, self.fan_in = towers, inputs // towers
+        self.towers, self.fan_in, self.fan_out = towers, inputs // towers, units // towers
         self.weight = nn.Parameter(_uniform(towers, self.fan_in, units // towers, fan_in=self.fan_in))
         self.bias = nn.Parameter(_uniform(units, fan_in=self.fan_in))
 

@@ -12,13 +12,11 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.paths import CLAIMS
 from alexnet.report import charts, tables
-from alexnet.tables import MINUS, csv_text, read_csv
+from alexnet.tables import MINUS, csv_text
 
 RECORD = "results/claims"
 VERDICTS, FOREST = f"{RECORD}/verdicts.csv", f"{RECORD}/forest.svg"
-# judged before there was a record: of these nothing is known by image
-OVER_SEEDS = ("results/learned/verdicts.csv", f"{RECORD}/printed_verdicts.csv")
-ALEXNETS = ("P ", "S#", "beside P")  # sections of the claims that README lists: not its relatives'
+ALEXNETS = ("P ", "S#", "beside P")  # sections of the claims that README lists; results/README has the others
 NOTHING = "No runs are recorded yet.\n"
 ABOUT = "each difference with its 95 % interval, what the claim asks for, and what the paper found"
 
@@ -36,6 +34,8 @@ def published(root: Path, claims_dir: Path = CLAIMS) -> dict[Path, str]:
 
     Raises UserError where a README lacks the marks between which its table stands, and for a damaged record.
     """
+    if not (root / "README.md").exists():
+        raise UserError(f"publish=true is not possible: {root} is no checkout of the project.")
     results, notes = judged(root, claims_dir)
     files, shown, details = {}, "", NOTHING
     if results:
@@ -43,9 +43,12 @@ def published(root: Path, claims_dir: Path = CLAIMS) -> dict[Path, str]:
         files[root / VERDICTS] = csv_text([tables.record(result) for result in results], digits=6)
         if figure := forest(results, digest(files[root / VERDICTS])):
             files[root / FOREST], shown = figure, f"\n![{ABOUT}]({FOREST})\n"
-    table = f"{listing(root, results, claims_dir, ALEXNETS)}\n{shown}"
-    files[root / "README.md"] = _between(root / "README.md", "claims", table)
-    files[root / "results/README.md"] = _between(root / "results/README.md", "verdicts", details)
+    alexnets, relatives = listings(results, claims_dir)
+    path = root / "README.md"
+    files[path] = _between(path, path.read_text("utf-8"), "claims", f"{alexnets}\n{shown}")
+    path = root / "results/README.md"
+    text = _between(path, path.read_text("utf-8"), "verdicts", details)
+    files[path] = _between(path, text, "relatives", f"{relatives}\n")
     return files
 
 
@@ -59,17 +62,12 @@ def judged(root: Path, claims_dir: Path = CLAIMS) -> tuple[list[ComparisonResult
         return [each for each in results if each.verdict.outcome != NOT_MEASURED], indexes.notes
 
 
-def listing(
-    root: Path,
-    results: Sequence[ComparisonResult],
-    claims_dir: Path = CLAIMS,
-    sections: tuple[str, ...] = ("",),
-) -> str:
-    """The table of claims whose section begins with one of these."""
+def listings(results: Sequence[ComparisonResult], claims_dir: Path = CLAIMS) -> tuple[str, str]:
+    """The tables of AlexNet's claims and of its relatives'."""
     claims = [load_claim(name, claims_dir) for name in list_claims(claims_dir)]
-    claims = [claim for claim in claims if claim.section.startswith(sections)]
-    over_seeds = (row for name in OVER_SEEDS for row in read_csv(root / name))
-    return tables.listing(claims, results, over_seeds)
+    alexnets = [claim for claim in claims if claim.section.startswith(ALEXNETS)]
+    relatives = [claim for claim in claims if not claim.section.startswith(ALEXNETS)]
+    return tables.listing(alexnets, results), tables.listing(relatives, results)
 
 
 def forest(results: Sequence[ComparisonResult], identifier: str) -> str | None:
@@ -95,12 +93,9 @@ def _row_name(result: ComparisonResult) -> str:
     return f"{result.claim.name}: {compared.says if compared.of == compared.minus else sides}"
 
 
-def _between(path: Path, name: str, text: str) -> str:
-    """A README with another text between its marks."""
-    if not path.exists():
-        raise UserError(f"publish=true is not possible: {path.parent} is no checkout of the project.")
-    before = path.read_text("utf-8")
+def _between(path: Path, text: str, name: str, new: str) -> str:
+    """A README's text with another between its marks."""
     marks = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)", re.S)
-    if len(marks.findall(before)) != 1:
+    if len(marks.findall(text)) != 1:
         raise UserError(f"{path} lacks its marks, <!-- {name}: ... --> and <!-- end of {name} -->.")
-    return marks.sub(lambda match: f"{match[1]}{text}{match[2]}", before)
+    return marks.sub(lambda match: f"{match[1]}{new}{match[2]}", text)

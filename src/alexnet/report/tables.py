@@ -1,6 +1,6 @@
 """The report's tables: comparisons as Markdown and as records for programs, runs as CSV."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from math import inf
 from typing import Any
@@ -89,15 +89,9 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def listing(
-    claims: Sequence[Claim], results: Sequence[ComparisonResult], over_seeds: Iterable[Mapping[str, Any]]
-) -> str:
-    """All claims: the figures that P and the authors' log (S) give, and what came out, a row for each scale.
-
-    over_seeds: rows with claim, pixels, n, difference, low, high and verdict, of which those with the most
-    pixels stand in where results has nothing of a claim.
-    """
-    of_seeds, rows = list(over_seeds), []
+def listing(claims: Sequence[Claim], results: Sequence[ComparisonResult]) -> str:
+    """Claims, the figures that P and the authors' log (S) give, and what came out: a row for each scale."""
+    rows = []
     for claim in sorted(claims, key=lambda claim: section_key(claim.section)):
         of_paper = dict.fromkeys(_figure(compared.paper) for compared in claim.compare)
         of_source = dict.fromkeys(_figure(compared.source) for compared in claim.compare)
@@ -112,7 +106,7 @@ def listing(
             at = COMPUTED if claim.is_computed else brief_scale(index)
             rows.append([*head, *_ours(list(group)), at])
         if not measured:
-            rows.append([*head, *_ours_over_seeds([row for row in of_seeds if row["claim"] == claim.name])])
+            rows.append([*head, "", "not run", ""])
     return markdown(rows, LISTING)
 
 
@@ -133,25 +127,6 @@ def _ours(results: Sequence[ComparisonResult]) -> list[str]:
     lacking = len(results[0].claim.compare) - len(results)
     not_run = f", {lacking} of {len(results) + lacking} not run" * bool(lacking)
     return [f"{'; '.join(shown)}{n}", _once(outcomes) + not_run]
-
-
-def _ours_over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rows:
-        return ["", "not run", ""]
-    pixels = max(row["pixels"] for row in rows)
-    largest = [row for row in rows if row["pixels"] == pixels]
-    variants = {row.get("variant") for row in largest}
-    shown = [
-        f"{row.get('variant')} " * (len(variants) > 1)
-        + f"{number(row['difference'])} ({interval(row['low'], row['high'])})"
-        for row in largest
-    ]
-    counts, outcomes = ([str(row[name]) for row in largest] for name in ("n", "verdict"))
-    return [
-        f"{'; '.join(shown)}; n {_once(counts)}",
-        _once(outcomes),
-        f"ten classes, {pixels} px; over seeds only",
-    ]
 
 
 def _once(texts: Sequence[str]) -> str:
