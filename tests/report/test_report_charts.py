@@ -129,6 +129,30 @@ def test_the_forest_has_what_is_asked_for_where_that_is_not_no_difference(made: 
     assert "asked for" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+@pytest.mark.parametrize(("far", "said"), [(-64.2, "\u2190 \u221264.10"), (80.0, "80.10 \u2192")])
+def test_what_would_press_the_forest_together_is_an_arrow(tmp_path: Path, far: float, said: str) -> None:
+    errors = {"base": [40.0, 41.0, 40.5]}
+    for number, more in enumerate((1.0, 2.0, -1.0, far)):
+        errors[f"v{number}"] = [error + more + 0.1 * at for at, error in enumerate(errors["base"])]
+    made_up.sweep(tmp_path, "it", "paper", errors)
+    compare = [{"of": variant, "minus": "base"} for variant in list(errors)[1:]]
+    made_up.claim(tmp_path / "claim", "it", list(errors), compare)
+    figure = charts.forest(_results((tmp_path, tmp_path / "claim")))
+    assert figure
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    near = [verdict for row in _results((tmp_path, tmp_path / "claim"))[:3] if (verdict := row.verdict)]
+    assert low < min(verdict.low or 0 for verdict in near)
+    assert high > max(verdict.high or 0 for verdict in near)
+    assert not low < far < high
+    assert [text.get_text() for text in axes.texts] == [said]
+    compare[-1:] = []
+    made_up.claim(tmp_path / "claim", "it", list(errors), compare)
+    figure = charts.forest(_results((tmp_path, tmp_path / "claim")))
+    assert figure
+    assert not figure.axes[0].texts
+
+
 def test_differences_of_other_sizes_have_axes_of_their_own(made: Made) -> None:
     metrics = ("val/top1_error", "val/neighbour_error_fc7", "kernels/colour_gap")
     compare = [{"of": "b", "minus": "a", "metric": metric} for metric in metrics]

@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,6 +21,7 @@ from alexnet.claims.verdict import NOT_MEASURED, OUTCOMES, ComparisonResult
 from alexnet.report.wording import departures, drawn, metric, phrase, scale
 from alexnet.runs import results
 from alexnet.runs.metrics import CURVE, FinishedRun, curve
+from alexnet.tables import MINUS
 
 # Okabe and Ito's, told apart by people who are colour-blind
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -41,6 +43,7 @@ COSTS = {  # that an error is drawn against
     "multiply_adds": "multiply-adds for one image (at the network's own crop)",
     "parameters_at_test": "parameters (without auxiliary heads)",
 }
+FAR = 10  # times the median distance from a panel's middle
 LETTER = (7, 11)  # pixels that one of a model's name takes in them
 PANELS = (  # kinds of comparison, a part of the metric; of the axis they share its label, and no difference
     (("higher", "same"), "top", "difference of top-1 or top-5 errors, percentage points", 0.0),
@@ -163,6 +166,7 @@ def forest(
         axes.set_yticks(range(len(group)), names, fontsize=8)
         axes.set(ylim=(len(group) - 0.4, -0.6), xlabel=label)
         axes.grid(axis="x", alpha=0.25)
+        _leave_out_far(axes, group)
     marks = [
         Line2D([], [], color=colour, marker="o", linewidth=4, label=name)
         for name, colour in BY_OUTCOME.items()
@@ -193,6 +197,37 @@ def _row(axes: Axes, place: int, row: ComparisonResult, still: float | None) -> 
     for limit in map(math.exp, ends) if row.comparison.kind == "ratio" else ends:
         if limit != still:
             axes.plot(limit, place, **LIMIT)
+
+
+def _leave_out_far(axes: Axes, rows: Sequence[ComparisonResult]) -> None:
+    """Ends the axis before what would press all else together; arrows at its end have those figures."""
+    means = np.array([row.verdict.mean for row in rows])
+    from_middle = np.abs(means - np.median(means))
+    usual = np.median(from_middle)
+    is_far = from_middle > FAR * usual
+    if not is_far.any() or not usual or len(rows) < 4:
+        return
+    shown: list[float] = []
+    for line in axes.lines:
+        x, y = (np.atleast_1d(values).astype(float) for values in line.get_data())
+        if not is_far[np.round(y).astype(int)].any():
+            shown += x.tolist()
+    margin = 0.1 * (max(shown) - min(shown))
+    axes.set_xlim(min(shown) - margin, max(shown) + margin)
+    for place, row in enumerate(rows):
+        if is_far[place]:
+            at_left = means[place] < min(shown)
+            figure = f"{means[place]:.2f}".replace("-", MINUS)
+            axes.annotate(
+                f"\N{LEFTWARDS ARROW} {figure}" if at_left else f"{figure} \N{RIGHTWARDS ARROW}",
+                (0.005 if at_left else 0.995, place),
+                xycoords=("axes fraction", "data"),
+                color=BY_OUTCOME[row.verdict.outcome],
+                ha="left" if at_left else "right",
+                va="center",
+                fontsize=8,
+                fontweight="bold",
+            )
 
 
 def by_dropout_rate(indexes: Sequence[ClaimIndex]) -> Figure | None:
