@@ -29,7 +29,8 @@ from tiny import overrides
             ],
         ),
         (("-m", "seed=0,1", "trainer.max_epochs=-1"), ["2 runs: 2 to do; about an unknown time"]),
-        ((), ["1 run: 1 to do"]),
+        ((), ["1 run: 1 to do", "images: to be drawn"]),
+        (("model=lenet5", "data=mnist"), ["images: MNIST, to be downloaded to ", "1 run: 1 to do"]),
     ],
 )
 def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], words: list[str]) -> None:
@@ -47,6 +48,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         (["claim=lrm", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
         (["claim=[lrn,lrm]", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
         (["claim=[]", "scale=demo"], ["claim=[] names no claim"]),
+        (["data=image_folder", "dry_run=true"], ["data=image_folder needs a folder: add data.root=PATH"]),
         (["claim=lrn,relu", "scale=demo"], ["type claim=[lrn,relu], without -m"]),
         (["-m", "claim=lrn,relu", "scale=demo"], ["type claim=[lrn,relu], without -m"]),
         (["+claim=lrn", "scale=demo"], ["claim"]),

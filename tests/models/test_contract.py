@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from alexnet import models
 from alexnet.cli.configs import composed
 from alexnet.errors import UserError
-from alexnet.models import summary
+from alexnet.models import from_config, summary
 from alexnet.models.contract import Outputs
 
 NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {  # crop size, settings
@@ -309,3 +309,48 @@ def test_pixels_are_scaled_before_the_first_layer_of_any_network() -> None:
         torch.testing.assert_close(deepcopy(scaled)(images), scaled(images), rtol=0, atol=0)
     with pytest.raises(UserError, match=r"model\.pixel_scale=0 is not possible"):
         models.create_model("alexnet", pixel_scale=0)
+
+
+class Own(nn.Module):
+    """A user's network."""
+
+    def __init__(self, num_classes: int, crop_size: int, width: int = 2) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * crop_size**2, width), nn.Tanh())
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(images))  # type: ignore[no-any-return]
+
+
+def of_words(num_classes: int) -> str:
+    return f"{num_classes} classes"
+
+
+def test_a_network_of_ones_own_is_named_by_its_path() -> None:
+    config = {"_target_": f"{__name__}.Own", "num_classes": None, "crop_size": 8, "width": 5, "batch_size": 4}
+    network = from_config(config)
+    assert isinstance(network, Own)
+    assert network.head.weight.shape == (1000, 5)
+    assert network.body[1].in_features == 192
+    started = from_config({**config, "num_classes": 3, "init": {"name": "kaiming"}, "pixel_scale": 0.5})
+    assert not started.head.bias.any()
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(started(images), started.head(started.body(images / 2)))
+    library = from_config({"_target_": "torchvision.models.squeezenet1_1", "num_classes": 7, "crop_size": 64})
+    assert library.classifier[1].out_channels == 7, "of a function that takes all names"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"_target_": "nowhere.Net"}, r"model\._target_=nowhere\.Net can't be imported: .*PYTHONPATH"),
+        ({"_target_": f"{__name__}.Own", "depth": 3}, r"model\.depth=3 is not possible: Own has only num_cl"),
+        ({"_target_": f"{__name__}.of_words"}, "model: of_words makes a str, and no torch.nn.Module"),
+        ({"_target_": "torch.nn.Tanh"}, "model: Tanh makes no network of these settings, .*num_classes"),
+        ({"_target_": "builtins.dict"}, "model: dict makes no network"),
+    ],
+)
+def test_what_is_no_network_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        from_config({"num_classes": 2, "crop_size": 8, **settings})

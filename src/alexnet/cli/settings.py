@@ -175,7 +175,7 @@ def check_parts(cfg: DictConfig) -> None:
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
         model = {**cfg.model, "crop_size": cfg.data.crop_size, "channels": cfg.data.channels or 3}
         network = without_memory(model)
-        if getattr(network, "num_classes", model["num_classes"]) is None:
+        if getattr(network, "num_classes", 1) is None:
             raise UserError(f"model.name={cfg.model.name} gives no logits to be trained: choose a network.")
         optimizer, schedule = OPTIMIZERS.factory(cfg.optim), SCHEDULES.factory(cfg.schedule)
         assert optimizer
@@ -238,7 +238,15 @@ def images_are_there(cfg: DictConfig) -> bool:
 def root_is_missing(cfg: DictConfig) -> bool:
     """Whether data.root names no folder, and nothing would fetch or draw images there."""
     source, root = cfg.data.source.get("name"), cfg.data.root
-    return source in ("image_folder", "imagenet") and bool(root) and not Path(root).expanduser().is_dir()
+    return source in ("image_folder", "imagenet") and not (root and Path(root).expanduser().is_dir())
+
+
+def images_expected(cfg: DictConfig) -> str:
+    """What a run would fetch or draw first, and where."""
+    from alexnet.data.named import NAMED
+
+    named = NAMED.get(cfg.data.source.get("name"))
+    return f"{named.title}, to be downloaded to {cfg.data.root}" if named else "to be drawn"
 
 
 def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:

@@ -22,10 +22,13 @@ from alexnet.tables import aligned, csv_text, number, write_csv
 ALL = "all"
 MANY = ("torchvision", "timm", "branches")  # choices of conf/model that are no network by themselves
 MODELS = "models.csv"  # and the figures beside it
-FACTS = ("year", "top5_error", "crops", "source")  # of conf/published.yaml
+FACTS = ("year", "top5_error", "crops", "error", "images", "source")  # of conf/published.yaml
 OF_ONE = ("model", "optim", "schedule", "augment")  # groups that a model chooses or is
 BATCH = 16  # images, for the speed: that of any network fits in memory
-HEAD = ("model", "year", "crop", "parameters", "multiply-adds", "memory", "top-5 error", "images/s", "source")
+HEAD = (
+    *("model", "year", "crop", "parameters", "multiply-adds", "memory"),
+    *("top-5 error", "top-1 error", "images/s", "source"),
+)
 
 Compose = Callable[[str, Sequence[str]], DictConfig]
 Row = dict[str, Any]
@@ -81,12 +84,13 @@ def _of_models(cfg: DictConfig) -> str:
         check_choice("models", name, [*known, ALL])
     check_distinct("models", names)
     rows = table(known if ALL in names else names)
+    if ALL in names:
+        rows.sort(key=lambda row: (row["year"], row["model"]))
     if cfg.measure:
         measure(rows, Path(cfg.cache_dir))
-    if cfg.out is not None:
-        save(rows, Path(cfg.out).expanduser())
+    written = [] if cfg.out is None else save(rows, Path(cfg.out).expanduser())
     if cfg.format == "text":
-        return text(rows)
+        return "\n".join([text(rows), *([""] * bool(written)), *map(str, written)])
     return json.dumps(rows, indent=1) if cfg.format == "json" else csv_text(rows).rstrip()
 
 
@@ -128,15 +132,18 @@ def measure(rows: Sequence[Row], cache_dir: Path) -> None:
             row["device"] = speed["device"] if speed else None
 
 
-def save(rows: Sequence[Row], out: Path) -> None:
-    """models.csv and, where errors were published, the figures."""
+def save(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Writes models.csv and, where errors were published, the figures; gives them."""
     from alexnet.files import write_atomically
     from alexnet.report import charts
 
-    write_csv(rows, out / MODELS)
+    written = [out / MODELS]
+    write_csv(rows, written[0])
     for key in charts.COSTS:
         if figure := charts.by_cost(rows, key):
-            write_atomically(out / f"error_by_{key}.svg", charts.svg(figure, as_text=True).encode())
+            written.append(out / f"error_by_{key}.svg")
+            write_atomically(written[-1], charts.svg(figure, as_text=True).encode())
+    return written
 
 
 def text(rows: Sequence[Row]) -> str:
@@ -150,12 +157,13 @@ def text(rows: Sequence[Row]) -> str:
             f"{row['multiply_adds']:,}",
             f"{row['activation_bytes'] / 2**20:.1f} MiB",
             "" if row["top5_error"] is None else f"{row['top5_error']:.2f} %",
+            "" if row["error"] is None else f"{row['images']} {row['error']:g} %",
             number(row["images_per_second"], digits=3) if "images_per_second" in row else "",
-            f"{row['source']}; crops: {row['crops']}" if row["source"] else "",
+            (row["source"] or "") + (f"; crops: {row['crops']}" if row["crops"] else ""),
         ]
         for row in rows
     ]
-    told = aligned([HEAD, *lines], right=range(1, 8))
+    told = aligned([HEAD, *lines], right=range(1, 9))
     devices = dict.fromkeys(row["device"] for row in rows if row.get("device"))
     measured = f"\n\nimages/s: training, {BATCH} at a time, on {', '.join(devices)}" if devices else ""
     return told + measured

@@ -201,6 +201,7 @@ class Planner:
         self.typed: dict[int, DictConfig] = {}
         self.with_parts: set[int] = set()
         self.images: dict[str, Any] = {}
+        self.expected: list[str] = []  # of images that are not there, in a dry run
 
     def of_claims(self, claims: Iterable[Claim], overrides: Sequence[Override]) -> list[Job]:
         """Each variant with each seed; raises UserError where what a claim compares is set."""
@@ -295,8 +296,8 @@ class Planner:
         return " ".join(sorted({opened[1] for opened in self.images.values() if opened}))
 
     def about_images(self) -> str:
-        """Lines on those that were opened: which they are, which files are none, and what to know of them."""
-        lines = []
+        """Lines on the images: which they are, what to know of them, and what is still to be fetched."""
+        lines = [f"images: {expected}" for expected in dict.fromkeys(self.expected)]
         for images in self._sets():
             lines += [f"images: {images.title}", f"  not used: {images.unused_files}" * bool(images.unused)]
             lines.append(f"  note: {images.note}" * bool(images.note))
@@ -341,6 +342,8 @@ class Planner:
             wanted = not self.cfg.dry_run or settings.root_is_missing(cfg)  # which is an error then
             wanted = wanted or settings.images_are_there(cfg)
             self.images[key] = settings.images_of(cfg) if wanted else None
+            if not wanted:
+                self.expected.append(settings.images_expected(cfg))
         return self.images[key]
 
 

@@ -1,8 +1,9 @@
 """Networks by name: create_model, as configs and the API call it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from alexnet.models.lenet import LeNet5
 from alexnet.models.nin import TABLES as NIN_TABLES
 from alexnet.models.resnet import ResNet
 from alexnet.paths import CONF
-from alexnet.registry import Registry
+from alexnet.registry import NAME, TARGET, Registry, check_settings, target
 
 LIBRARIES = ("torchvision", "timm")
 IMAGENET_CLASSES = 1000
@@ -43,7 +44,7 @@ NETWORKS.register("lenet5")(LeNet5)
 
 
 def create_model(
-    name: str,
+    name: str | Callable[..., nn.Module],
     num_classes: int = IMAGENET_CLASSES,
     crop_size: int = 224,
     channels: int | None = None,
@@ -55,7 +56,8 @@ def create_model(
 
     In training a network with auxiliary heads gives alexnet.models.Outputs instead.
 
-    name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries.
+    name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries; or what makes a
+        network of your own: it is called with num_classes, and with crop_size and channels if it takes them.
     channels: colours of its images; None: as it was published, 1 of lenet5 and 3 of the others.
     init: by name ("kaiming"), name and settings, or a function of the network; None leaves the network's own.
     pixel_scale: what images are multiplied by before the first layer, 1/58 to normalise them as torchvision
@@ -67,10 +69,11 @@ def create_model(
     is too small; for a library that is not installed.
     """
     prefix, slash, rest = str(name).partition("/")
-    if slash and prefix in LIBRARIES:
-        network = library.build(
-            prefix, rest, num_classes, crop_size, 3 if channels is None else channels, **settings
-        )
+    colours = 3 if channels is None else channels
+    if callable(name):
+        network = _own(name, settings, num_classes=num_classes, crop_size=crop_size, channels=colours)
+    elif slash and prefix in LIBRARIES:
+        network = library.build(prefix, rest, num_classes, crop_size, colours, **settings)
     elif name not in NETWORKS:
         raise UserError(_no_network(str(name)))
     else:
@@ -85,13 +88,28 @@ def create_model(
     return network
 
 
+def _own(make: Callable[..., nn.Module], settings: Mapping[str, Any], **shape: int) -> nn.Module:
+    """A user's network; raises UserError where it lacks a setting, or can't be told its number of classes."""
+    called = getattr(make, "__name__", str(make))
+    try:
+        known = signature(make).parameters
+        check_settings("model", called, make, settings)
+        given = {key: value for key, value in shape.items() if key in known}
+        network = make(**settings, **{"num_classes": shape["num_classes"], **given})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model: {called} makes no network of these settings, {error}.") from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"model: {called} makes a {type(network).__name__}, and no torch.nn.Module.")
+    return network
+
+
 def _no_network(name: str) -> str:
     choices = ", ".join([*NETWORKS, *(f"{collection}/NAME" for collection in LIBRARIES)])
     theirs = {each: f"torchvision/{each}" for each in library.names("torchvision")}
     if name not in theirs and (CONF / "model" / f"{name}.yaml").is_file():
         hint = (
-            f" {name} is for fit() and the command line: give what conf/model/{name}.yaml changes as"
-            ' settings, such as create_model("alexnet", norm="lrn").'
+            f" {name} is for fit() and the command line: give the name and the settings that stand in"
+            f" conf/model/{name}.yaml."
         )
     else:
         hint = did_you_mean(name, theirs | {each: each for each in NETWORKS})
@@ -118,6 +136,8 @@ def list_models(pattern: str = "*") -> list[str]:
 def from_config(model: Mapping[str, Any]) -> nn.Module:
     """The network of the model section of a config: name, library, num_classes, crop_size, init, settings.
 
+    In place of name and library `_target_` is the path of a class or function of one's own.
+
     num_classes null: ImageNet's 1000. Raises UserError as create_model does, and for a part given as a word.
     """
     settings = dict(model)
@@ -128,7 +148,8 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
                 f" model/{group}={settings[group]}; choose {', '.join(registry)}, or what else lies in"
                 f" conf/model/{group}."
             )
-    name, prefix = str(settings.pop("name")), settings.pop("library", None)
+    path, prefix = settings.pop(TARGET, None), settings.pop("library", None)
+    name: Any = target(path, "model") if path else str(settings.pop(NAME))
     classes = settings.pop("num_classes", None)
     settings.pop("batch_size", None)  # which data.batch_size follows
     if prefix is not None:

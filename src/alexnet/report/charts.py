@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
+from itertools import product
 from textwrap import fill
 from typing import Any
 
@@ -44,7 +45,10 @@ COSTS = {  # that an error is drawn against
     "parameters_at_test": "parameters (without auxiliary heads)",
 }
 FAR = 10  # times the median distance from a panel's middle
-LETTER = (7, 11)  # pixels that one of a model's name takes in them
+LETTER, DOT = (
+    (6, 10),
+    5,
+)  # pixels that one of a model's name takes in them, and from a mark's middle to its edge
 PANELS = (  # kinds of comparison, a part of the metric; of the axis they share its label, and no difference
     (("higher", "same"), "top", "difference of top-1 or top-5 errors, percentage points", 0.0),
     (("higher", "same"), "neighbour", "difference of neighbours' errors, percentage points", 0.0),
@@ -313,6 +317,14 @@ def _groups(
     return groups
 
 
+Box = tuple[float, float, float, float]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Of left, bottom, right, top."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
 def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:
     """Published top-5 error against one of COSTS, a point for each model; Canziani et al. (2016) drew top-1.
 
@@ -324,21 +336,26 @@ def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:
     figure, (axes,) = _axes(5.0)
     years = sorted({row["year"] for row in shown})
     low, high = (extreme(row[key] for row in shown) for extreme in (min, max))
-    axes.set(xscale="log", xlim=(low / 1.3, high * 2))
+    axes.set(xscale="log", xlim=(low / 2, high * 2))
     axes.set_ylim(
-        0.9 * min(row["top5_error"] for row in shown), 1.05 * max(row["top5_error"] for row in shown)
+        0.8 * min(row["top5_error"] for row in shown), 1.05 * max(row["top5_error"] for row in shown)
     )
-    labels: list[tuple[float, float, float]] = []  # where they begin and end, and their height, in pixels
-    for row in sorted(shown, key=lambda each: -float(each["top5_error"])):
-        place = (row[key], row["top5_error"])
+    places = [(row[key], row["top5_error"]) for row in shown]
+    points = [tuple(point) for point in axes.transData.transform(places)]
+    taken = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]  # left, bottom, right, top, in pixels
+    for row, place, (x, y) in sorted(zip(shown, places, points, strict=True), key=lambda each: -each[2][1]):
         axes.plot(*place, "o", color=COLOURS[years.index(row["year"]) % len(COLOURS)])
-        begin, y = axes.transData.transform(place)
-        end, label = begin + LETTER[0] * len(row["model"]), y
-        while any(begin < far and near < end and abs(label - at) < LETTER[1] for near, far, at in labels):
-            label -= 1
-        labels.append((begin, end, label))
-        offset = (6, (label - y) * 72 / figure.dpi - 2)
-        axes.annotate(row["model"], place, offset, textcoords="offset points", fontsize=7)
+        width, height = LETTER[0] * len(row["model"]), LETTER[1]
+        for aside, right in product(sorted(range(-60, 61, 2), key=abs), (True, False)):
+            left, bottom = x + 8 if right else x - 8 - width, y - height / 2 + aside
+            box = (left, bottom, left + width, bottom + height)
+            if not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        inch = 72 / figure.dpi
+        offset = (8 * inch if right else -8 * inch, aside * inch)
+        ha = "left" if right else "right"
+        axes.annotate(row["model"], place, offset, textcoords="offset points", fontsize=7, ha=ha, va="center")
     marks = [
         Line2D([], [], color=COLOURS[number % len(COLOURS)], marker="o", linestyle="", label=str(year))
         for number, year in enumerate(years)
