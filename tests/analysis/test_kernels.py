@@ -129,6 +129,12 @@ def test_the_verdict_says_what_was_seen(runs: list[Tensor], towers: int, sentenc
     assert re.search(sentence, kernels.verdict(result, towers)), kernels.verdict(result, towers)
 
 
+def test_kernels_that_see_greys_have_no_colours_to_compare() -> None:
+    assert "coloured" in kernels.text({0: _noise(6)}, 2)
+    said = "kernels of a network that sees greys: there are no colours to compare"
+    assert kernels.text({0: _noise(6)[:, :1], 1: _noise(6, 1)[:, :1]}, 1) == said
+
+
 def test_the_table_has_a_row_for_each_tower() -> None:
     rows = kernels.table({5: HALF_COLOURED[0]}, 2)
     assert [(row["seed"], row["tower"], row["kernels"]) for row in rows] == [(5, 1, 48), (5, 2, 48)]

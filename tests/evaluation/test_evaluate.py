@@ -75,6 +75,19 @@ def test_one_crop_on_val_has_the_runs_own_errors(outputs: Path) -> None:
             assert table["top5"] == kept["top5"].tolist()
 
 
+@pytest.mark.parametrize(
+    ("crops", "flips", "noted"), [(10, False, True), (10, True, False), (9, False, False), (1, False, False)]
+)
+def test_mirrored_crops_are_noted_where_no_image_was_in_training(
+    tmp_path: Path, crops: int, flips: bool, noted: bool
+) -> None:
+    trained = train(config(tmp_path, f"augment.flips={flips}", "trainer.max_epochs=1"))
+    assert trained["status"] == "completed"
+    (path,) = tmp_path.glob("*/last.ckpt")
+    settings = ["accelerator=cpu", f"checkpoint='{path}'", f"crops={crops}"]
+    assert ("half of the crops are mirrored" in entry.evaluate(compose("evaluate", settings))) == noted
+
+
 def test_minival_has_the_runs_own_errors(outputs: Path) -> None:
     path = nets(outputs)[0]
     found, own = evaluated(f"checkpoint='{path}'", "split=minival"), result(path)

@@ -148,6 +148,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(outputs: Path) -> N
     assert "not a finite number" in result["error"]
 
 
+@pytest.mark.parametrize("more", [(), ("trainer.limit_val_batches=0", "schedule=constant")])
+def test_training_that_diverges_in_its_last_step_is_not_called_completed(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    settings = ("optim.lr=1e38", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    split = "val" if more else "minival"
+    with pytest.raises(UserError, match=rf"{split}/loss is not a finite number after step 1: .*optim\.lr"):
+        train(config(tmp_path, *settings, *more))
+    (path,) = tmp_path.glob("*/result.json")
+    assert json.loads(path.read_text())["status"] == "failed"
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(
     outputs: Path, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

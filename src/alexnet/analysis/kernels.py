@@ -199,7 +199,9 @@ def verdict(differences: Sequence[Difference], towers: int) -> str:
 
 
 def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
-    """The table in Markdown, what its words mean, and the verdict."""
+    """The table in Markdown, what its words mean, and the verdict; a sentence for kernels that see greys."""
+    if all(weights.shape[1] == 1 for weights in weights_by_seed.values()):
+        return "kernels of a network that sees greys: there are no colours to compare"
     rows = [
         (*list(row.values())[:3], f"{row['mean']:.3f}", f"{row['median']:.3f}", f"{row['coloured']:.0%}")
         for row in table(weights_by_seed, towers)

@@ -11,6 +11,7 @@ from alexnet.errors import UserError
 from alexnet.evaluation import confusion, selection
 from alexnet.evaluation.averaging import BySize, Spread, averaged, save_mean
 from alexnet.evaluation.confusion import Worst
+from alexnet.evaluation.crops import crop_places
 from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import write_parquet
 from alexnet.evaluation.scores import Scores, score_path, stem
@@ -68,6 +69,15 @@ class Evaluation:
         which = self.networks[0].name if many == 1 else f"averaged softmax of {many} networks{of_kinds}"
         return f"{which}: {self.data.images.title}, {self.split}, {self.errors.images:,} images, {crops}"
 
+    @property
+    def notes(self) -> list[str]:
+        """On the images, and on crops that a network never saw the like of."""
+        mirrored = any(crop.flip for crop in crop_places(self.crops, 0))
+        augments = (network.checkpoint.config.get("augment") or {} for network in self.networks)
+        unlike = mirrored and any(augment.get("flips") is False for augment in augments)
+        said = "half of the crops are mirrored, as no image was in training; crops=9 mirrors none"
+        return [*filter(None, [self.data.images.note]), *[said] * unlike]
+
     def as_json(self) -> str:
         """All but what is in the other files."""
         images, networks = self.data.images, []
@@ -79,7 +89,7 @@ class Evaluation:
             networks.append(facts | asdict(network.errors) | {"softmax": str(network.scores)})
         whole: dict[str, Any] = {"split": self.split, "crops": self.crops, **asdict(self.errors)}
         whole |= {"data": images.name, "title": images.title, "subset": images.subset or None}
-        whole |= {"note": images.note, "drawn": images.drawn}
+        whole |= {"note": "; ".join(self.notes), "drawn": images.drawn}
         whole |= {"fingerprint": self.data.fingerprint, "nets": networks, "kinds": self.kinds}
         whole |= {"by_size": [asdict(size) | {"sampled": size.drawn} for size in self.by_size]}
         whole |= {"worst_classes": [asdict(worst) for worst in self.worst]}
@@ -87,7 +97,7 @@ class Evaluation:
 
     def text(self) -> str:
         """For people: errors with their intervals, by number of networks, the worst classes, the files."""
-        note, many = self.data.images.note, len(self.networks) > 1
+        many = len(self.networks) > 1
         rows = [("error, % [95 % interval]", "top-1", "top-5")]
         for network in self.networks:
             seed = network.checkpoint.config.get("seed")
@@ -102,7 +112,7 @@ class Evaluation:
             worst.append((row.title, f"{row.images:,}", f"{row.top1_error:.1f}", rival))
         # the softmax of several networks is not listed: it lies beside each of them
         files = self.files if many else self.files | {"softmax": self.networks[0].scores}
-        parts = [f"note: {note}" if note else "", self.head, aligned(rows)]
+        parts = [*(f"note: {note}" for note in self.notes), self.head, aligned(rows)]
         parts += [_by_size(self.by_size) if many else "", aligned(worst)]
         return "\n\n".join([*filter(None, parts), f"files\n{aligned(files.items())}"])
 

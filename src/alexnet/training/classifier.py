@@ -24,6 +24,7 @@ from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
 OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
+TRY = "Try a lower optim.lr, another model/init, or trainer.gradient_clip_val=1."
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
@@ -279,8 +280,15 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def _log(self, split: str) -> None:
-        """Once an epoch: Lightning's log() in each step would take longer than a small network's step."""
+        """Once an epoch: Lightning's log() in each step would take longer than a small network's step.
+
+        Raises UserError where the loss is no number, as the last step of a training can leave it.
+        """
         for name, value in self.metrics_of(split).compute().items():
+            if name == f"{split}/loss" and not torch.isfinite(value):
+                raise UserError(
+                    f"{name} is not a finite number after step {self.global_step}: training diverged. {TRY}"
+                )
             self.log(name, value, prog_bar=name == "minival/top1_error")
 
     def _check_finite(self, loss: Tensor) -> None:
@@ -296,6 +304,5 @@ class Classifier(lightning.LightningModule):
         step = int(self.bad_step)  # type: ignore[arg-type]
         if step >= 0:
             raise UserError(
-                f"the loss is not a finite number at step {step} (epoch {self.current_epoch}). Try a lower"
-                " optim.lr, another model/init, or trainer.gradient_clip_val=1."
+                f"the loss is not a finite number at step {step} (epoch {self.current_epoch}). {TRY}"
             )
