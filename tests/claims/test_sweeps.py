@@ -241,3 +241,16 @@ def test_optunas_sweeper_minimises_the_minival_error(tmp_path: Path) -> None:
         for each in results(tmp_path).values()
     }
     assert f"Best value: {min(errors)}" in done.stdout
+
+
+def test_what_follows_the_seed_does_so_in_a_sweep(tmp_path: Path) -> None:
+    settings = ("-m", "seed=1,2", "trainer.max_epochs=1", "optim.weight_decay='${seed}'")
+    done = train(tmp_path, *settings)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path).values()
+    assert {(each["seed"], each["config"]["optim"]["weight_decay"]) for each in found} == {
+        (1, 1),
+        (2, 2),
+    }
+    assert len({each["hash"].partition("-seed")[0] for each in found}) == 2
+    assert "2 runs: 2 finished" in train(tmp_path, *settings, "dry_run=true").stdout

@@ -242,6 +242,15 @@ def test_seeds_of_a_variant_lie_under_one_name_however_they_were_asked_for(tmp_p
     assert mine.name.startswith("mine-")
 
 
+def test_a_run_of_another_seed_is_the_one_that_its_config_makes(tmp_path: Path) -> None:
+    config = CONFIG | {"output_dir": str(tmp_path)}
+    for name in ("", "other", "lrn"):  # under which a seed lies there already
+        first = Run.of(config, "images", "lrn", None, ["seed=0"])
+        for seed in (0, 7):
+            assert first.of_seed(seed, ["a"]) == Run.of(config | {"seed": seed}, "images", "lrn", None, ["a"])
+        (tmp_path / f"{name or 'other'}-{first.family}-seed{8 if name else 7}").mkdir()
+
+
 def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
     for name in ("result.json", "last.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
@@ -38,7 +39,12 @@ class Request(NamedTuple):
 
 def parsed(overrides: Iterable[str]) -> list[Override]:
     """By Hydra's own parser."""
-    return OverridesParser.create().parse_overrides(list(overrides))
+    return [_parsed(override) for override in overrides]
+
+
+@cache  # a sweep has the same ones in many runs, and each takes a millisecond
+def _parsed(override: str) -> Override:
+    return OverridesParser.create().parse_overrides([override])[0]
 
 
 def run_name(request: Request, model: DictConfig) -> str:
@@ -261,7 +267,18 @@ def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
-    """The config as it is to be used, which nothing can write, and its run.
+    """The config as it is to be used, which nothing can write, and its run; raises UserError as run_of()."""
+    whole, run = run_of(cfg, images, digest, request)
+    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
+    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
+    placed = changed(whole, used)
+    OmegaConf.resolve(placed)
+    OmegaConf.set_readonly(placed, True)
+    return placed, run
+
+
+def run_of(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
+    """The config with what follows from the images, and its run.
 
     Raises UserError where the model can't have the classes of the images, and for two crops.
     """
@@ -298,10 +315,4 @@ def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) 
         start_from = contents_digest(checkpoint_at(cfg.init_from, "init_from"))
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     name = run_name(request, whole.model)
-    run = Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))
-    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
-    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
-    placed = changed(whole, used)
-    OmegaConf.resolve(placed)
-    OmegaConf.set_readonly(placed, True)
-    return placed, run
+    return whole, Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))

@@ -99,6 +99,14 @@ class Run:
             directory = output_dir / f"{config['name'] or usual}-{digest}"
         return cls(config, digest, directory, overrides, family)
 
+    def of_seed(self, seed: int, overrides: list[str]) -> "Run":
+        """The same with another seed, which nothing else in its config follows: far faster than of()."""
+        digest = f"{self.family}-seed{seed}"
+        output_dir = Path(self.config["output_dir"]).expanduser()
+        name = self.directory.name.removesuffix(f"-{self.hash}")
+        directory = find(output_dir, digest) or output_dir / f"{name}-{digest}"
+        return Run({**self.config, "seed": seed}, digest, directory, overrides, self.family)
+
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
         result = read(self.directory)
