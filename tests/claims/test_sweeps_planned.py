@@ -30,7 +30,7 @@ from tiny import overrides
         ),
         (("-m", "seed=0,1", "trainer.max_epochs=-1"), ["2 runs: 2 to do; about an unknown time"]),
         ((), ["1 run: 1 to do", "images: to be drawn"]),
-        (("model=lenet5", "data=mnist"), ["images: MNIST, to be downloaded to ", "1 run: 1 to do"]),
+        (("data=cifar10",), ["images: CIFAR-10, to be downloaded to ", "1 run: 1 to do"]),
     ],
 )
 def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], words: list[str]) -> None:
@@ -48,6 +48,10 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         (["claim=lrm", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
         (["claim=[lrn,lrm]", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
         (["claim=[]", "scale=demo"], ["claim=[] names no claim"]),
+        (
+            ["model.num_classes=5", "dry_run=true"],
+            ["model.num_classes=5 is not possible with images of 10 classes"],
+        ),
         (["data=image_folder", "dry_run=true"], ["data=image_folder needs a folder: add data.root=PATH"]),
         (["claim=lrn,relu", "scale=demo"], ["type claim=[lrn,relu], without -m"]),
         (["-m", "claim=lrn,relu", "scale=demo"], ["type claim=[lrn,relu], without -m"]),

@@ -97,9 +97,15 @@ def test_it_is_told_in_three_forms(tmp_path: Path) -> None:
     assert "vgg11" in (tmp_path / "here/error_by_multiply_adds.svg").read_text()
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_of_classes_that_cannot_be_is_refused(number: int) -> None:
+    with pytest.raises(UserError, match=rf"model\.num_classes={number} is not possible"):
+        summarise(compose("summary", ["model=cifar_80sec", f"model.num_classes={number}"]))
+
+
 def test_errors_on_other_images_name_them() -> None:
     (line,) = summarise(compose("summary", ["models=[lenet5]"])).splitlines()[1:]
-    assert line.endswith("MNIST 0.95 %            LeCun et al. 1998, III.C")
+    assert line.endswith("MNIST 0.95 %            LeCun et al. 1998, III.B")
 
 
 def test_one_network_can_be_csv_too() -> None:

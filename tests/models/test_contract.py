@@ -122,19 +122,19 @@ def test_16_images_can_be_learned_by_heart(
     network = models.create_model(name, 4, crop_size, **settings).train()
     images, labels = torch.randn(16, 3, crop_size, crop_size), torch.arange(16) % 4
     optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9)
-    for _ in range(60):
+    recent: list[int] = []  # how many were wrong, by the images' own statistics and with what is dropped
+    for _ in range(400):  # most need 60
         logits, auxiliary = models.logits_and_auxiliary(network(images))
+        recent = [*recent[-3:], int((logits.argmax(1) != labels).sum())]
+        if len(recent) == 4 and sum(recent) <= 4:
+            break
         loss = cross_entropy(logits, labels)
         for more, weight in auxiliary:
             loss = loss + weight * cross_entropy(more, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with torch.no_grad():  # by the images' own statistics, and with what is dropped
-        wrong = sum(
-            (models.logits_and_auxiliary(network(images))[0].argmax(1) != labels).sum() for _ in range(4)
-        )
-    assert wrong <= 4
+    assert sum(recent) <= 4
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -354,3 +354,22 @@ def test_a_network_of_ones_own_is_named_by_its_path() -> None:
 def test_what_is_no_network_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         from_config({"num_classes": 2, "crop_size": 8, **settings})
+
+
+def test_a_batch_of_one_image_is_refused_where_maps_are_too_small_for_its_spread() -> None:
+    small = {"name": "torchvision/resnet18", "crop_size": 32, "num_classes": 3}
+    with pytest.raises(UserError, match=r"data\.batch_size=8 leaves a batch of one image.*model\.crop_size"):
+        models.check_batch_of_one(small, 8)
+    models.check_batch_of_one({**small, "crop_size": 64}, 8)
+    models.check_batch_of_one({"name": "alexnet", "crop_size": 67, "norm": {"name": "lrn"}}, 8)
+
+
+def test_a_setting_that_a_librarys_network_refuses_is_named() -> None:
+    with pytest.raises(UserError, match=r"^model\.drop_rate=2 is not possible: torchvision/densenet121 does"):
+        models.create_model("torchvision/densenet121", 3, 64, drop_rate=2)
+
+
+def test_the_place_of_a_norm_that_a_model_chose_goes_with_the_norm() -> None:
+    network = composed("summary", ["model=zfnet", "model/norm=none", "model.num_classes=3"]).model
+    assert network.norm_place == "after_pool"
+    assert "norm" not in "".join(models.layer_names(models.without_memory(network)))

@@ -121,7 +121,7 @@ def _no_override(name: str, known: Sequence[str], parent: object) -> str:
     """known: with the default choices. parent: what was chosen in their place, which has no such name."""
     group, slash, _ = name.partition("/")
     if slash and group in known and (CONF / name).is_dir():
-        return f"{name} is no choice for this {group}, which has no such part."
+        return f"{name} is no choice for this {group}, which has no such part: see its file in conf/{group}/."
     place = parent._get_full_key(None) if isinstance(parent, DictConfig) else ""
     if not isinstance(parent, DictConfig) or not place or name.startswith(OPEN):
         return no_setting(name, known)

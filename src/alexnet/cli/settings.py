@@ -247,6 +247,18 @@ def root_is_missing(cfg: DictConfig) -> bool:
     return source in ("image_folder", "imagenet") and not (root and Path(root).expanduser().is_dir())
 
 
+def classes_of(cfg: DictConfig, of_images: int) -> int:
+    """Of the model; raises UserError where it can't have those of the images."""
+    classes = of_images if cfg.model.num_classes is None else cfg.model.num_classes
+    check_whole("model.num_classes", classes, 1)
+    if classes < of_images:
+        raise UserError(
+            f"model.num_classes={classes} is not possible with images of {of_images} classes:"
+            " choose as many or more, or leave it out."
+        )
+    return int(classes)
+
+
 def images_expected(cfg: DictConfig) -> str:
     """What a run would fetch or draw first, and where."""
     from alexnet.data.named import NAMED
@@ -256,14 +268,22 @@ def images_expected(cfg: DictConfig) -> str:
 
 
 def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
-    """How many images train and val will have once they are fetched or drawn, where that is known."""
+    """How many images train and val will have once they are fetched or drawn, where that is known.
+
+    Raises UserError where the model can't have their classes.
+    """
+    from alexnet.data.demo import CLASSES
     from alexnet.data.named import NAMED
 
     source = cfg.data.source
     if named := NAMED.get(source.get("name")):
+        classes_of(cfg, len(named.classes))
         return named.counts["train"], named.counts["val"]
     drawn = source.get("train_images"), source.get("val_images")
-    return None if None in drawn else drawn
+    if None in drawn:
+        return None
+    classes_of(cfg, len(CLASSES))
+    return drawn
 
 
 def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
@@ -293,13 +313,12 @@ def run_of(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -
         raise UserError(
             f"data.crop_size={crops[0]} and model.crop_size={crops[1]} are not possible together: give one."
         )
-    classes = len(images.classes) if cfg.model.num_classes is None else cfg.model.num_classes
-    check_whole("model.num_classes", classes, 1)
-    if classes < len(images.classes):
+    if "model.norm_place" in typed and cfg.model.norm_place and cfg.model.get("norm") is None:
         raise UserError(
-            f"model.num_classes={classes} is not possible with images of {len(images.classes)} classes:"
-            " choose as many or more, or leave it out."
+            f"model.norm_place={cfg.model.norm_place} changes nothing: there is no norm; choose"
+            " model/norm=lrn or batch, or leave it out."
         )
+    classes = classes_of(cfg, len(images.classes))
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     channels, of_model = cfg.data.channels or 3, cfg.model.get("channels", 3)
     if channels != of_model:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexnet.cli import settings
 from alexnet.cli.configs import composer
-from alexnet.errors import UserError, check_choice, check_distinct, check_list
+from alexnet.errors import UserError, check_choice, check_distinct, check_list, check_whole
 from alexnet.paths import CONF
 from alexnet.tables import aligned, csv_text, number, write_csv
 
@@ -54,7 +54,9 @@ def summarise(cfg: DictConfig, asked: settings.Request = settings.Request()) -> 
             raise UserError(
                 f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...]."
             )
-    crop, classes = cfg.model.crop_size, cfg.model.get("num_classes") or _classes(asked.model)
+    crop, classes = cfg.model.crop_size, cfg.model.get("num_classes")
+    classes = _classes(asked.model) if classes is None else classes
+    check_whole("model.num_classes", classes, 1)
     rows = summary.layers(without_memory({**cfg.model, "init": None, "num_classes": classes}), crop)
     if cfg.format == "csv":
         return csv_text([row | {"output": "x".join(map(str, row["output"]))} for row in rows]).rstrip()

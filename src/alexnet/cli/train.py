@@ -77,7 +77,7 @@ def start(
 def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
     """Builds everything from its settings and trains."""
     from alexnet.data.augment import AUGMENTS
-    from alexnet.models import from_config
+    from alexnet.models import check_batch_of_one, from_config
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
@@ -90,6 +90,9 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     }
     log.log(progress.verbose(), "%s", images)
     module, data = fit.build(run.config, images, digest, **parts)
+    last = len(data.members("train")) % cfg.data.batch_size
+    if cfg.data.batch_size == 1 or (last == 1 and cfg.trainer.get("limit_train_batches", 1.0) == 1.0):
+        check_batch_of_one(run.config["model"], cfg.data.batch_size)
     trainer = instantiate(
         cfg.trainer,
         callbacks=fit.callbacks(

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
         towers,
         weighted_layers,
     )
-    from alexnet.models.registry import create_model, from_config, list_models, without_memory
+    from alexnet.models.registry import (
+        check_batch_of_one,
+        create_model,
+        from_config,
+        list_models,
+        without_memory,
+    )
 
 # of a network, for one image: alexnet.models.summary.cost(); what a computed claim compares
 COSTS = ("parameters", "parameters_at_test", "multiply_adds", "activation_bytes")
@@ -28,6 +34,7 @@ __all__ = [
     "COSTS",
     "AlexNet",
     "Outputs",
+    "check_batch_of_one",
     "create_model",
     "feature",
     "first_kernels",
@@ -41,7 +48,7 @@ __all__ = [
     "weighted_layers",
     "without_memory",
 ]
-REGISTRY = ("create_model", "from_config", "list_models", "without_memory")
+REGISTRY = ("check_batch_of_one", "create_model", "from_config", "list_models", "without_memory")
 
 
 def __getattr__(name: str) -> Any:

@@ -49,10 +49,10 @@ def build(
         if value in WORDS:
             check_flag(f"model.{key}", value)
 
-    def make(side: int) -> nn.Module:
+    def make(side: int, chosen: dict[str, Any] = settings) -> nn.Module:
         if library == "timm":
-            return _timm_network(name, num_classes, side, channels, settings)
-        return _torchvision_network(name, num_classes, side, settings)
+            return _timm_network(name, num_classes, side, channels, chosen)
+        return _torchvision_network(name, num_classes, side, chosen)
 
     _check_crop(make, f"{library}/{name}", crop_size, channels, settings)
     network = make(crop_size)
@@ -180,7 +180,7 @@ def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _check_crop(
-    make: Callable[[int], nn.Module], name: str, crop_size: int, channels: int, settings: dict[str, Any]
+    make: Callable[..., nn.Module], name: str, crop_size: int, channels: int, settings: dict[str, Any]
 ) -> None:
     """Raises UserError for a crop at which the network can't be trained, found without memory.
 
@@ -188,11 +188,11 @@ def _check_crop(
     crop would help.
     """
 
-    def problem(side: int) -> tuple[str, str]:
+    def problem(side: int, chosen: dict[str, Any] = settings) -> tuple[str, str]:
         """Where and why it can't; two empty texts if it can."""
         entered: list[str] = []  # modules that have begun and not ended
         try:
-            network = on_meta(partial(make, side)).train()
+            network = on_meta(partial(make, side, chosen)).train()
             for path, module in network.named_modules():
                 module.register_forward_pre_hook(partial(_enter, entered, path))
                 module.register_forward_hook(partial(_leave, entered))
@@ -211,7 +211,7 @@ def _check_crop(
     while good - bad > 1:
         side = (bad + good) // 2
         bad, good = (side, good) if problem(side)[1] else (bad, side)
-    if not (where or good) and settings:  # it can't even be made
+    if not good and settings and (not where or not problem(crop_size, {})[1]):
         raise _not_taken(name, settings, why)
     smaller = (side for side in range(crop_size // 32 * 32, 0, -32) if side < crop_size)
     if where and good and all(problem(side)[1] for side in smaller):

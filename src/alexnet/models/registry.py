@@ -6,6 +6,7 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UserError, check_choice, check_range, did_you_mean
@@ -148,6 +149,8 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
                 f" model/{group}={settings[group]}; choose {', '.join(registry)}, or what else lies in"
                 f" conf/model/{group}."
             )
+    if settings.get("norm", ...) is None:
+        settings.pop("norm_place", None)  # that the model chose for the norm that it had
     path, prefix = settings.pop(TARGET, None), settings.pop("library", None)
     name: Any = target(path, "model") if path else str(settings.pop(NAME))
     classes = settings.pop("num_classes", None)
@@ -156,6 +159,20 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
         check_choice("model.library", prefix, LIBRARIES)
         name = f"{prefix}/{name}"
     return create_model(name, IMAGENET_CLASSES if classes is None else classes, **settings)
+
+
+def check_batch_of_one(model: Mapping[str, Any], batch_size: int) -> None:
+    """Raises UserError for a network that can't be trained on one image. batch_size: of the other batches."""
+    network = without_memory(model).train()
+    channels, side = model.get("channels") or 3, model["crop_size"]
+    try:
+        network(torch.zeros(1, channels, side, side, device="meta"))
+    except ValueError as error:
+        raise UserError(
+            f"data.batch_size={batch_size} leaves a batch of one image, of which batch normalisation can't"
+            f" take the spread where its maps are 1x1 ({str(error).splitlines()[0]}): choose another size,"
+            " or larger crops (model.crop_size)."
+        ) from error
 
 
 def without_memory(model: Mapping[str, Any]) -> nn.Module:
