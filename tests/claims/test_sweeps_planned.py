@@ -49,6 +49,10 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         (["claim=[lrn,lrm]", "scale=demo"], ["claim=lrm is not possible", "Did you mean lrn?"]),
         (["claim=[]", "scale=demo"], ["claim=[] names no claim"]),
         (
+            ["model/norm=none", "model.norm_place=after_pool", "dry_run=true"],
+            ["model.norm_place=after_pool changes nothing", "model/norm=lrn"],
+        ),
+        (
             ["model.num_classes=5", "dry_run=true"],
             ["model.num_classes=5 is not possible with images of 10 classes"],
         ),

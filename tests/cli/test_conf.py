@@ -256,7 +256,6 @@ REFUSED = [
     ("model/activation=leaky_relu model.activation.slope=-1", "model.activation.slope=-1 .*number from 0"),
     ("model/activation=leaky_relu model.activation.slope=a", "model.activation.slope=a .*from 0"),
     ("+model.activation.slope=0.1", "model.activation.slope=0.1 .*relu has no settings"),
-    ("model/norm=none model.norm_place=after_pool", "model.norm_place=after_pool changes nothing.*/norm=lrn"),
     ("+model.dropout_rates.conv9=0.1", "model.dropout_rates=conv9 .*choose conv1, "),
     ("+model.dropout_rates.conv4=1", "model.dropout_rates.conv4=1 .*from 0 to below 1"),
     ("model/dropout=none +model.dropout_rates.fc6=0.1", "model.dropout_rates changes nothing.*/dropout="),

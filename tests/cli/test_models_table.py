@@ -103,6 +103,14 @@ def test_a_number_of_classes_that_cannot_be_is_refused(number: int) -> None:
         summarise(compose("summary", ["model=cifar_80sec", f"model.num_classes={number}"]))
 
 
+def test_a_norms_place_is_refused_where_it_was_typed_without_a_norm() -> None:
+    typed = ["model=zfnet", "model/norm=none"]
+    assert summarise(compose("summary", typed), Request("zfnet", None, tuple(typed)))
+    typed += ["model.norm_place=after_pool"]
+    with pytest.raises(UserError, match=r"model\.norm_place=after_pool changes nothing"):
+        summarise(compose("summary", typed), Request("zfnet", None, tuple(typed)))
+
+
 def test_errors_on_other_images_name_them() -> None:
     (line,) = summarise(compose("summary", ["models=[lenet5]"])).splitlines()[1:]
     assert line.endswith("MNIST 0.95 %            LeCun et al. 1998, III.B")

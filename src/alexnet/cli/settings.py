@@ -1,7 +1,7 @@
 """From a composed config to the run that it describes: its images, its hash, its directory."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -247,6 +247,15 @@ def root_is_missing(cfg: DictConfig) -> bool:
     return source in ("image_folder", "imagenet") and not (root and Path(root).expanduser().is_dir())
 
 
+def check_norm_place(model: DictConfig, typed: Collection[str]) -> None:
+    """Raises UserError where it was typed without a norm; a model that names it for its own may lose that."""
+    if "model.norm_place" in typed and model.get("norm_place") and model.get("norm") is None:
+        raise UserError(
+            f"model.norm_place={model.norm_place} changes nothing: there is no norm; choose model/norm=lrn or"
+            " batch, or leave it out."
+        )
+
+
 def classes_of(cfg: DictConfig, of_images: int) -> int:
     """Of the model; raises UserError where it can't have those of the images."""
     classes = of_images if cfg.model.num_classes is None else cfg.model.num_classes
@@ -313,11 +322,7 @@ def run_of(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -
         raise UserError(
             f"data.crop_size={crops[0]} and model.crop_size={crops[1]} are not possible together: give one."
         )
-    if "model.norm_place" in typed and cfg.model.norm_place and cfg.model.get("norm") is None:
-        raise UserError(
-            f"model.norm_place={cfg.model.norm_place} changes nothing: there is no norm; choose"
-            " model/norm=lrn or batch, or leave it out."
-        )
+    check_norm_place(cfg.model, typed)
     classes = classes_of(cfg, len(images.classes))
     whole = changed(cfg, {"model": {"num_classes": classes, "crop_size": cfg.data.crop_size}})
     channels, of_model = cfg.data.channels or 3, cfg.model.get("channels", 3)

@@ -54,6 +54,8 @@ def summarise(cfg: DictConfig, asked: settings.Request = settings.Request()) -> 
             raise UserError(
                 f"{key}={cfg[key]} is not possible for one network: add models=all or [NAME, ...]."
             )
+    typed = {str(override.key_or_group) for override in settings.parsed(asked.overrides)}
+    settings.check_norm_place(cfg.model, typed)
     crop, classes = cfg.model.crop_size, cfg.model.get("num_classes")
     classes = _classes(asked.model) if classes is None else classes
     check_whole("model.num_classes", classes, 1)
