@@ -337,7 +337,9 @@ class Planner:
         """_composed() with its types checked, once for all seeds: that takes 20 ms."""
         cfg = self._composed(overrides)
         if id(cfg) not in self.typed:  # self.configs keeps it alive
-            self.typed[id(cfg)] = settings.checked(cfg)
+            checked = settings.checked(cfg)
+            settings.check_norm_place(checked.model, {each.key_or_group for each in parsed(overrides)})
+            self.typed[id(cfg)] = checked
         return self.typed[id(cfg)]
 
     def _check_parts(self, typed: DictConfig) -> None:
