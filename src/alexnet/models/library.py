@@ -206,12 +206,14 @@ def _check_crop(
     where, why = problem(crop_size)
     if not why:
         return
+    if settings and not problem(crop_size, {})[1]:
+        raise _not_taken(name, settings, why)
     larger = range(crop_size // 32 * 32 + 32, LARGEST, 32)  # what networks with a grid of patches need
     bad, good = crop_size, next((side for side in larger if not problem(side)[1]), 0)
     while good - bad > 1:
         side = (bad + good) // 2
         bad, good = (side, good) if problem(side)[1] else (bad, side)
-    if not good and settings and (not where or not problem(crop_size, {})[1]):
+    if not (where or good) and settings:  # it can't even be made
         raise _not_taken(name, settings, why)
     smaller = (side for side in range(crop_size // 32 * 32, 0, -32) if side < crop_size)
     if where and good and all(problem(side)[1] for side in smaller):
