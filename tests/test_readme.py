@@ -128,6 +128,7 @@ def test_each_model_is_in_the_table() -> None:
     } - libraries
 
 
+@pytest.mark.slow  # the recorded table of models has them too
 @pytest.mark.parametrize(("name", "count"), MODELS)
 def test_parameters_are_those_of_the_network(name: str, count: int) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
