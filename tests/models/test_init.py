@@ -116,7 +116,8 @@ def test_squeezenet_starts_as_its_authors_model() -> None:
 
 def test_glorots_start_is_the_tutorials() -> None:
     torch.manual_seed(0)
-    layers = weighted_layers(_initialised("model=alexnet_d2l", "model/init=glorot"))
+    overrides = ["model=alexnet_d2l", "model/init=glorot", "model.crop_size=67"]
+    layers = weighted_layers(from_config(composed("summary", overrides).model))
     assert len(layers) == 8
     for name, layer in layers.items():
         outputs, inputs, *kernel = layer.weight.shape
