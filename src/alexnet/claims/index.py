@@ -229,15 +229,16 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
             notes.append(f"{path} is left out: {error}")
     reasons = (run.why for index in indexes for _, _, run in index.all_runs())
     notes += list(dict.fromkeys(why for why in reasons if why))
-    notes += [note for index in in_order(indexes) for note in index.notes]
+    ordered = in_order(indexes)
+    notes += [note for index in ordered for note in index.notes]
     mixed = defaultdict[tuple[str, ...], list[str]](list)
-    for index in in_order(indexes):
-        if len(index.commits) > 1:
-            mixed[index.commits].append(index.path.stem)
+    for index in ordered:
+        if len(commits := index.commits) > 1:
+            mixed[commits].append(index.path.stem)
     notes += [
         f"runs of commits {' and '.join(them)} are compared in {', '.join(mixed[them])}" for them in mixed
     ]
-    return Indexes(in_order(indexes), notes)
+    return Indexes(ordered, notes)
 
 
 def in_order(indexes: Iterable[ClaimIndex]) -> list[ClaimIndex]:

@@ -310,7 +310,7 @@ class Planner:
 
     def about_images(self) -> str:
         """Lines on the images: which they are, what to know of them, and what is still to be fetched."""
-        lines = [f"images: {expected}" for expected in dict.fromkeys(self.expected)]
+        lines = [f"images: {expected}" for expected in self.expected]
         for images in self._sets():
             lines += [f"images: {images.title}", f"  not used: {images.unused_files}" * bool(images.unused)]
             lines.append(f"  note: {images.note}" * bool(images.note))

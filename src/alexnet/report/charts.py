@@ -15,14 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
+from alexnet import tables
 from alexnet.claims.design import changes, region
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, OUTCOMES, ComparisonResult
 from alexnet.report.wording import departures, drawn, metric, phrase, scale
 from alexnet.runs import results
 from alexnet.runs.metrics import CURVE, FinishedRun, curve
-from alexnet.tables import MINUS
 
 # Okabe and Ito's, told apart by people who are colour-blind
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -221,7 +222,7 @@ def _leave_out_far(axes: Axes, rows: Sequence[ComparisonResult]) -> None:
     for place, row in enumerate(rows):
         if is_far[place]:
             at_left = means[place] < min(shown)
-            figure = f"{means[place]:.2f}".replace("-", MINUS)
+            figure = tables.number(means[place])
             axes.annotate(
                 f"\N{LEFTWARDS ARROW} {figure}" if at_left else f"{figure} \N{RIGHTWARDS ARROW}",
                 (0.005 if at_left else 0.995, place),
@@ -317,14 +318,6 @@ def _groups(
     return groups
 
 
-Box = tuple[float, float, float, float]
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    """Of left, bottom, right, top."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
 def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:
     """Published top-5 error against one of COSTS, a point for each model; Canziani et al. (2016) drew top-1.
 
@@ -342,14 +335,14 @@ def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:
     )
     places = [(row[key], row["top5_error"]) for row in shown]
     points = [tuple(point) for point in axes.transData.transform(places)]
-    taken = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]  # left, bottom, right, top, in pixels
+    taken = [Bbox.from_extents(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]  # in pixels
     for row, place, (x, y) in sorted(zip(shown, places, points, strict=True), key=lambda each: -each[2][1]):
         axes.plot(*place, "o", color=COLOURS[years.index(row["year"]) % len(COLOURS)])
         width, height = LETTER[0] * len(row["model"]), LETTER[1]
         for aside, right in product(sorted(range(-60, 61, 2), key=abs), (True, False)):
-            left, bottom = x + 8 if right else x - 8 - width, y - height / 2 + aside
-            box = (left, bottom, left + width, bottom + height)
-            if not any(_overlap(box, other) for other in taken):
+            left = x + 8 if right else x - 8 - width
+            box = Bbox.from_bounds(left, y - height / 2 + aside, width, height)
+            if not any(map(box.fully_overlaps, taken)):
                 break
         taken.append(box)
         inch = 72 / figure.dpi
