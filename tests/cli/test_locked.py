@@ -39,7 +39,7 @@ class Held:
 
 def _run(output_dir: Path) -> Run:
     cfg = settings.checked(config(output_dir))
-    return settings.settled(cfg, *settings.images_of(cfg), Request())[1]
+    return settings.run_of(cfg, *settings.images_of(cfg), Request())[1]
 
 
 @pytest.mark.parametrize("again", ["rerun=false", "rerun=true"])

@@ -83,7 +83,7 @@ def test_it_is_told_in_three_forms(tmp_path: Path) -> None:
     text = summarise(compose("summary", [FEW, out])).splitlines()
     assert text[0].split()[:2] == ["model", "year"]
     written = [
-        str(tmp_path / "here" / name) for name in (MODELS, *(f"error_by_{key}.svg" for key in charts.COSTS))
+        str(tmp_path / "here" / name) for name in (MODELS, *map(charts.COST_FILE.format, charts.COSTS))
     ]
     assert [line.split()[0] for line in text[1:] if line] == ["vgg11", "cifar_80sec", *written]
     assert "132,863,336" in text[1]
@@ -92,7 +92,7 @@ def test_it_is_told_in_three_forms(tmp_path: Path) -> None:
     assert rows == table(["vgg11", "cifar_80sec"])
     by_csv = list(csv.DictReader(StringIO(summarise(compose("summary", [FEW, "format=csv"])))))
     assert [row["parameters"] for row in by_csv] == [str(row["parameters"]) for row in rows]
-    names = {MODELS, *(f"error_by_{key}.svg" for key in charts.COSTS)}
+    names = {MODELS, *map(charts.COST_FILE.format, charts.COSTS)}
     assert {path.name for path in (tmp_path / "here").iterdir()} == names
     assert "vgg11" in (tmp_path / "here/error_by_multiply_adds.svg").read_text()
 

@@ -187,7 +187,8 @@ def test_a_settled_config_is_whole_and_nothing_can_write_it(tmp_path: Path) -> N
     cfg = settings.checked(compose("train", [f"output_dir={tmp_path}", *TINY, *DEMO]))
     images, digest = settings.images_of(cfg)
     before = OmegaConf.to_container(cfg)
-    settled, run = settings.settled(cfg, images, digest, settings.Request("name", overrides=("a=b",)))
+    whole, run = settings.run_of(cfg, images, digest, settings.Request("name", overrides=("a=b",)))
+    settled = settings.placed(whole, run)
     assert OmegaConf.to_container(cfg) == before
     assert (settled.model.num_classes, settled.model.crop_size) == (10, settled.data.crop_size)
     assert settled.run_dir == str(tmp_path / f"name-{run.hash}")

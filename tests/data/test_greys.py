@@ -263,7 +263,7 @@ def test_two_numbers_of_channels_are_refused(image_set: ImageSet) -> None:
     typed = ("data=image_folder", "data.channels=1", "augment=none", "+model.channels=3")
     cfg = settings.checked(compose("train", typed))
     with pytest.raises(UserError, match=r"^model.channels=3 is not possible with images of data.channels=1"):
-        settings.settled(cfg, image_set, "digest", settings.Request(overrides=typed))
+        settings.run_of(cfg, image_set, "digest", settings.Request(overrides=typed))
 
 
 def test_images_larger_than_the_data_has_are_not_made_up() -> None:

@@ -1,12 +1,11 @@
 """What the paper says, as conf/claim/NAME.yaml has it: who is compared with whom, and what P and S found.
 
-Nothing is computed here. Variants are lists of overrides as people type them. The dataclasses are OmegaConf's
-structured configs of the files.
+Nothing is computed here. Variants are lists of overrides as people type them.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -259,17 +258,20 @@ def _check_sense(where: str, compared: Comparison, given: Sequence[str], variant
 
 
 def _structured(where: str, schema: type[Schema], settings: Any) -> Schema:
-    """The settings merged into a dataclass; raises UserError for what does not fit it."""
+    """The settings as a dataclass; raises UserError for what does not fit it."""
     check_mapping(where, settings)
     types = {key: kind for key, kind in get_type_hints(schema).items() if key != "name"}
     for key, value in settings.items():
         check_choice(where, key, types)
         _check_type(f"{where}: {key}", value, types[key])
-    merged = OmegaConf.merge(OmegaConf.structured(schema), settings)
-    for key in types:
-        if OmegaConf.is_missing(merged, key):
-            raise UserError(f"{where}: {key} is missing.")
-    plain: Any = OmegaConf.to_container(merged)
+    for part in fields(schema):  # type: ignore[arg-type]
+        if part.default is MISSING and part.default_factory is MISSING and part.name not in settings:
+            raise UserError(f"{where}: {part.name} is missing.")
+    numbers = {key for key, kind in types.items() if float in (kind, *get_args(kind))}
+    plain = {
+        key: float(value) if key in numbers and value is not None else value
+        for key, value in settings.items()
+    }
     return schema(**plain)
 
 

@@ -405,15 +405,15 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
 
     Raises UserError for a key that is no setting, and for a value of another type, naming both.
     """
-    types = OmegaConf.structured(ENTRIES[entry])
+    typed: DictConfig = OmegaConf.structured(ENTRIES[entry])
     parts: dict[str, Any] = {}
     for group, kinds in PARTS.items():
         part = cfg.get(group)
         if isinstance(part, DictConfig) and TARGET not in part and part.get(NAME) in kinds:
-            types[group] = parts[group] = kinds[part[NAME]]
+            typed[group] = parts[group] = kinds[part[NAME]]
     _refuse_words_for_flags(ENTRIES[entry], cfg, parts)
     try:
-        typed = OmegaConf.merge(types, cfg)
+        typed.merge_with(cfg)
         OmegaConf.to_container(typed, resolve=True)  # checks what ${...} stands for
     except ConfigKeyError as error:
         raise UserError(_unknown(error, entry)) from error
@@ -421,11 +421,9 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
         raise UserError(_not_possible(error)) from error
     if lacking := OmegaConf.missing_keys(typed):
         raise UserError(f"{', '.join(sorted(lacking))} can't be left out.")
-    assert isinstance(typed, DictConfig)
     if issubclass(ENTRIES[entry], Images):
         shape = {key: typed.data[key] for key in ("image_size", "crop_size", "channels", "border")}
-        typed = OmegaConf.merge(typed, {"data": settings.settled(**shape)})
-        assert isinstance(typed, DictConfig)
+        typed.data.update(settings.settled(**shape))
     choices = CHOICES | (OF_SUMMARY if entry == "summary" else {})
     for key in choices.keys() & typed.keys():
         check_choice(str(key), typed[key], choices[str(key)])

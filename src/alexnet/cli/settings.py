@@ -146,7 +146,7 @@ def checked(cfg: DictConfig) -> DictConfig:
         trainer |= arguments.written_out(trainer)
         schedule: Any = OmegaConf.to_container(cfg.schedule, resolve=True) if cfg.schedule else None
         arguments.check_length(trainer, callbacks, schedule)
-        cfg = changed(cfg, {"trainer": trainer})
+        cfg.trainer.update(trainer)
     check_choice("lock", cfg.lock, (lock.REFUSE, lock.WAIT))
     return cfg
 
@@ -295,17 +295,6 @@ def counts_expected(cfg: DictConfig) -> tuple[int, int] | None:
     return drawn
 
 
-def settled(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
-    """The config as it is to be used, which nothing can write, and its run; raises UserError as run_of()."""
-    whole, run = run_of(cfg, images, digest, request)
-    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
-    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
-    placed = changed(whole, used)
-    OmegaConf.resolve(placed)
-    OmegaConf.set_readonly(placed, True)
-    return placed, run
-
-
 def run_of(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -> tuple[DictConfig, Run]:
     """The config with what follows from the images, and its run.
 
@@ -340,3 +329,13 @@ def run_of(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     name = run_name(request, whole.model)
     return whole, Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))
+
+
+def placed(cfg: DictConfig, run: Run) -> DictConfig:
+    """run_of()'s config as it is to be used, which nothing can write."""
+    used: dict[str, Any] = {"trainer": {"precision": run.config["trainer"]["precision"]}}
+    used |= {"memory_format": run.config["memory_format"], "run_dir": str(run.directory)}
+    cfg = changed(cfg, used)
+    OmegaConf.resolve(cfg)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg

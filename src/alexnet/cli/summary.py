@@ -145,7 +145,7 @@ def save(rows: Sequence[Row], out: Path) -> list[Path]:
     write_csv(rows, written[0])
     for key in charts.COSTS:
         if figure := charts.by_cost(rows, key):
-            written.append(out / f"error_by_{key}.svg")
+            written.append(out / charts.COST_FILE.format(key))
             write_atomically(written[-1], charts.svg(figure, as_text=True).encode())
     return written
 

@@ -43,17 +43,18 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     Path(cfg.output_dir).expanduser().mkdir(parents=True, exist_ok=True)
     images, digest = settings.images_of(cfg)
     request = request or settings.request()
-    run = settings.settled(cfg, images, digest, request)[1]
+    cfg, run = settings.run_of(cfg, images, digest, request)
     result = None if cfg.rerun else run.finished()
     if result:
         log.info("finished before: this is its result; rerun=true trains it again")
     else:
         with lock.training(run.directory, wait=cfg.lock == lock.WAIT) as owner:
             # another process may have finished it by now, or begun it under another name
-            cfg, run = settings.settled(cfg, images, digest, request)
+            run = run.found(request.directory)
             anew = cfg.rerun and not run.begun_again()
             result = None if anew else run.finished()
             if result is None:
+                cfg = settings.placed(cfg, run)
                 settings.check_parts(cfg)  # before an earlier result goes
                 if anew:
                     run.clear()

@@ -10,10 +10,9 @@ from alexnet.claims.verdict import judge_all
 from alexnet.files import write_atomically
 from alexnet.paths import CONF
 from alexnet.report import page, tables
-from alexnet.tables import read_csv
 
 PAGE, TEXT, RUNS = "index.html", "report.md", "results.csv"
-MODELS = CONF.parent / "results/models/models.csv"  # of a checkout: what the models cost, by summary.py
+MODELS = CONF.parent / "results/models"  # of a checkout: what the models cost, by summary.py
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def write(indexes: Indexes, out: Path, only: Collection[str] | None = None) -> R
     only: the claims that rows and text tell of; None: all.
     """
     results = judge_all(indexes.indexes)
-    write_atomically(out / PAGE, page.render(indexes, results, read_csv(MODELS)).encode())
+    write_atomically(out / PAGE, page.render(indexes, results, MODELS).encode())
     write_atomically(out / TEXT, tables.render(results, indexes.notes).encode())
     write_atomically(out / RUNS, tables.runs_csv(indexes.indexes).encode())
     shown = [result for result in results if only is None or result.claim.name in only]

@@ -45,6 +45,7 @@ COSTS = {  # that an error is drawn against
     "multiply_adds": "multiply-adds for one image (at the network's own crop)",
     "parameters_at_test": "parameters (without auxiliary heads)",
 }
+COST_FILE = "error_by_{}.svg"
 FAR = 10  # times the median distance from a panel's middle
 LETTER, DOT = (
     (6, 10),

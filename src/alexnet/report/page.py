@@ -1,10 +1,10 @@
 """The report as one HTML file that needs no network: figures and all within it."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -74,10 +74,8 @@ class Details:
     parts: Sequence[Part]
 
 
-def render(
-    indexes: Indexes, results: Sequence[ComparisonResult], models: Sequence[Mapping[str, Any]] = ()
-) -> str:
-    """The page. models: rows of summary.py's models.csv."""
+def render(indexes: Indexes, results: Sequence[ComparisonResult], models: Path) -> str:
+    """The page. models: a folder with summary.py's figures of all models, if there are any."""
     environment = Environment(
         loader=PackageLoader("alexnet.report", "."),
         autoescape=True,
@@ -96,8 +94,11 @@ def render(
         (FOREST, charts.forest(results)),
         (DROPOUT, charts.by_dropout_rate(indexes.indexes)),
         (REMOVED, charts.by_removed_layer(indexes.indexes)),
-        *((words, charts.by_cost(models, key)) for key, words in COSTS.items()),
     )
+    drawings = [_drawing(*text, figure) for text, figure in figures if figure]
+    for key, text in COSTS.items():
+        if (path := models / charts.COST_FILE.format(key)).exists():
+            drawings.append(Drawing(*text, _uri("svg+xml", path.read_bytes())))
     details = []
     for _, group in groupby(indexes.indexes, key=lambda index: index.claim.name):
         of_claim = list(group)
@@ -105,7 +106,7 @@ def render(
     return environment.get_template("page.html.j2").render(
         results=results,
         notes=indexes.notes,
-        drawings=[_drawing(*text, figure) for text, figure in figures if figure],
+        drawings=drawings,
         claims=details,
     )
 

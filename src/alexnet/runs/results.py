@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,11 @@ class Run:
         name = self.directory.name.removesuffix(f"-{self.hash}")
         directory = find(output_dir, digest) or output_dir / f"{name}-{digest}"
         return Run({**self.config, "seed": seed}, digest, directory, overrides, self.family)
+
+    def found(self, directory: Path | None) -> "Run":
+        """The same where it lies now; directory: where it was asked for, as for of()."""
+        output_dir = Path(self.config["output_dir"]).expanduser()
+        return replace(self, directory=directory or find(output_dir, self.hash) or self.directory)
 
     def finished(self) -> Result | None:
         """The result if this run is completed; raises UserError if the directory holds another run."""
