@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections import defaultdict
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,22 @@ settings.load_profile("steady")
 
 compose_fast()  # as commands do
 os.fsync = lambda descriptor: None  # no test outlives a loss of power
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a test with @pytest.mark.quick(n), all but n are slow."""
+    tests = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("quick") and not item.get_closest_marker("slow"):
+            tests[item.nodeid.partition("[")[0]].append(item)
+    for cases in tests.values():
+        (number,) = cases[0].get_closest_marker("quick").args  # type: ignore[union-attr]
+        quick = {index * len(cases) // number for index in range(number)}
+        for index, case in enumerate(cases):
+            if index not in quick:
+                case.add_marker(pytest.mark.slow)
+
 
 TRAIN_COUNTS = {"ant": 8, "bee": 10, "cat": 12}
 VAL_COUNTS = {"ant": 3, "bee": 3, "cat": 3}
@@ -54,6 +72,16 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def image_set(image_folder: Path) -> ImageSet:
     return Folders(image_folder).load()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib's figures are saved empty: to draw one takes half a second."""
+
+    def savefig(figure: object, file: Path | StringIO, **settings: object) -> None:
+        file.write("<svg/>") if isinstance(file, StringIO) else file.write_bytes(b"undrawn")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
 
 
 @pytest.fixture

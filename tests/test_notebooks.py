@@ -48,6 +48,7 @@ def test_the_papers_figures_are_read_from_the_claims_and_not_typed() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the notebook's libraries
+@pytest.mark.slow
 def test_results_shows_each_claim_and_each_recorded_verdict() -> None:
     shown = run(ROOT / "notebooks/results.ipynb")  # which writes nothing
     page = " ".join(map(text, shown.values()))

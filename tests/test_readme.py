@@ -77,6 +77,7 @@ def test_each_switch_is_a_group_or_a_setting() -> None:
             node = node[part]
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_names_a_script_and_settings_that_exist(command: str) -> None:
     script, *settings = shlex.split(command)[1:]

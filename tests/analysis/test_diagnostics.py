@@ -246,6 +246,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("more", CHANGES)
 def test_looking_changes_no_bit_of_a_run(folder: Path, more: str) -> None:
     without = train(config(folder, *more.split()))
@@ -262,6 +263,7 @@ def test_looking_changes_no_bit_of_a_run(folder: Path, more: str) -> None:
     assert len({row["step"] for row in read(directory(folder, result))}) == 3
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("until", "every", "steps"), [(5, 1, range(5)), (8, 3, (0, 3, 6)), (99, 4, (0, 4))])
 def test_the_file_has_a_row_for_each_step_and_layer(
     folder: Path, until: int, every: int, steps: Any, tmp_path: Path
@@ -307,6 +309,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Any:
     return stop
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("how", "step", "more"),
     [
@@ -332,6 +335,7 @@ def test_a_resumed_run_has_each_row_once(
     assert path.read_text() == text
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("until", [DEAD_STEPS, DEAD_STEPS + 3])
 def test_a_layer_that_has_died_is_named_with_what_to_do(
     folder: Path, until: int, caplog: pytest.LogCaptureFixture

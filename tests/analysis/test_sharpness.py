@@ -191,6 +191,7 @@ def test_looking_leaves_everything_as_it_was(training: bool) -> None:
     assert of_first_step(network, (images, labels), optimizer) == first, "it depends on random numbers"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_inverted_dropout_is_steeper_and_its_correction_is_not(seed: int) -> None:
     images, labels = _batch(torch.float32, 67)

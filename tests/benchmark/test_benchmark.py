@@ -45,6 +45,7 @@ def _checked(suite: str, rows: list[Row]) -> None:
         assert row.low <= row.ratio <= row.high
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("suite", ["data", "eval", "loop", "start", "step"])
 def test_each_suite_gives_its_rows_with_finite_positive_numbers(
     suite: str, monkeypatch: pytest.MonkeyPatch

@@ -38,6 +38,7 @@ def test_it_is_under_ten_lines_in_two_files() -> None:
     assert not any((ROOT / path).exists() for path in FILES)
 
 
+@pytest.mark.slow
 def test_without_the_switch_the_claim_is_refused(project: Path) -> None:
     (project / SWITCH).unlink()
     done = _run(project, TRAIN, *TINY, *DEMO, "seed=0")

@@ -130,6 +130,7 @@ def _numbers(text: str) -> set[float]:
 # ---- the variants
 
 
+@pytest.mark.quick(14)
 @pytest.mark.parametrize(("name", "scale"), COMPOSED)
 def test_variants_differ_in_what_the_claim_is_about_and_nothing_else(name: str, scale: str) -> None:
     claim = CLAIMS[name]
@@ -140,6 +141,7 @@ def test_variants_differ_in_what_the_claim_is_about_and_nothing_else(name: str, 
     assert {key for keys in differing.values() for key in keys if not f"{key}.".startswith(about)} == set()
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_that_a_claim_is_about_differs_or_is_set_by_variants(name: str) -> None:
     claim = CLAIMS[name]
@@ -152,6 +154,7 @@ def test_all_that_a_claim_is_about_differs_or_is_set_by_variants(name: str) -> N
     ] == []
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize(("name", "scale"), COMPOSED)
 def test_variants_are_built_with_all_that_trains_them(name: str, scale: str) -> None:
     """On torch's meta device: shapes, without memory."""

@@ -326,6 +326,7 @@ def _mangled(content: bytes, how: str, chance: random.Random) -> bytes:
     return content[:place]
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("how", ["a digit", "a line", "a line twice", "the end", "the file"])
 @pytest.mark.parametrize(
     "name", [record.RUNS, record.CURVES, record.MISTAKES, record.CONFIGS, record.SWEEPS, record.SUMS]

@@ -13,6 +13,8 @@ from commands import fork, run, stop, without_torch
 from sweep_commands import LRN, index, refused, results, train, trained
 from tiny import ROOT, overrides
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -76,6 +78,7 @@ def test_a_finished_claim_is_told_without_torch(
     assert before == {path: path.stat().st_mtime_ns for path in outputs.glob("*-*/*")}
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "arguments",
     [

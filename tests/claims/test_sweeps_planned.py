@@ -13,6 +13,7 @@ from sweep_commands import LRN, refused, train
 from tiny import overrides
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -41,6 +42,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
     assert [path for path in tmp_path.rglob("*") if path != tmp_path / "o"] == []
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

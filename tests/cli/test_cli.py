@@ -97,6 +97,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -146,15 +147,18 @@ def test_what_cannot_work_is_one_message(outputs: Path, arguments: list[str], wo
         assert word in done.stderr
 
 
-def test_what_is_wrong_is_said_without_torch_and_before_the_layers_are_shown() -> None:
-    for wrong in ("data.batch_size=0", "data.crop_size=90", "optim.lr=fast"):
-        done = without_torch("src/train.py", wrong)
-        assert done.stderr.startswith(f"error: {wrong}"), done.stderr
-    for entry in ("evaluate", "predict", "kernels", "neighbours", "export"):
-        done = without_torch(f"src/{entry}.py")
-        assert done.stderr.startswith("error: checkpoint=PATH is missing: give a run's directory"), (
-            done.stderr
-        )
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("wrong", ["data.batch_size=0", "data.crop_size=90", "optim.lr=fast"])
+def test_what_is_wrong_is_said_without_torch_and_before_the_layers_are_shown(wrong: str) -> None:
+    done = without_torch("src/train.py", wrong)
+    assert done.stderr.startswith(f"error: {wrong}"), done.stderr
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("entry", ["evaluate", "predict", "kernels", "neighbours", "export"])
+def test_a_missing_checkpoint_is_said_without_torch(entry: str) -> None:
+    done = without_torch(f"src/{entry}.py")
+    assert done.stderr.startswith("error: checkpoint=PATH is missing: give a run's directory"), done.stderr
 
 
 def test_a_run_keeps_its_metrics_whatever_is_switched_off_and_paths_stay_what_they_were(

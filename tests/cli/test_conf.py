@@ -29,6 +29,7 @@ def _compose(entry: str, *overrides: str) -> DictConfig:
     return composed(entry, overrides)
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize(  # other tests compose each model and each claim
     "choice", [choice for choice in CHOICES if not choice.startswith(("model=", "claim="))]
 )
@@ -51,6 +52,7 @@ def _made(*overrides: str) -> nn.Sequential:
     return from_config(model)
 
 
+@pytest.mark.quick(13)
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
 def test_each_choice_of_a_model_is_made(choice: str) -> None:
     brought_by = choice.split("=")[1]  # an init names the layers of the model that brings it
@@ -78,6 +80,7 @@ LARGE += ["zfnet_lecture", "nin_imagenet"]
 LARGE += [name for name in VARIANTS if name.startswith("vgg")]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(
     "model",
     [
@@ -168,6 +171,7 @@ alexnet_lrn:
 """)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("model", BROUGHT)
 def test_a_variant_brings_its_rates_schedule_and_colours(model: str) -> None:
     for file in ("train", "summary"):
@@ -179,6 +183,7 @@ BATCHES = {"caffenet": 256, "nin_imagenet": 64, "resnet152": 256, "plain34": 256
 BATCHES |= {"densenet121": 256, "squeezenet1_1": 512, "fractalnet": 100, "resnet20": 128, "alexnet_lrn": 128}
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("model", BATCHES)
 def test_a_variant_brings_its_batches_unless_the_data_or_people_say_otherwise(model: str) -> None:
     for more in (["data=imagenet"], ["data=image_folder"], ["scale=paper"], ["data=cifar10"]):
@@ -308,6 +313,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("overrides", "text"), REFUSED)
 def test_impossible_settings_name_key_value_and_allowed(overrides: str, text: str) -> None:
     with pytest.raises(UserError, match=text.replace("model.", r"model\.")):

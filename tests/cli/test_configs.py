@@ -36,6 +36,7 @@ def by_hydra(monkeypatch):
     return composed
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "overrides",
     [

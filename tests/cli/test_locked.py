@@ -42,6 +42,7 @@ def _run(output_dir: Path) -> Run:
     return settings.run_of(cfg, *settings.images_of(cfg), Request())[1]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("again", ["rerun=false", "rerun=true"])
 def test_a_run_that_is_being_trained_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
@@ -64,6 +65,7 @@ def test_a_run_that_is_being_trained_is_left_alone(
     assert module.train(config(tmp_path, "name=other"))["status"] == "completed"  # found
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "again", "times"), [("null", "false", 1), ("other", "false", 1), ("null", "true", 2)]
 )
@@ -134,6 +136,7 @@ def test_a_sweep_takes_the_next_run_and_comes_back(tmp_path: Path, monkeypatch: 
     assert "error" not in done.stderr
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("what", ["refuse", "wait"])
 def test_a_sweep_whose_run_another_process_just_began_takes_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str

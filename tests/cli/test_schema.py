@@ -15,6 +15,7 @@ from tiny import DEMO, ROOT, TINY
 ENTRIES = sorted(path.stem for path in (ROOT / "src").glob("*.py"))
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_settings_of_each_entry_are_what_its_file_says(entry: str) -> None:
     cfg = compose(entry)
@@ -69,6 +70,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("entry", "override", "words"), WRONG)
 def test_what_is_no_setting_or_of_another_type_is_named(entry: str, override: str, words: str) -> None:
     with pytest.raises(UserError, match=f"^{words}"):
@@ -93,6 +95,7 @@ def test_what_another_choice_has_is_no_setting_of_this_one(choice: str, override
         compose("train", [choice, override])
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "schedule", ["steps", "falls", "resnet110", "linear", "stepped_exponential", "constant", "plateau"]
 )
@@ -132,6 +135,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("override", "words"), CHECKED)
 def test_what_no_run_can_have_is_named(override: str, words: str) -> None:
     with pytest.raises(UserError, match=f"^{words}"):
@@ -158,6 +162,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("override", "words"), PARTS)
 def test_parts_that_cannot_be_made_are_named_before_anything_is_read(override: str, words: str) -> None:
     cfg = settings.checked(compose("train", ["model.width=0.05", override]))

@@ -48,6 +48,7 @@ def test_a_run_starts_from_no_other_runs_checkpoint(
     assert again["metrics"]["val/loss"] == plain["metrics"]["val/loss"]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_test_epoch_start"])
 def test_slurms_signal_saves_and_requeues_and_the_job_goes_on(
     outputs: Path, in_a_job: Path, hook: str, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,7 @@ def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatc
     assert workers.visible_gpus("cpu", 1) == []
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

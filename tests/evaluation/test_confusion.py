@@ -77,6 +77,7 @@ def _texts(figure: Figure) -> list[Text]:
     return [each for each in figure.findobj(Text) if each.get_text() and each.get_visible()]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("classes", [2, 10, 30, 100])
 def test_all_that_is_written_lies_within_the_picture(
     classes: int, figures: list[Figure], tmp_path: Path

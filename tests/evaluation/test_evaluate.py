@@ -21,6 +21,7 @@ from alexnet.evaluation import evaluate, scores
 from commands import run
 from tiny import ROOT, config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 FILES = {"json", "confusion_npy", "confusion_csv", "confusion_png", "predictions"}
 Found = dict[str, Any]
 
@@ -61,6 +62,7 @@ def result(path: Path) -> Any:
     return json.loads(path.with_name("result.json").read_text())
 
 
+@pytest.mark.quick(1)
 def test_one_crop_on_val_has_the_runs_own_errors(outputs: Path) -> None:
     for path in nets(outputs):
         found, own = evaluated(f"checkpoint='{path}'"), result(path)["metrics"]
@@ -75,6 +77,7 @@ def test_one_crop_on_val_has_the_runs_own_errors(outputs: Path) -> None:
             assert table["top5"] == kept["top5"].tolist()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("crops", "flips", "noted"), [(10, False, True), (10, True, False), (9, False, False), (1, False, False)]
 )

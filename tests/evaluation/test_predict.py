@@ -98,6 +98,7 @@ def _ten(whole: torch.Tensor) -> Any:
     return functional.ten_crop(whole, [CROP, CROP])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("crops", [1, 10])
 def test_classes_and_probabilities_are_those_of_each_image(
     crops: int, trained: Checkpoint, network: nn.Module, image_folder: Path, tmp_path: Path

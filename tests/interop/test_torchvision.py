@@ -64,6 +64,7 @@ def test_a_state_is_found_in_what_wraps_it(kind: str, tmp_path: Path) -> None:
     assert all(torch.equal(found.state[name], value) for name, value in state.items())
 
 
+@pytest.mark.quick(1)
 def test_logits_are_torchvisions(network: nn.Module, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "it.pth")
     made = converted(MODEL, tmp_path / "it.pth", tmp_path / "it.ckpt", "trainer.precision=32-true")

@@ -94,6 +94,7 @@ def _learns(network: nn.Module, device: str = "cpu") -> None:
     assert output.shape == (2, 10)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     device = "meta" if name in ON_META else "cpu"
@@ -137,6 +138,7 @@ def test_16_images_can_be_learned_by_heart(
     assert sum(recent) <= 4
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_can_be_asked(name: str) -> None:
     network = _network(name, "meta" if name in ON_META else "cpu")

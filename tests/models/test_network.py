@@ -135,6 +135,7 @@ def _train_step(network: AlexNet) -> None:
         assert not torch.equal(weight, old), name
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", [*REMOVABLE, "conv2,conv3,conv4,conv5", "fc6,fc7", ",".join(REMOVABLE)])
 @pytest.mark.parametrize("training", [True, False])
 def test_what_is_left_after_a_removal_learns(name: str, training: bool) -> None:

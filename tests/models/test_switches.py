@@ -126,6 +126,7 @@ def _id(value: object) -> str:
     return (" ".join(sorted(value)) if isinstance(value, set) else str(value))[:40]
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize(("override", "expected"), SWITCHES, ids=_id)
 def test_each_switch_bites_where_it_should(override: str, expected: set[str], base: Seen) -> None:
     assert _differences(base, _look(_network(*SEEN, override))) == expected
@@ -158,6 +159,7 @@ PAIRS = [  # two settings beside others, where one alone shows nothing
 ]
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("both", "more", "expected"), PAIRS, ids=_id)
 def test_switches_of_switches_bite(both: tuple[str, ...], more: tuple[str, ...], expected: set[str]) -> None:
     crops = [int(each.split("=")[1]) for each in (*both, *more) if "crop_size" in each] or [83]

@@ -138,6 +138,7 @@ def test_exports_and_compilers_see_torchs_operations() -> None:
     assert _relative(functional.relu(exported.module()(torch.ones(2, 8, 5, 5))), wanted) < 1e-5
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # inside opcheck

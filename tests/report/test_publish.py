@@ -127,6 +127,7 @@ SHOWN = [
 ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("setting", "has_own", "shown"), SHOWN)
 def test_own_and_recorded_runs_are_shown_beside_each_other(
     tmp_path: Path, root: Path, record: Path, monkeypatch: pytest.MonkeyPatch, setting: str, has_own: bool,

@@ -25,6 +25,8 @@ from alexnet.report import Report, charts, tables, wording, write
 from alexnet.tables import MINUS, NONE, number
 from tiny import ROOT
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WITH, WITHOUT = [40.0, 41.0, 43.5], [44.0, 45.5, 46.0]
 LRN_RUNS = {"with": WITH, "without": WITHOUT}
 LRN = {"of": "without", "minus": "with", "paper": 1.4, "source": 1.37}

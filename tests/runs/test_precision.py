@@ -19,6 +19,8 @@ from alexnet.runs.precision import FORMATS, has_bf16
 from alexnet.runs.results import run_hash, settled
 from tiny import config, state
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize("able", [False, True])
 def test_a_processor_takes_bfloat16_where_it_computes_in_it(
@@ -73,6 +75,7 @@ def test_a_hash_is_of_the_precision_that_is_used(monkeypatch: pytest.MonkeyPatch
     assert len(formats) == 2, "auto is one of them"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("written", ["auto", "bf16", "32"])
 def test_a_run_says_in_what_it_was_computed(
     written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -129,6 +132,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return {split: result["metrics"][f"{split}/loss"] for split in ("train", "minival", "val")}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("written", "digits"), [("64-true", 1e-5), ("bf16-true", 1e-3), ("16-true", 1e-3), ("bf16-mixed", 1e-3)]
 )

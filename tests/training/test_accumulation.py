@@ -36,6 +36,7 @@ pytestmark = pytest.mark.filterwarnings(
 same = partial(torch.allclose, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("dropout", [PublishedDropout, InvertedDropout])
 @pytest.mark.parametrize("images", [64, 57, 50])  # the last step has 16 images; 8 and 1; 2, in one part
 def test_two_batches_of_8_are_one_of_16(images: int, dropout: type[nn.Module]) -> None:

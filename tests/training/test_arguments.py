@@ -53,6 +53,7 @@ def test_a_run_out_of_time_before_its_first_step_is_none(tmp_path: Path) -> None
         train(config(tmp_path, "trainer.max_time=00:00:00:00"))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("batches", "steps"), [("true", 1), ("3", 2), ("false", 8)])
 def test_a_fast_run_takes_so_many_batches_and_leaves_what_any_run_does(
     batches: str, steps: int, tmp_path: Path

@@ -84,6 +84,7 @@ def test_each_callback_is_decided() -> None:
     assert of_lightning == {*OBSERVING, "ProgressBar"}
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", ACTING)
 def test_a_callback_that_acts_makes_another_run(name: str, outputs: Path, plain: Any) -> None:
     more, is_seen = ACTING[name]
@@ -94,6 +95,7 @@ def test_a_callback_that_acts_makes_another_run(name: str, outputs: Path, plain:
     assert train(config(outputs, "data.epochs=3")) == plain, "the plain run is found, and no other"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.filterwarnings("ignore:When using the `ThroughputMonitor`")
 @pytest.mark.parametrize("name", OBSERVING)
 def test_a_callback_that_observes_changes_nothing(
@@ -136,6 +138,7 @@ def test_what_lightning_refuses_is_one_message(outputs: Path, typed: list[str], 
         train(config(outputs, *typed, *more, "seed=5"))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("step", [2, 6])
 @pytest.mark.parametrize("name", ["EarlyStopping", "EMAWeightAveraging", "GradientAccumulationScheduler"])
 def test_a_run_with_it_goes_on_where_it_stopped(

@@ -131,6 +131,7 @@ def test_the_corrected_trajectory_is_the_published_one_bit_for_bit(
     assert torch.equal(own_logits, logits)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("left_out", ["std", "lr", "weight_decay"])
 def test_each_part_of_the_correction_is_needed(optimizers: tuple[Any, Trajectory], left_out: str) -> None:
     make, (losses, weights, _) = optimizers
@@ -139,6 +140,7 @@ def test_each_part_of_the_correction_is_needed(optimizers: tuple[Any, Trajectory
     assert max(abs(a - b) for a, b in zip(losses, own_losses, strict=True)) > 1e-3
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("make", [published, sgd])
 @pytest.mark.parametrize("rate", [0.3])
 def test_other_rates_are_corrected_by_the_same_powers(make: Any, rate: float) -> None:
@@ -176,6 +178,7 @@ def test_the_configs_differ_in_the_correction_alone() -> None:
     assert first.keys() - second.keys() <= {".optim.layers"}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("rule", ["published", "sgd"])
 def test_the_configs_are_the_correction(rule: str) -> None:
     found = []

@@ -280,6 +280,7 @@ MINIVAL = [
 ]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("flags", MINIVAL)
 def test_a_schedule_counts_epochs_however_minival_is_measured(outputs: Path, flags: str) -> None:
     steps = ("schedule=steps", "schedule.milestones=[2]")
@@ -291,6 +292,7 @@ def test_a_schedule_counts_epochs_however_minival_is_measured(outputs: Path, fla
     assert ("minival/top1_error" in result["metrics"]) == (run_dir / "best.ckpt").exists()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("flags", MINIVAL)
 def test_a_plateau_counts_epochs_or_says_what_it_needs(outputs: Path, flags: str) -> None:
     stalled = ("schedule.patience=0", "schedule.threshold=1000", "data.epochs=30")

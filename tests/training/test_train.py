@@ -102,6 +102,7 @@ def test_the_same_files_elsewhere_are_the_same_run(outputs: Path, finished: Any,
 
 
 # in the middle of an epoch, at its end, in the next one
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("step", "number"), [(2, signal.SIGINT), (4, signal.SIGINT), (6, signal.SIGTERM)])
 def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
     outputs: Path, finished: Any, step: int, number: signal.Signals, tmp_path: Path, stopping: Any
@@ -117,6 +118,7 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
         assert "images_per_second" in name or resumed["metrics"][name] == value
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("more", "written"),
     [
@@ -238,6 +240,7 @@ SWITCHES = [
 ]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_each_switch_bites(outputs: Path, finished: Any, switch: str) -> None:
     result = train(config(outputs, *switch.split()))

@@ -227,6 +227,7 @@ def test_each_argument_is_decided() -> None:
     assert arguments.LIMITED.keys() == REFUSED.keys()
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("argument", TABLE)
 def test_an_argument_does_what_lightning_says(
     argument: str, observe: Observe, plain: Observed, capfd: pytest.CaptureFixture[str]

@@ -162,6 +162,7 @@ def _start_of(outputs: Path, *more: str) -> dict[str, Tensor]:
     return state(directory(outputs, result) / "last.ckpt")
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
 @pytest.mark.parametrize("classes", [10, 12])
 def test_a_run_starts_from_another_runs_layers(outputs: Path, first: Path, name: str, classes: int) -> None:
