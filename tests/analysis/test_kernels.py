@@ -107,6 +107,7 @@ def test_runs_are_combined_by_fishers_method() -> None:
     assert kernels.combined(result[:1]) == result[0].p
 
 
+@pytest.mark.slow
 def test_p_is_rarely_small_where_nothing_differs() -> None:
     small = [difference(_noise(96, seed), seed).p < 0.05 for seed in range(25)]
     assert sum(small) <= 5  # more in one of 800 such tests

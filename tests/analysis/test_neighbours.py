@@ -23,6 +23,7 @@ def _rows(count: int, kind: Any = np.float32, seed: int = 0, wide: int = 7) -> A
     return (np.random.default_rng(seed).random((count, wide)) * 250).astype(kind)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", [np.float32, np.uint8])
 @pytest.mark.parametrize("chunk", [1, 28 * 3, 28 * 11, 2**20])  # bytes: a row, 3, 11, all
 def test_the_search_finds_what_all_distances_say(kind: Any, chunk: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from alexnet.analysis.kernels import colour_gap
 from alexnet.claims.claim import list_claims, load_claim
-from alexnet.claims.evaluators import list_evaluators
+from alexnet.claims.evaluators import list_evaluators, neighbours
 from alexnet.claims.exhibits import EXHIBITS, Exhibit, exhibits_are_of, load_exhibits, save_exhibits
 from alexnet.claims.index import ClaimIndex, open_indexes
 from alexnet.claims.verdict import ComparisonResult, judge_index
@@ -27,7 +27,9 @@ ASKED = (NAMES, "scale=demo", "seed=0,1")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Four runs, two towers and one, two seeds each, and what their sweep said."""
     outputs = tmp_path_factory.mktemp("measured")
-    done = train(outputs, *ASKED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "QUERIES", 1)  # whose pictures take a second each
+        done = train(outputs, *ASKED)
     assert done.returncode == 0, done.stderr
     assert trained(done) == 4
     assert "Traceback" not in done.stderr

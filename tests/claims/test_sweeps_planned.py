@@ -142,6 +142,7 @@ def test_an_output_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     refused(train(tmp_path / "file", *LRN), f"{tmp_path}/file is in the way")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("arguments", [("--cfg", "job"), ("--info", "config"), ("--help",)])
 def test_hydras_own_flags_work_with_a_claim(arguments: tuple[str, ...]) -> None:
     done = run("src/train.py", *LRN, *arguments)

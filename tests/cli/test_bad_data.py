@@ -152,6 +152,7 @@ def limit(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "PIXEL_LIMIT", 100 * 100)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("content", "reason"), IMAGES.values(), ids=IMAGES)
 def test_a_broken_image_is_named_with_the_remedy(content: bytes, reason: str, bench: Bench) -> None:
     path = bench.root / "val" / "cat" / "bad.jpg"
@@ -225,6 +226,7 @@ def test_a_file_that_vanishes_is_named_unless_it_is_packed(
 WRITERS = [(os, "fsync"), (np.lib.format, "write_array_header_1_0"), (np, "savez")]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("writer", WRITERS, ids=["digests", "pack", "statistics"])
 def test_a_full_disk_leaves_nothing_half_written(
     writer: tuple[Any, str], bench: Bench, monkeypatch: MonkeyPatch
@@ -260,6 +262,7 @@ def test_a_file_in_place_of_the_output_directory_is_named(bench: Bench) -> None:
     assert str(bench.out) in bench.refused()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("part", [None, 1000], ids=["another architecture", "half a file"])
 def test_a_checkpoint_that_does_not_fit_is_one_message(part: int | None, bench: Bench) -> None:
     bench.train("name=other", "model.width=0.1")

@@ -52,7 +52,7 @@ def _made(*overrides: str) -> nn.Sequential:
     return from_config(model)
 
 
-@pytest.mark.quick(13)
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("choice", [each for each in CHOICES if each.startswith("model/")])
 def test_each_choice_of_a_model_is_made(choice: str) -> None:
     brought_by = choice.split("=")[1]  # an init names the layers of the model that brings it
@@ -80,7 +80,7 @@ LARGE += ["zfnet_lecture", "nin_imagenet"]
 LARGE += [name for name in VARIANTS if name.startswith("vgg")]
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     "model",
     [
@@ -183,7 +183,7 @@ BATCHES = {"caffenet": 256, "nin_imagenet": 64, "resnet152": 256, "plain34": 256
 BATCHES |= {"densenet121": 256, "squeezenet1_1": 512, "fractalnet": 100, "resnet20": 128, "alexnet_lrn": 128}
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("model", BATCHES)
 def test_a_variant_brings_its_batches_unless_the_data_or_people_say_otherwise(model: str) -> None:
     for more in (["data=imagenet"], ["data=image_folder"], ["scale=paper"], ["data=cifar10"]):
@@ -210,6 +210,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(("model", "norm"), OTHERS)
 def test_variants_with_a_norm_of_their_own_can_have_another(model: str, norm: str) -> None:
     names = [name for name, _ in _made(*small_model(model, 10), f"model/norm={norm}").named_children()]

@@ -29,16 +29,15 @@ from tiny import ROOT, small_model
 CLASSES = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
 TITLES = [f"kind {each}, or 'sort' ({each})" for each in CLASSES]
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "branches")
-QUICK = ("cifar_11pct",)  # what torch or ONNX lacks is in it or in the first of SWITCHES
+QUICK = ("cifar_11pct",)  # most of what torch or ONNX lacks is in it
 SLOW = pytest.mark.slow
 SWITCHES = [
     ("alexnet_lrn", "model.norm.towers=2 model.norm.n=4 +model.changes.fc7.own_tower=true"),
-    pytest.param("resnet20", "model.survival=0.5 model.shortcuts=projected", marks=SLOW),
-    *(
-        pytest.param("alexnet", switch, marks=SLOW)
-        for switch in ("model/norm=batch", "model/norm=spatial", "model/dropout=inverted")
-    ),
-    pytest.param("lenet5", "model.output=rbf", marks=SLOW),
+    ("alexnet", "model/norm=batch"),
+    ("alexnet", "model/norm=spatial"),
+    ("alexnet", "model/dropout=inverted"),
+    ("resnet20", "model.survival=0.5 model.shortcuts=projected"),
+    ("lenet5", "model.output=rbf"),
 ]
 
 
@@ -97,6 +96,7 @@ def test_onnx_runtime_computes_what_each_variant_does(model: str, tmp_path: Path
     _check(tmp_path, *_settings(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "switches"), SWITCHES)
 def test_onnx_runtime_computes_what_switched_layers_do(model: str, switches: str, tmp_path: Path) -> None:
     _check(tmp_path, *_settings(model), *switches.split())

@@ -44,6 +44,7 @@ def _check_gaussian(weight: torch.Tensor, std: float) -> None:
     assert beyond == pytest.approx(0.0455, abs=0.005), "not the tails of a Gaussian"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", STD)
 def test_weights_and_biases_are_those_of_the_table(name: str) -> None:
     layers = weighted_layers(_initialised(f"model/init={name}"))

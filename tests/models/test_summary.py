@@ -226,6 +226,7 @@ def _variant(name: str) -> list[summary.Row]:
         return summary.layers(_composed(name), 227 if "caffe" in name else 224)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", LAYERS)
 def test_parameters_and_multiply_adds_are_those_of_the_facts(name: str) -> None:
     totals = summary.totals(_variant(name))

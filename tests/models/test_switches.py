@@ -220,7 +220,7 @@ def _train_step(network: nn.Sequential, crop_size: int, alive: bool) -> None:
         assert weight.grad.any() or weight.dim() < 2 or not alive, name
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(COMBINED)
 def test_any_combination_learns_or_is_refused_by_name(parts: tuple[str, ...]) -> None:
     overrides = [each for each in ";".join(parts).split(";") if each]

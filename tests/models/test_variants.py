@@ -146,6 +146,7 @@ def _both(name: str) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
     return network, reference, torch.randn(2, 3, side, side).double() * 100
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", REFERENCES)
 @torch.no_grad()
 def test_logits_are_those_of_a_network_written_by_hand(name: str) -> None:

@@ -40,6 +40,7 @@ def _relative(found: Tensor, wanted: Tensor) -> float:
     return float((found.cpu().double() - wanted).abs().max() / wanted.abs().max())
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("order", ORDERS)

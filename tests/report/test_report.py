@@ -407,6 +407,7 @@ def test_the_program_prints_the_table_and_the_paths(tmp_path: Path) -> None:
     assert said.splitlines()[-1] == f"{tmp_path}/report/index.html, report.md, results.csv"
 
 
+@pytest.mark.slow
 def test_the_program_does_without_torch(made: Any) -> None:
     code = (
         "import sys, pathlib; import report, alexnet.report as r, alexnet.claims.index as i;"

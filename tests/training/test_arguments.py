@@ -30,6 +30,7 @@ EARLY = (
 ENDING = ["trainer.max_steps=5", "trainer.max_time=00:00:01:00", "schedule=plateau", " ".join(EARLY)]
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(("typed", "message"), REFUSED)
 def test_a_run_without_a_step_or_an_end_is_refused(typed: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:

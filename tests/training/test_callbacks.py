@@ -122,6 +122,7 @@ def test_a_callback_is_refused_in_one_message(name: str, tmp_path: Path) -> None
         settings.checked(config(tmp_path, *added(name)))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("typed", "message"),
     [

@@ -140,7 +140,7 @@ def test_each_part_of_the_correction_is_needed(optimizers: tuple[Any, Trajectory
     assert max(abs(a - b) for a, b in zip(losses, own_losses, strict=True)) > 1e-3
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [published, sgd])
 @pytest.mark.parametrize("rate", [0.3])
 def test_other_rates_are_corrected_by_the_same_powers(make: Any, rate: float) -> None:

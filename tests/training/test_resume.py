@@ -64,7 +64,7 @@ def figures(run_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("name", "batches"), CASES)
 def test_a_run_goes_on_to_the_same_weights_and_figures(
     name: str, batches: int, outputs: Path, finished: dict[str, Any], tmp_path: Path, stopping: Any

@@ -150,6 +150,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(outputs: Path) -> N
     assert "not a finite number" in result["error"]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("more", [(), ("trainer.limit_val_batches=0", "schedule=constant")])
 def test_training_that_diverges_in_its_last_step_is_not_called_completed(
     tmp_path: Path, more: tuple[str, ...]
@@ -248,6 +249,7 @@ def test_each_switch_bites(outputs: Path, finished: Any, switch: str) -> None:
     assert not same_weights(directory(outputs, finished), directory(outputs, result))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("more", ["data.pack=none", "data.threads=4", "checkpoint.every_n_steps=3"])
 def test_how_data_is_read_and_saved_changes_nothing(
     outputs: Path, finished: Any, more: str, tmp_path: Path

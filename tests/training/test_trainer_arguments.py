@@ -227,7 +227,7 @@ def test_each_argument_is_decided() -> None:
     assert arguments.LIMITED.keys() == REFUSED.keys()
 
 
-@pytest.mark.quick(7)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("argument", TABLE)
 def test_an_argument_does_what_lightning_says(
     argument: str, observe: Observe, plain: Observed, capfd: pytest.CaptureFixture[str]
@@ -240,6 +240,7 @@ def test_an_argument_does_what_lightning_says(
     assert argument not in UNCHANGED or same(run, plain)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("argument", REFUSED)
 def test_an_argument_is_refused_in_one_message(argument: str, tmp_path: Path) -> None:
     value, why = REFUSED[argument]
@@ -289,6 +290,7 @@ def test_what_is_refused_is_said_with_and_without_a_plus(tmp_path: Path, typed: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("typed", "possible"),
     [
