@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from alexnet.benchmark import evaluation, inputs, loops, norms, report, start, steps, timing
+from alexnet.benchmark import evaluation, gpu, inputs, loops, norms, report, start, steps, timing
 from alexnet.benchmark.timing import CPU, FULL, QUICK, Row, choose_device
 from alexnet.data.augment import Pixels
 from alexnet.errors import UserError
@@ -28,11 +29,14 @@ KEYS = ["name", "ratio", "low", "high", "baseline", "value", "unit"]
 NAMES = {
     "data": ["pack_uint8_1_thread", "pack_float32_1_thread", "pack_uint8_2_threads", "jpeg_uint8"],
     "lrn": ["conv1", "conv2", "floor", "roofline"],
-    "step": ["alexnet_lrn", "memory", "lrn_cost", "roofline", "67px", "67px_1_thread"],
+    "step": ["alexnet_lrn", "memory", "lrn_cost", "roofline", "layers", "67px", "67px_1_thread"],
     "loop": ["lightning"],
     "eval": ["ten_crop", "ten_crop_float32"],
     "sweep": ["jobs"],
-    "start": ["help"],
+    "start": ["help", "train"],
+    "claim": ["lrn"],
+    "scale": ["prepare", "files", "pack"],
+    "gpu": ["input"],
 }
 
 
@@ -46,7 +50,7 @@ def _checked(suite: str, rows: list[Row]) -> None:
 
 
 @pytest.mark.quick(2)
-@pytest.mark.parametrize("suite", ["data", "eval", "loop", "start", "step"])
+@pytest.mark.parametrize("suite", ["data", "eval", "loop", "scale", "step"])
 def test_each_suite_gives_its_rows_with_finite_positive_numbers(
     suite: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,11 +59,53 @@ def test_each_suite_gives_its_rows_with_finite_positive_numbers(
 
 
 @pytest.mark.slow
-def test_a_sweep_is_timed_by_its_command() -> None:
-    rows = report.run("sweep", 1, True, "cpu", None)[1]
-    _checked("sweep", rows)
-    assert rows[0].unit == "runs/hour"
-    assert "at a time" in rows[0].baseline
+@pytest.mark.parametrize(
+    ("suite", "unit", "words"),
+    [
+        ("sweep", "runs/hour", "at a time"),
+        ("claim", "runs/hour", "2 runs, 50 images, 67 px"),
+        ("start", "s", "torch is not imported"),
+    ],
+)
+def test_commands_are_timed(suite: str, unit: str, words: str) -> None:
+    rows = report.run(suite, 1, True, "cpu", None)[1]
+    _checked(suite, rows)
+    assert rows[0].unit == unit
+    assert words in rows[0].baseline
+
+
+def test_the_input_of_a_gpu_is_timed_on_one_and_refused_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    _checked("gpu", gpu.rows(QUICK, 1, CPU))  # the device is what it is given
+    with pytest.raises(UserError, match="suite=gpu is not possible without a GPU"):
+        report.run("gpu", 1, True, "cpu", None)
+    calls: list[str] = []
+    monkeypatch.setattr(report, "import_module", lambda name: calls.append(name) or FakeSuite)
+    assert report.run("all", 1, True, "cpu", None)[1] == []
+    assert [name.rpartition(".")[2] for name in calls] == [
+        module for suite, module in report.SUITES.items() if suite != "gpu"
+    ]
+
+
+class FakeSuite:
+    @staticmethod
+    def rows(*arguments: object) -> list[Row]:
+        return []
+
+
+def test_the_least_time_of_layers_is_counted_by_hand() -> None:
+    layers = [nn.Flatten(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)]
+    step = SimpleNamespace(
+        sizes=SimpleNamespace(step_batch=2, step_pixels=1),
+        dtype=torch.float32,
+        network=nn.Sequential(*layers),
+        images=torch.zeros(2, 3, 1, 1),
+    )
+    # forward 4 bytes of 2 (3 + 4) + 16, 2 (4 + 4), 2 (4 + 2) + 10; backward once, and 2 * 4 more, and twice
+    forward, backward = (4 * 30, 4 * 16, 4 * 22), (4 * 30, 4 * 24, 4 * 44)
+    optimiser = 5 * 4 * 26
+    assert steps.least(step, math.inf, 1.0) == sum(forward) + sum(backward) + optimiser  # type: ignore[arg-type]
+    # 2 * 2 * 12 and 2 * 2 * 8 operations forward; the first once backward, the second twice
+    assert steps.least(step, 1.0, math.inf) == 2 * 48 + 3 * 32  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -85,7 +131,7 @@ def test_standard_output_holds_json_and_nothing_else() -> None:
     [
         (
             {"suite": "dta"},
-            ["suite=dta", "data, lrn, step, loop, eval, sweep, start, all", "mean data?"],
+            ["suite=dta", "data, lrn, step, loop, eval, sweep, start, claim, scale, gpu, all", "mean data?"],
         ),
         ({"rounds": 0}, ["rounds=0", "from 1"]),
         ({"quick": "yes"}, ["quick=yes", "true, false"]),
@@ -115,8 +161,12 @@ def test_the_config_has_the_settings_of_the_suites_and_no_others() -> None:
     assert set(NAMES) == set(report.SUITES)
     assert {name for name, (kind, _) in report.GOALS.items() if kind == report.AT_MOST} == {
         "start/help",
+        "start/train",
         "lrn/floor",
         "step/lrn_cost",
+        "scale/prepare",
+        "scale/files",
+        "scale/pack",
     }
     assert set(report.GOALS) <= {f"{suite}/{name}" for suite, names in NAMES.items() for name in names}
 

@@ -61,14 +61,15 @@ def usual_loader(images: Any, sizes: Sizes, workers: int) -> DataLoader[Any]:
     return DataLoader(images, sizes.batch, shuffle=True, **more)
 
 
-def draw(folder: Path, sizes: Sizes) -> Path:
+def draw(folder: Path, sizes: Sizes, classes: int = 2) -> Path:
     """Class folders with drawn JPEGs of the size and weight of ImageNet's."""
     width, height = sizes.drawn
     top = (width - height) // 2
     for number in tqdm(range(sizes.files), desc="drawing", unit="image", leave=False):
-        path = folder / CLASSES[number % 2] / f"{number}.jpg"
+        label = number % classes
+        path = folder / CLASSES[label] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = draw_image(number % 2, number, width).crop((0, top, width, top + height))
+        image = draw_image(label, number, width).crop((0, top, width, top + height))
         image.save(path, quality=QUALITY)
     return folder
 

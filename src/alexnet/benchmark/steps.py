@@ -1,5 +1,6 @@
 """A whole training step of AlexNet: forward, loss, backward, update."""
 
+import math
 import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -32,6 +33,7 @@ from alexnet.training import optim, threads
 
 CLASSES = 1000
 BACKWARD_TOO = 3  # times the forward pass's operations: the gradients of inputs and of weights
+VIEWS = ("Flatten", "Identity")  # layers that move no bytes
 TRIES = 3  # rounds in which the layouts are tried
 
 
@@ -90,6 +92,7 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
         "ours": fast.seconds,
         "no norm": bare.seconds,
         "matmul": matmul_of(fast),
+        "copy": copy_of(fast),
     }
     times = interleaved(timers, rounds, "step")
 
@@ -106,6 +109,7 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
         counted("step/memory", above / below, f"{what}, as step/alexnet_lrn", below / 2**20, "MiB"),
         cost("step/lrn_cost", times, "ours", "no norm", f"the same step without norms, {fast}", "ms"),
         roofline("step/roofline", fast, times),
+        by_layers("step/layers", fast, times),
         *small_rows(sizes, rounds, device),
     ]
 
@@ -128,6 +132,57 @@ def matmul_of(step: Step) -> Timer:
     side = step.matmul_side
     factors = [torch.randn(side, side, device=step.device).to(step.dtype) for _ in range(2)]
     return partial(timed, partial(torch.matmul, *factors), 1, step.device, step.sizes.repeats(step.device))
+
+
+def copy_of(step: Step) -> Timer:
+    """Seconds of a copy of a large matrix of float32."""
+    side = step.matmul_side
+    source, target = (torch.zeros(side, side, device=step.device) for _ in range(2))
+    work = partial(target.copy_, source)
+    return partial(timed, work, 1, step.device, step.sizes.repeats(step.device))
+
+
+def by_layers(name: str, step: Step, times: Times) -> Row:
+    """The time that least() allows over that of the step, "ours"."""
+    side = step.matmul_side
+    allowed = [
+        least(step, 2 * side**3 / product, 2 * 4 * side**2 / copy)
+        for product, copy in zip(times["matmul"], times["copy"], strict=True)
+    ]
+    what = (
+        "share reached of what each layer's operations or bytes allow, at the rates of a matrix product and a"
+    )
+    what += f" copy, optimiser included, {step}, batch {step.sizes.step_batch}, {step.sizes.step_pixels} px"
+    return compare(name, allowed, times["ours"], what, 1e3 * statistics.median(times["ours"]), "ms")
+
+
+def least(step: Step, rate: float, bandwidth: float) -> float:
+    """Seconds of a step in which each layer takes as long as its operations or its bytes, whichever is more.
+
+    rate: operations a second. bandwidth: bytes a second. Backward, layers with weights compute and move twice
+    what they do forward, except for the first, which needs no gradient of its input; others read a map more.
+    """
+    batch, size = step.sizes.step_batch, step.dtype.itemsize
+    rows = summary.layers(step.network, step.sizes.step_pixels)
+    seconds, before, is_first = 0.0, step.images[0].numel(), True
+    for row in rows:
+        if row["kind"] in VIEWS:
+            continue
+        after, has_weights = math.prod(row["output"]), row["parameters"] > 0
+        operations, moved = (
+            2 * batch * row["multiply_adds"],
+            size * (batch * (before + after) + row["parameters"]),
+        )
+        times = 2 if has_weights and not is_first else 1
+        back = times * moved if has_weights else moved + size * batch * after
+        seconds += max(operations / rate, moved / bandwidth) + max(
+            times * operations / rate, back / bandwidth
+        )
+        before, is_first = after, is_first and not has_weights
+    float32 = 4 * sum(
+        row["parameters"] for row in rows
+    )  # weight, gradient and velocity are read, two written
+    return float(seconds + 5 * float32 / bandwidth)
 
 
 def roofline(name: str, step: Step, times: Times) -> Row:

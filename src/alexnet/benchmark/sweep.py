@@ -2,18 +2,15 @@
 
 import json
 import statistics
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from alexnet.benchmark.timing import Row, Sizes, interleaved, speed_up
+from alexnet.benchmark.timing import TRAIN, Row, Sizes, interleaved, python, speed_up
 from alexnet.runs.cores import cores, threads_of_one
 
-TRAIN = str(Path(__file__).parents[2] / "train.py")
 ON_A_GPU = 8  # jobs that share it
 
 
@@ -39,8 +36,7 @@ def hours(sizes: Sizes, folder: Path, accelerator: str, jobs: int, threads: int)
         **{"data.batch_size": sizes.sweep_batch, "data.epochs": sizes.sweep_epochs},
         **{"data.source.train_images": sizes.sweep_images, "data.source.val_images": sizes.sweep_images // 5},
     }
-    command = [sys.executable, TRAIN, "-m", *(f"{key}={value}" for key, value in settings.items())]
-    subprocess.run(command, check=True, capture_output=True)
+    python(TRAIN, "-m", *(f"{key}={value}" for key, value in settings.items()))
     results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/result.json"))]
     seconds = [result["seconds"] for result in results if result["seed"] < jobs]
     return statistics.fmean(seconds) / jobs / 3600

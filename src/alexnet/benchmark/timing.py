@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ Times = Mapping[str, Sequence[float]]  # seconds for a unit, in each round
 
 DEVICES = ("auto", "cpu", "cuda")
 CPU = torch.device("cpu")
+SRC = Path(__file__).parents[2]  # the commands' folder
+TRAIN = str(SRC / "train.py")
 UNITS = {"ms": 1e3, "s": 1.0}
 
 
@@ -48,6 +51,11 @@ class Sizes:
     sweep_images: int
     sweep_batch: int
     sweep_epochs: int
+    claim_images: int
+    claim_seeds: int
+    scale_files: int  # of a large set, and of a small one
+    scale_small: int
+    scale_classes: int
     matmul: tuple[int, int]  # side of the matrices that show what a processor reaches, and a GPU
     eval_images: int  # of which ten crops are taken
     eval_pixels: tuple[int, int]  # image_size, crop_size of the network there
@@ -84,6 +92,11 @@ FULL = Sizes(
     sweep_images=3000,
     sweep_batch=128,
     sweep_epochs=2,
+    claim_images=1000,
+    claim_seeds=4,
+    scale_files=20_000,
+    scale_small=2_000,
+    scale_classes=1000,
     matmul=(3072, 8192),
     eval_images=64,
     eval_pixels=(256, 224),
@@ -109,6 +122,11 @@ QUICK = Sizes(
     sweep_images=60,
     sweep_batch=16,
     sweep_epochs=1,
+    claim_images=50,
+    claim_seeds=1,
+    scale_files=40,
+    scale_small=20,
+    scale_classes=5,
     matmul=(64, 64),
     eval_images=4,
     eval_pixels=(79, 67),  # an even margin: both ways round the centre alike
@@ -186,6 +204,18 @@ def timed(run: Callable[[], object], units: int, device: torch.device, repeats: 
         run()
     wait(device)
     return (time.perf_counter() - start) / (units * repeats)
+
+
+def python(*arguments: str, cwd: Path | None = None) -> str:
+    """Runs this Python with these arguments, from its start to its end; gives its standard error.
+
+    Raises UserError, with what it said last, if it failed.
+    """
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise UserError(f"{' '.join(arguments)} failed: {''.join(said)}")
+    return done.stderr
 
 
 def wait(device: torch.device) -> None:
