@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alexnet.errors import UserError, check_choice, check_flag, check_range, check_whole
-from alexnet.ops import response_norm
+from alexnet.ops import response_norm, small_maps
 from alexnet.registry import Registry
 
 ACTIVATIONS = Registry("model.activation")
@@ -80,7 +80,12 @@ class CeilConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         below, right = (self._overhang(input.shape[axis + 2], axis) for axis in (0, 1))
         padded = functional.pad(input, (0, right, 0, below)) if below or right else input
-        return self.by_tower(padded) if self.groups > 1 and padded.is_cuda else super().forward(padded)
+        if self.groups > 1 and padded.is_cuda:
+            return self.by_tower(padded)
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        if small_maps.fits(padded, kernel, stride, padding):
+            return small_maps.convolve(padded, self.weight, self.bias, padding, self.groups)
+        return super().forward(padded)
 
     def by_tower(self, maps: Tensor) -> Tensor:
         """The same convolution, a group after the other: equal but for rounding."""
