@@ -28,7 +28,7 @@ def test_a_processor_takes_bfloat16_where_it_computes_in_it(
 ) -> None:
     monkeypatch.setattr(precision, "has_bf16", lambda device: able)
     choice = precision.resolve("auto", "auto", compile=False, accelerator="cpu")
-    wanted = ("bf16-mixed", "channels_last") if able else ("32-true", "contiguous")
+    wanted = ("bf16-mixed" if able else "32-true", "channels_last")
     assert (choice.precision, choice.memory_format) == wanted
     assert choice.why.startswith(f"{wanted[0]}, {wanted[1]}: this processor ")
     assert ("does not compute" in choice.why) != able
@@ -58,6 +58,24 @@ def test_on_a_gpu_16_is_16(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice.why == "16-mixed, contiguous: some GPU computes in bfloat16; not compiled"
 
 
+@pytest.mark.parametrize(
+    ("used", "device", "expected"),
+    [
+        ("32-true", "cpu", "channels_last"),
+        ("64-true", "cpu", "contiguous"),
+        ("32-true", "cuda", "contiguous"),
+        ("bf16-mixed", "cuda", "channels_last"),
+    ],
+)
+def test_the_memory_format_is_the_faster_one(
+    used: str, device: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "device_type", lambda accelerator: device)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
+    assert precision.resolve(used, "auto", False, "auto").memory_format == expected
+
+
 def _settled(able: bool, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> dict[str, Any]:
     monkeypatch.setattr(precision, "has_bf16", lambda device: able)
     trainer = {"accelerator": "cpu", "precision": settings.pop("precision", "auto")}
@@ -68,7 +86,7 @@ def test_a_hash_is_of_the_precision_that_is_used(monkeypatch: pytest.MonkeyPatch
     bf16, float32 = (_settled(able, monkeypatch) for able in (True, False))
     assert run_hash(bf16, "") != run_hash(float32, "")
     assert bf16 == _settled(False, monkeypatch, precision="bf16") == settled(bf16)
-    assert float32 == _settled(True, monkeypatch, precision="32") | {"memory_format": "contiguous"}
+    assert float32 == _settled(True, monkeypatch, precision="32")
     on_gpu = {**bf16, "trainer": {**bf16["trainer"], "accelerator": "gpu"}}
     assert run_hash(on_gpu, "") == run_hash(bf16, "")
     formats = {run_hash(_settled(True, monkeypatch, memory_format=name), "") for name in ("auto", *FORMATS)}
@@ -85,11 +103,11 @@ def test_a_run_says_in_what_it_was_computed(
     settings = (f"trainer.precision={written}", "memory_format=auto", "data.epochs=1")
     result = train(config(tmp_path, *settings))
     used = {"auto": "32-true", "bf16": "bf16-mixed", "32": "32-true"}[written]
-    layout = "channels_last" if used == "bf16-mixed" else "contiguous"
-    assert (result["precision"], result["memory_format"]) == (used, layout)
-    assert (result["config"]["trainer"]["precision"], result["config"]["memory_format"]) == (used, layout)
+    assert (result["precision"], result["memory_format"]) == (used, "channels_last")
+    settings_used = result["config"]["trainer"]["precision"], result["config"]["memory_format"]
+    assert settings_used == (used, "channels_last")
     (log,) = tmp_path.glob("*/train.log")
-    assert f"in {used}, {layout}" in log.read_text()
+    assert f"in {used}, channels_last" in log.read_text()
     assert result == train(config(tmp_path, f"trainer.precision={used}", *settings[1:])), "the same run"
 
 

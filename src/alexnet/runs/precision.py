@@ -55,7 +55,8 @@ def resolve(precision: str | int | None, memory_format: str, compile: bool, acce
             f"trainer.precision={written} is not possible on a CPU: choose bf16-mixed, 32-true or auto."
         )
     if memory_format == AUTO:
-        memory_format = "channels_last" if precision.startswith("bf16") else "contiguous"
+        last = precision.startswith("bf16") or (device == "cpu" and precision == "32-true")
+        memory_format = "channels_last" if last else "contiguous"
     if device == "cuda":
         import torch
 
