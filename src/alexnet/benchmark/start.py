@@ -47,7 +47,8 @@ def first_step(sizes: Sizes) -> Iterator[Timer]:
     with TemporaryDirectory(prefix="alexnet-benchmark-") as folder:
         settings = {
             **{"output_dir": folder, "model": "alexnet_lrn", "model.width": sizes.width},
-            **{"data.batch_size": sizes.small_batch, "data.source.train_images": 4 * sizes.small_batch},
+            "data.batch_size": sizes.small_batch,
+            "data.source.train_images": max(40, 4 * sizes.small_batch),  # the demo draws 10 at least
             "+callbacks.stop._target_": f"{Stop.__module__}.{Stop.__name__}",
         }
         command = [TRAIN, *(f"{key}={value}" for key, value in settings.items())]
