@@ -11,7 +11,7 @@ import torch
 
 from alexnet.benchmark.inputs import draw
 from alexnet.benchmark.plain import PIXELS
-from alexnet.benchmark.timing import CPU, SRC, TRAIN, Row, Sizes, interleaved, python, speed_up, timed
+from alexnet.benchmark.timing import CPU, SRC, Row, Sizes, interleaved, python, speed_up, timed, train
 
 CLASSES = 10
 
@@ -25,9 +25,9 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
             draw(root / split, replace(sizes, files=files), CLASSES)
 
         def hours(of: str) -> float:
-            train = plainly if of == "usual" else ours
+            way = plainly if of == "usual" else ours
             output_dir = Path(folder) / f"outputs{next(numbers)}"
-            return timed(partial(train, root, sizes, output_dir, device), runs, CPU) / 3600
+            return timed(partial(way, root, sizes, output_dir, device), runs, CPU) / 3600
 
         times = interleaved({of: partial(hours, of) for of in ("usual", "ours")}, rounds, "claim")
     what = f"{runs} runs, {sizes.claim_images} images, {PIXELS[1]} px, {sizes.sweep_epochs} epochs"
@@ -57,4 +57,4 @@ def ours(root: Path, sizes: Sizes, output_dir: Path, device: torch.device) -> No
         **{"data.epochs": sizes.sweep_epochs, "data.batch_size": sizes.sweep_batch},
         "trainer.accelerator": "gpu" if device.type == "cuda" else "cpu",
     }
-    python(TRAIN, "-m", *(f"{key}={value}" for key, value in settings.items()))
+    train(settings, "-m")

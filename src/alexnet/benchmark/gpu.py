@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from alexnet.benchmark.inputs import augmented, exhaust, our_batches, statistics_of
+from alexnet.benchmark.inputs import augmented, draw, exhaust, our_batches, pack, statistics_of
 from alexnet.benchmark.steps import fast_step
 from alexnet.benchmark.timing import Row, Sizes, Timer, interleaved, speed_up, timed
 from alexnet.data.augment import Pixels
@@ -16,14 +16,11 @@ from alexnet.runs.cores import cores
 
 def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     """One: images of a pack, augmented on the device, over those of the training step."""
-    step, side = fast_step(sizes, device), sizes.pixels[0]
-    pixels = Pixels.of(statistics_of(side), sizes.pixels[1], "root")
+    step = fast_step(sizes, device)
+    pixels = Pixels.of(statistics_of(sizes.pixels[0]), sizes.pixels[1], "root")
     with TemporaryDirectory(prefix="alexnet-benchmark-") as folder:
-        file = Path(folder) / "pack.npy"
-        np.save(
-            file, np.random.default_rng(0).integers(0, 256, (sizes.packed, 3, side, side), dtype=np.uint8)
-        )
-        packed = np.load(file, mmap_mode="r")
+        paths = sorted(draw(Path(folder) / "images", sizes).glob("*/*"))
+        packed = pack(paths, sizes, Path(folder) / "pack.npy")
         labels = np.zeros(sizes.packed, dtype=np.int64)
         batches = our_batches(packed.__getitem__, labels, sizes, cores())
         read = partial(exhaust, partial(augmented, batches, pixels, device), sizes.passes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning
 
-from alexnet.benchmark.timing import CPU, TRAIN, Row, Sizes, Timer, cost, interleaved, python, timed
+from alexnet.benchmark.timing import CPU, TRAIN, Row, Sizes, Timer, cost, interleaved, python, timed, train
 
 HELP = (TRAIN, "--help")
 IMPORT_HYDRA = ("-c", "import hydra")
@@ -45,14 +45,13 @@ def first_step(sizes: Sizes) -> Iterator[Timer]:
     """Seconds from the command to the end of a new run's first step; the first call draws its images."""
     seeds = count()
     with TemporaryDirectory(prefix="alexnet-benchmark-") as folder:
-        settings = {
+        settings: dict[str, object] = {
             **{"output_dir": folder, "model": "alexnet_lrn", "model.width": sizes.width},
             "data.batch_size": sizes.small_batch,
             "data.source.train_images": max(40, 4 * sizes.small_batch),  # the demo draws 10 at least
             "+callbacks.stop._target_": f"{Stop.__module__}.{Stop.__name__}",
         }
-        command = [TRAIN, *(f"{key}={value}" for key, value in settings.items())]
-        yield lambda: timed(partial(python, *command, f"seed={next(seeds)}"), 1, CPU)
+        yield lambda: timed(partial(train, settings | {"seed": next(seeds)}), 1, CPU)
 
 
 def imported_modules(arguments: tuple[str, ...]) -> set[str]:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from alexnet.benchmark.timing import TRAIN, Row, Sizes, interleaved, python, speed_up
+from alexnet.benchmark.timing import Row, Sizes, interleaved, speed_up, train
 from alexnet.runs.cores import cores, threads_of_one
 
 ON_A_GPU = 8  # jobs that share it
@@ -19,8 +19,11 @@ def rows(sizes: Sizes, rounds: int, device: torch.device) -> list[Row]:
     on_gpu = device.type == "cuda"
     jobs, threads = ON_A_GPU if on_gpu else max(2, cores()), threads_of_one()
     with TemporaryDirectory(prefix="alexnet-benchmark-") as folder:
-        train = partial(hours, sizes, Path(folder), "gpu" if on_gpu else "cpu")
-        timers = {"one": partial(train, 1, threads), "jobs": partial(train, jobs, max(1, cores() // jobs))}
+        in_hours = partial(hours, sizes, Path(folder), "gpu" if on_gpu else "cpu")
+        timers = {
+            "one": partial(in_hours, 1, threads),
+            "jobs": partial(in_hours, jobs, max(1, cores() // jobs)),
+        }
         times = interleaved(timers, rounds, "sweep")
     what = f"alexnet_lrn, 67 pixels, batch {sizes.sweep_batch}"
     baseline = f"one after the other with {threads} threads, {what}; ours: {jobs} at a time"
@@ -36,7 +39,7 @@ def hours(sizes: Sizes, folder: Path, accelerator: str, jobs: int, threads: int)
         **{"data.batch_size": sizes.sweep_batch, "data.epochs": sizes.sweep_epochs},
         **{"data.source.train_images": sizes.sweep_images, "data.source.val_images": sizes.sweep_images // 5},
     }
-    python(TRAIN, "-m", *(f"{key}={value}" for key, value in settings.items()))
+    train(settings, "-m")
     results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/result.json"))]
     seconds = [result["seconds"] for result in results if result["seed"] < jobs]
     return statistics.fmean(seconds) / jobs / 3600

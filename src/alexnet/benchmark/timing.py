@@ -218,6 +218,11 @@ def python(*arguments: str, cwd: Path | None = None) -> str:
     return done.stderr
 
 
+def train(settings: Mapping[str, object], *flags: str) -> None:
+    """Runs train.py with these settings, as python() does."""
+    python(TRAIN, *flags, *(f"{key}={value}" for key, value in settings.items()))
+
+
 def wait(device: torch.device) -> None:
     """Until the device has done all it was given."""
     if device.type == "cuda":
