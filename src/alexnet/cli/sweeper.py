@@ -345,6 +345,8 @@ class Planner:
     def _check_parts(self, typed: DictConfig) -> None:
         """Once for all seeds: that takes 50 ms, and torch. typed: what _typed() gave."""
         if id(typed) not in self.with_parts:
+            if not self.cfg.dry_run and self.cfg.jobs != 1 and cores.cores() > 1:
+                workers.import_libraries()
             settings.check_parts(typed)
             self.with_parts.add(id(typed))
 

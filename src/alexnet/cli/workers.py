@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -131,6 +132,13 @@ class Stop:
                 signal.signal(number, handler)
 
 
+def import_libraries() -> None:
+    """Starts the server that imports them, which takes seconds: on another core, while the plan is made."""
+    if START == "forkserver":
+        multiprocessing.get_context(START).set_forkserver_preload(LIBRARIES)
+        forkserver.ensure_running()
+
+
 def train(
     batch: Sequence[Job],
     jobs: Sequence[Job],
@@ -187,7 +195,6 @@ def events(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: D
     After Ctrl-C or SIGTERM runs end with STOPPED, once they have saved what they have, and no others start.
     """
     context = multiprocessing.get_context(START)
-    context.set_forkserver_preload(LIBRARIES)
     waiting, number = deque(jobs), 0
     workers: list[Worker | None] = [None] * division.jobs
     stop = Stop(workers)
