@@ -31,7 +31,8 @@ def verbose() -> int:
 OF_ITSELF = ("lightning.fabric", "lightning.pytorch.accelerators", "lightning.pytorch.trainer")
 IN_EACH_RUN = re.compile(
     r"\s*((GPU|TPU) available|💡 Tip|Using .*Automatic Mixed Prec|Loading `train_dataloader` to estimate|"
-    r"Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|Detected KeyboardInterrupt)"
+    r"-{20}.*|distributed_backend|Restor(ing states|ed all states) from|`Trainer.fit` stopped: `max_epochs|"
+    r"Detected KeyboardInterrupt)"
 )
 
 

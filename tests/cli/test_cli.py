@@ -121,7 +121,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["optim.learning_rate=1"], ["optim.learning_rate is no setting", "optim has bias_lr", "momentum"]),
         (["seed=0,1"], ["put -m before the settings"]),
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
-        (["trainer.devices=2", "seed=7"], ["trainer.devices=2"]),
+        (["trainer.devices=0", "seed=7"], ["trainer.devices=0"]),
         (["optim.layers.fc8.lr=2"], ["takes a plus: +optim.layers.fc8.lr=..."]),
         (["--model", "alexnet"], ["--model is no option. Settings are typed without dashes: model=alexnet"]),
         (["--model=alexnet"], ["Settings are typed without dashes: model=alexnet"]),

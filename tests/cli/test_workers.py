@@ -62,18 +62,26 @@ def test_memory_bounds_what_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     assert divide(10, "auto", "auto", 8, memory=2e9).jobs == 2
     assert divide(10, "auto", "auto", 8, memory=9e9).jobs == 1
     assert divide(10, 4, "auto", 8, memory=2e9).jobs == 4
+    assert divide(10, "auto", "auto", 8, memory=1e9, devices=2).jobs == 2
+    assert divide(10, "auto", 1, 8, devices=2).jobs == 4
+    assert divide(10, "auto", "auto", 1, devices=2).jobs == 1
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers.precision, "device_type", lambda accelerator: "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert workers.visible_gpus("auto", 1) == ["0", "1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5")
-    assert workers.visible_gpus("auto", 1) == ["3", "GPU-5"]
-    assert workers.visible_gpus("auto", [1]) == []  # which says itself where runs go
+
+    def gpus(devices: object, accelerator: str = "auto") -> list[str]:
+        return workers.visible_gpus({"accelerator": accelerator, "devices": devices})
+
+    assert gpus(1) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5,6")
+    assert gpus(1) == ["3", "GPU-5", "6"]
+    assert gpus(2) == ["3,GPU-5"]
+    assert gpus([1]) == []  # which says itself where runs go
     monkeypatch.setattr(workers.precision, "device_type", lambda accelerator: "cpu")
-    assert workers.visible_gpus("cpu", 1) == []
+    assert gpus(1, "cpu") == []
 
 
 @pytest.mark.quick(4)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MaxMetric
@@ -80,7 +81,7 @@ class Auxiliary(nn.Module):
 
 def test_the_loss_is_of_all_outputs_and_what_is_logged_of_the_first() -> None:
     classifier, (images, labels) = Classifier(Auxiliary(), 10, OPTIMIZER), batch()
-    classifier.trainer = SimpleNamespace(log_every_n_steps=1000, global_step=0)  # type: ignore[assignment]
+    classifier.trainer = alone(log_every_n_steps=1000, global_step=0)  # type: ignore[assignment]
     logits, auxiliary = classifier.network(images)
     outputs = (logits, *(pair[0] for pair in auxiliary))
     first, second, third = (float(functional.cross_entropy(each.detach(), labels)) for each in outputs)
@@ -128,12 +129,16 @@ def test_a_metric_added_in_one_place_is_measured_in_all_splits_by_logits(
         assert errors == sorted(errors)
 
 
+def alone(**facts: object) -> SimpleNamespace:
+    """In place of a trainer on one device."""
+    return SimpleNamespace(world_size=1, strategy=SingleDeviceStrategy(), **facts)
+
+
 def masks(classifier: Classifier, step: int, first: int = 0, count: int = 4, whole: int = 4) -> Tensor:
     """Of the images from the first on, in a step that is the whole epoch and computes so many at a time."""
     loader, parts = SimpleNamespace(batch_size=count, sampler=range(whole)), -(-whole // count)
     facts = {"accumulate_grad_batches": parts, "num_training_batches": parts}
-    fake = SimpleNamespace(global_step=step, train_dataloader=loader, **facts)
-    classifier.trainer = fake  # type: ignore[assignment]
+    classifier.trainer = alone(global_step=step, train_dataloader=loader, **facts)  # type: ignore[assignment]
     labels = torch.zeros(min(count, whole - first))
     classifier.on_train_batch_start((None, labels), first // count)
     _, above, _, below = classifier.network.train()
@@ -181,7 +186,7 @@ def test_the_loss_is_float32_under_bf16() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_names_the_step(value: float) -> None:
     classifier = small()
-    classifier.trainer = type("Fake", (), {"global_step": 12, "current_epoch": 3})()  # type: ignore[assignment]
+    classifier.trainer = alone(global_step=12, current_epoch=3)  # type: ignore[assignment]
     classifier._check_finite(torch.tensor(1.0))
     with pytest.raises(UserError, match=r"step 12 \(epoch 3\).*optim\.lr"):
         classifier._check_finite(torch.tensor(value))

@@ -203,12 +203,9 @@ UNCHANGED = frozenset(
         *("reload_dataloaders_every_n_epochs", "enable_autolog_hparams", "deterministic", "benchmark"),
     )
 )
+OF_SEVERAL_DEVICES = ("devices", "num_nodes", "strategy", "sync_batchnorm")  # test_distributed.py has them
 # what is typed, and a part of the answer
 REFUSED = {
-    "devices": ("2", "a run uses one device. Start several runs"),
-    "num_nodes": ("2", "each on a node of its own"),
-    "strategy": ("ddp", "a run uses one device"),
-    "sync_batchnorm": ("true", "a run uses one device"),
     "logger": ("false", "choose logger=wandb"),
     "callbacks": ("[]", r"\+callbacks\.NAME\._target_"),
     "plugins": ("[x]", "trainer.precision"),
@@ -222,7 +219,7 @@ REFUSED = {
 
 def test_each_argument_is_decided() -> None:
     """Where this fails with a new version of Lightning: say in one of the tables what is to happen to it."""
-    assert {*TABLE, *REFUSED} == {*signature(lightning.Trainer).parameters}
+    assert {*TABLE, *REFUSED, *OF_SEVERAL_DEVICES} == {*signature(lightning.Trainer).parameters}
     assert not TABLE.keys() & REFUSED.keys()
     assert arguments.LIMITED.keys() == REFUSED.keys()
 
@@ -280,7 +277,7 @@ def test_what_lightning_says_is_said_once_and_not_of_itself(
         ("trainer.plugins=x", "trainer.plugins is not possible: a run has its own"),
         ("trainer.max_epoch=3", "trainer.max_epoch is no setting. Did you mean trainer.max_epochs"),
         ("+trainer.max_epoch=3", "trainer.max_epoch is no setting. Did you mean trainer.max_epochs"),
-        ("trainer.devices=[0,1]", "trainer.devices=[0, 1] is not possible: a run uses one device"),
+        ("trainer.devices=[0,0]", "trainer.devices names 0 twice"),
     ],
 )
 def test_what_is_refused_is_said_with_and_without_a_plus(tmp_path: Path, typed: str, message: str) -> None:

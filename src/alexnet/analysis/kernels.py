@@ -339,6 +339,8 @@ class KernelPicture(Callback):
         self.path = Path(path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
         kernels = first_kernels(network.state_dict(), channels_of(network))

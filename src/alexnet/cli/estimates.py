@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.claims.plan import Job
-from alexnet.errors import UserError
+from alexnet.errors import AUTO, UserError
 from alexnet.files import write_atomically
 from alexnet.runs import precision
+from alexnet.training import distributed
 
 FILE = "speed.json"  # in cache_dir
 PATIENCE = 20.0  # seconds of timing; of what is not timed then, the plan takes the mean of the others
@@ -79,6 +80,8 @@ def seconds(config: Mapping[str, Any], train: int, val: int, image: float) -> fl
     if epochs == math.inf:
         return None
     trained = min(steps * data["batch_size"], train - minival)
+    if precision.device_type(trainer.get("accelerator", AUTO)) == "cuda":
+        image /= distributed.ranks(trainer)
     return float(image * (epochs * (trained + FORWARD * minival) + FORWARD * val))
 
 

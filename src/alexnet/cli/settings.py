@@ -161,7 +161,7 @@ def check_parts(cfg: DictConfig) -> None:
 
     from alexnet.data.augment import AUGMENTS
     from alexnet.models import without_memory
-    from alexnet.training import fit
+    from alexnet.training import distributed, fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
     with translated("train"):
@@ -183,6 +183,8 @@ def check_parts(cfg: DictConfig) -> None:
         network = without_memory(model)
         if getattr(network, "num_classes", 1) is None:
             raise UserError(f"model.name={cfg.model.name} gives no logits to be trained: choose a network.")
+        if distributed.ranks(cfg.trainer) > 1:
+            distributed.settings(cfg.trainer, cfg.callbacks, network)
         optimizer, schedule = OPTIMIZERS.factory(cfg.optim), SCHEDULES.factory(cfg.schedule)
         assert optimizer
         made = optimizer(network)

@@ -33,9 +33,10 @@ from alexnet.cli.settings import Request, parsed
 from alexnet.cli.workers import Division
 from alexnet.errors import AUTO, UserError, check_auto, check_distinct, explain
 from alexnet.files import one_at_a_time
-from alexnet.runs import cores, results
+from alexnet.runs import cores, processes, results
 from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
 from alexnet.runs.results import NOT_HASHED, Run, acting_callbacks, run_hash
+from alexnet.training import distributed
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -346,7 +347,7 @@ class Planner:
         """Once for all seeds: that takes 50 ms, and torch. typed: what _typed() gave."""
         if id(typed) not in self.with_parts:
             if not self.cfg.dry_run and self.cfg.jobs != 1 and cores.cores() > 1:
-                workers.import_libraries()
+                processes.import_libraries()
             settings.check_parts(typed)
             self.with_parts.add(id(typed))
 
@@ -418,11 +419,12 @@ def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[D
         return Division(1, 1), None
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
     free = cores.cores() - (0 if cfg.jobs == 1 else cores.taken(output_dir))
-    gpus = workers.visible_gpus(cfg.trainer.accelerator, cfg.trainer.devices)
-    divide = partial(workers.divide, len(todo), cfg.jobs, cfg.threads, max(1, free), gpus)
+    gpus, devices = workers.visible_gpus(cfg.trainer), distributed.devices(cfg.trainer)
+    settled = (len(todo), cfg.jobs, cfg.threads, max(1, free), gpus)
+    divide = partial(workers.divide, *settled, devices=devices)
     speeds = estimate(todo, divide().threads, Path(cfg.cache_dir))
     memory = max((speed["memory"] for speed in speeds), default=1)
-    return divide(memory), next((speed["device"] for speed in speeds), None)
+    return divide(memory=memory), next((speed["device"] for speed in speeds), None)
 
 
 def is_basic(launcher: Launcher) -> bool:

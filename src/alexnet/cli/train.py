@@ -2,18 +2,20 @@
 
 import logging
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from alexnet import progress
 from alexnet.cli import settings
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, check_auto
 from alexnet.runs import lock, results
+from alexnet.training import distributed
 
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
@@ -33,6 +35,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
         raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
     check_auto("threads", cfg.threads)
+    if cfg.rerun and (cfg.trainer.num_nodes or 1) > 1:  # some might still find what the first one removes
+        raise UserError("rerun=true is not possible on several machines: give another output_dir.")
     if cfg.jobs not in (AUTO, 1):
         raise UserError(
             f"jobs={cfg.jobs} is not possible here: choose it for a sweep, of a claim or with -m, by our own"
@@ -48,7 +52,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     if result:
         log.info("finished before: this is its result; rerun=true trains it again")
     else:
-        with lock.training(run.directory, wait=cfg.lock == lock.WAIT) as owner:
+        first = distributed.is_first_node(cfg.trainer)  # of several machines, it alone holds the lock
+        with lock.training(run.directory, cfg.lock == lock.WAIT) if first else nullcontext() as owner:
             # another process may have finished it by now, or begun it under another name
             run = run.found(request.directory)
             anew = cfg.rerun and not run.begun_again()
@@ -64,15 +69,33 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
 
 
 def start(
-    cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str, owner: lock.Owner
+    cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str, owner: lock.Owner | None
 ) -> results.Result:
     """Trains with as many threads as it is to have, and says so. torch is first imported here."""
     from alexnet.training import threads
 
     number = threads.choose(cfg.threads, run.directory, Path(cfg.output_dir).expanduser())
-    lock.record(run.directory, replace(owner, threads=number))
-    with threads.using(number):
-        return build_and_fit(cfg, run, images, digest)
+    if owner:
+        lock.record(run.directory, replace(owner, threads=number))
+    if distributed.ranks(cfg.trainer) == 1:
+        with threads.using(number):
+            return build_and_fit(cfg, run, images, digest)
+    from alexnet.data.augment import AUGMENTS
+    from alexnet.data.datamodule import ImageData
+
+    # once for all, and what is wrong with images is said before processes start
+    ImageData.of(run.config, images, digest, AUGMENTS.build(cfg.augment)).prepare()
+    settled = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    try:
+        distributed.run(build_and_fit, (settled, run, images, digest), cfg.trainer, number)
+    except distributed.LostRankError:
+        if left := results.read(run.directory):  # the others failed, as they lost it
+            left.pop("error", None)
+            run.write(left | {"status": "interrupted"})
+        raise
+    result = results.read(run.directory)
+    assert result
+    return result
 
 
 def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest: str) -> results.Result:
@@ -82,6 +105,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     from alexnet.training import fit
     from alexnet.training.optim import OPTIMIZERS, SCHEDULES
 
+    ranks = distributed.ranks(cfg.trainer)
     fit.seed(cfg.seed)
     parts = {
         "model": from_config(cfg.model),
@@ -94,8 +118,10 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     last = len(data.members("train")) % cfg.data.batch_size
     if cfg.data.batch_size == 1 or (last == 1 and cfg.trainer.get("limit_train_batches", 1.0) == 1.0):
         check_batch_of_one(run.config["model"], cfg.data.batch_size)
+    shared = distributed.settings(cfg.trainer, cfg.callbacks, module.network) if ranks > 1 else {}
     trainer = instantiate(
         cfg.trainer,
+        **shared,
         callbacks=fit.callbacks(
             run.directory,
             **cfg.checkpoint,
@@ -107,7 +133,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
             },
         ),
         logger=[fit.metrics_logger(run.directory), *map(instantiate, filter(None, cfg.logger.values()))],
-        plugins=fit.plugins(),
+        plugins=fit.plugins(ranks),
         default_root_dir=str(run.directory),  # where Lightning looks for a checkpoint of Slurm's
         _convert_="all",
     )

@@ -13,10 +13,9 @@ import threading
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,13 +33,11 @@ from alexnet.cli import slurm
 from alexnet.cli.hydra_private import ended, failure, local_launcher
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, explain
-from alexnet.runs import precision, results
+from alexnet.runs import precision, processes, results
 from alexnet.runs.cores import free_memory, threads_of_one
 from alexnet.runs.lock import LockedError
+from alexnet.training import distributed
 
-# on Linux a server imports the libraries once, and the processes are forked from it
-START = "forkserver" if sys.platform == "linux" else "spawn"
-LIBRARIES = ["torch", "lightning", "torchmetrics", "alexnet.training.fit"]
 PART, SAID, ENDED, LOCKED = "part", "said", "ended", "locked"
 STOPPED = "interrupted"  # what a run that was stopped ends with
 PATIENCE = 30  # seconds until a process that has nothing left to do is ended
@@ -49,7 +46,7 @@ Overrides = Sequence[str]
 
 
 class Division(NamedTuple):
-    """jobs at a time, each with so many threads; gpus: names for CUDA_VISIBLE_DEVICES, in turns, or none."""
+    """jobs at a time, each with so many threads; gpus: values of CUDA_VISIBLE_DEVICES, in turns, or none."""
 
     jobs: int
     threads: int
@@ -57,32 +54,42 @@ class Division(NamedTuple):
 
 
 def divide(
-    runs: int, jobs: str | int, threads: str | int, cores: int, gpus: Sequence[str] = (), memory: float = 1
+    runs: int,
+    jobs: str | int,
+    threads: str | int,
+    cores: int,
+    gpus: Sequence[str] = (),
+    memory: float = 1,
+    devices: int = 1,
 ) -> Division:
     """How many of the runs go at a time, and with what.
 
-    jobs, threads: the settings. cores: those that others leave. memory: bytes that a run takes.
+    jobs, threads: the settings. cores: those that others leave. memory: bytes that a process of a run takes.
+    devices: of a run, each a process with one thread at least.
     """
     if jobs == AUTO:
-        jobs = len(gpus) or cores // (1 if threads == AUTO else int(threads))
-        jobs = min(jobs, int(free_memory() // memory))
+        jobs = len(gpus) or cores // max(devices, 1 if threads == AUTO else int(threads))
+        jobs = min(jobs, int(free_memory() // (devices * memory)))
     jobs = max(1, min(int(jobs), runs))
     if threads == AUTO:
         threads = max(1, min(threads_of_one(), cores // jobs))
     return Division(jobs, int(threads), gpus)
 
 
-def visible_gpus(accelerator: str, devices: object) -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES of what jobs take in turns.
+def visible_gpus(trainer: Mapping[str, Any]) -> list[str]:
+    """Values of CUDA_VISIBLE_DEVICES that jobs take in turns, each with as many GPUs as a run.
 
-    None on a CPU, and where trainer.devices says which it is to be.
+    trainer: the settings. None on a CPU, and where trainer.devices says which they are to be.
     """
-    if precision.device_type(accelerator) != "cuda" or devices not in (1, "1", "auto", -1):
+    listed = isinstance(trainer["devices"], Sequence) and not isinstance(trainer["devices"], str)
+    if listed or precision.device_type(trainer["accelerator"]) != "cuda":
         return []
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    each = distributed.devices(trainer)
+    return [",".join(names[first : first + each]) for first in range(0, len(names) - each + 1, each)]
 
 
 class Event(NamedTuple):
@@ -130,13 +137,6 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def import_libraries() -> None:
-    """Starts the server that imports them, which takes seconds: on another core, while the plan is made."""
-    if START == "forkserver":
-        multiprocessing.get_context(START).set_forkserver_preload(LIBRARIES)
-        forkserver.ensure_running()
 
 
 def train(
@@ -194,7 +194,8 @@ def events(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: D
 
     After Ctrl-C or SIGTERM runs end with STOPPED, once they have saved what they have, and no others start.
     """
-    context = multiprocessing.get_context(START)
+    processes.import_libraries()
+    context = multiprocessing.get_context(processes.START)
     waiting, number = deque(jobs), 0
     workers: list[Worker | None] = [None] * division.jobs
     stop = Stop(workers)

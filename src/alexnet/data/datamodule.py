@@ -220,6 +220,8 @@ class ImageData(lightning.LightningDataModule):
             position=self._position if augment else lambda: (0, 0),
             threads=self.threads or torch.get_num_threads(),
             channels=self.channels,
+            rank=0 if self.trainer is None else self.trainer.global_rank,
+            ranks=1 if self.trainer is None else self.trainer.world_size,
             same_batches=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             **{**usual, **settings},
         )

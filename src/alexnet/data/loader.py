@@ -39,6 +39,7 @@ class Batches:
         the middle of an epoch. augment None: central crops in order, for evaluation.
     same_batches: an image is in the batch of epoch 0 in all of them, for overfitting some.
     pinned: batches lie where a GPU fetches them by itself while the program goes on.
+    rank, ranks: of the processes that train together; each reads its own part of every batch.
     """
 
     def __init__(
@@ -55,15 +56,27 @@ class Batches:
         same_batches: bool = False,
         pinned: bool = False,
         channels: int = 3,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.read, self.labels, self.members = read, labels, members
         self.batch_size, self.seed, self.threads = batch_size, seed, threads
         self.crop_size, self.span = sizes[1], sizes[0] - sizes[1]
         self.augment, self.position, self.same_batches = augment, position, same_batches
-        self.memory = Memory((batch_size, channels, self.crop_size, self.crop_size), pinned)
+        self.rank, self.ranks = rank, ranks
+        self.memory = Memory((-(-batch_size // ranks), channels, self.crop_size, self.crop_size), pinned)
 
     def __len__(self) -> int:
         return -(-len(self.members) // self.batch_size)
+
+    def part(self, number: int) -> tuple[int, int]:
+        """Of the epoch's images in their order, where this rank's part of a batch begins and ends.
+
+        Parts of a batch differ by one image at most; where it has fewer images than ranks, some are empty.
+        """
+        first = number * self.batch_size
+        images = min(self.batch_size, len(self.members) - first)
+        return first + images * self.rank // self.ranks, first + images * (self.rank + 1) // self.ranks
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self.position()
@@ -76,7 +89,7 @@ class Batches:
         order = shuffled[np.isin(shuffled, self.members)] if self.augment else self.members
 
         def read(number: int) -> Batch:
-            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            rows = order[slice(*self.part(number))]
             crops, inside = self._crops(rows, drawn.offsets[rows], augment.pad or 0)
             arrays = (self.labels[rows], drawn.flips[rows], drawn.colours[rows])
             labels, flips, colours = map(torch.from_numpy, arrays)

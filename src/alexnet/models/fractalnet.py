@@ -144,6 +144,8 @@ class DropPath(Dropout):
     in however many parts it is computed, and comes from the CPU's generator on every device.
     """
 
+    leaves_out = True
+
     def __init__(self, rate: float, whole_columns: float, blocks: int, columns: int) -> None:
         check_range("model.drop_rate", rate, 0.0, 1.0)
         check_range("model.whole_columns", whole_columns, 0.0)

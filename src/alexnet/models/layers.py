@@ -327,6 +327,7 @@ class Dropout(nn.Module):
     """
 
     part: tuple[int, int] | None = None
+    leaves_out = False  # whole layers, whose weights then have no gradient
 
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()

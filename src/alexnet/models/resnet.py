@@ -25,6 +25,8 @@ class StochasticDepth(PublishedDropout):
     test. One draw a step, shared by its parts; on the CPU, which no accelerator has to be waited for.
     """
 
+    leaves_out = True
+
     def survives(self) -> bool:
         """Whether this pass computes the branch: always at test."""
         return not self.training or self._drawn()

@@ -116,8 +116,8 @@ def check_single_process(environment: Mapping[str, str] = os.environ) -> None:
     if environment.get("RANK", "0") != "0":
         sys.exit(1)
     raise UserError(
-        f"WORLD_SIZE={processes} is not possible: a run takes one process, and torchrun starts {processes}:"
-        " start it with python."
+        f"WORLD_SIZE={processes} is not possible: a run starts its processes itself. Start it with python,"
+        " and trainer.devices=N, on several machines with trainer.num_nodes=N as well."
     )
 
 

@@ -167,6 +167,8 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     choice = precision.of_config(config)
     trainer = {**config.get("trainer", {}), "precision": choice.precision}
+    if trainer.get("sync_batchnorm"):  # as null, and as on one device
+        trainer["sync_batchnorm"] = None
     return {**config, "trainer": trainer, "memory_format": choice.memory_format}
 
 

@@ -6,7 +6,7 @@ torch is not imported here: they are refused before that.
 from collections.abc import Mapping
 from typing import Any
 
-from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_distinct, check_range, check_whole
 from alexnet.registry import TARGET
 from alexnet.runs.results import acting_callbacks
 
@@ -14,13 +14,6 @@ CALLBACKS = "lightning.pytorch.callbacks."
 
 # values that are possible beside null, and why no others are
 LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "devices": (
-        (1, "1"),
-        "a run uses one device. Start several runs beside each other instead; [2] alone is the third GPU.",
-    ),
-    "num_nodes": ((1,), "a run uses one device. Start several runs, each on a node of its own."),
-    "strategy": (("auto",), "a run uses one device, which has no other strategy."),
-    "sync_batchnorm": ((False,), "a run uses one device, which has no others to synchronise with."),
     "logger": ((), "choose logger=wandb, or add one of your own: +logger.NAME._target_=PATH."),
     "callbacks": ((), "add callbacks by name: +callbacks.NAME._target_=PATH."),
     "plugins": ((), "a run has its own, for checkpoints. See trainer.precision and trainer.accelerator."),
@@ -39,13 +32,14 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "deterministic": (True, False, "warn"),
     "gradient_clip_algorithm": ("norm", "value"),
     "profiler": ("simple", "advanced", "pytorch", "xla"),
-    **dict.fromkeys(("benchmark", "detect_anomaly", "inference_mode"), (True, False)),
+    "strategy": ("auto", "ddp", "ddp_find_unused_parameters_true"),
+    **dict.fromkeys(("benchmark", "sync_batchnorm", "detect_anomaly", "inference_mode"), (True, False)),
     **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), (True, False)),
     **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams"), (True, False)),
 }
 WHOLE = {  # numbers, and from which on
     **{"max_steps": -1, "num_sanity_val_steps": -1, "reload_dataloaders_every_n_epochs": 0},
-    **{"min_epochs": 0, "min_steps": 0},
+    **{"min_epochs": 0, "min_steps": 0, "num_nodes": 1},
     **{"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1},
 }
 NUMBERS = (  # from 0 on; 1 is one batch and 1.0 all of them
@@ -86,9 +80,9 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
         if argument in NUMBERS:
             check_range(f"trainer.{argument}", value, 0)
         possible, why = LIMITED.get(argument, ((value,), ""))
-        one_of_several = argument == "devices" and isinstance(value, list) and len(value) == 1
-        if not one_of_several and repr(value) not in map(repr, possible):
+        if repr(value) not in map(repr, possible):
             raise UserError(f"trainer.{argument}={_typed(value)} is not possible: {why}")
+    _check_devices(trainer.get("devices"), trainer.get("num_nodes") or 1, trainer.get("strategy"))
     if trainer.get("gradient_clip_val") == 0:
         raise UserError("trainer.gradient_clip_val=0 is not possible: choose null for none.")
     if trainer.get("gradient_clip_algorithm") and trainer.get("gradient_clip_val") is None:
@@ -107,6 +101,25 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
         kind = str(callback[TARGET])
         if kind.startswith(CALLBACKS) and (reason := REFUSED.get(kind.rpartition(".")[2])):
             raise UserError(f"callbacks.{name}._target_={kind} is not possible: {reason}")
+
+
+def _check_devices(devices: Any, nodes: int, strategy: str | None) -> None:
+    """Raises UserError for devices that can't be, and for a strategy of several where there is one."""
+    if devices is None or str(devices) in ("auto", "-1"):
+        return
+    several = devices if isinstance(devices, list) else []
+    listed = several and all(type(each) is int and each >= 0 for each in several)
+    if not listed and not (type(devices) in (int, str) and str(devices).isdigit() and int(devices)):
+        raise UserError(
+            f"trainer.devices={_typed(devices)} is not possible: choose a number from 1 on, auto, or GPUs by"
+            " their numbers, [0,2]."
+        )
+    check_distinct("trainer.devices", several)
+    number = len(several) or int(devices)
+    if number * nodes == 1 and strategy not in (None, "auto"):
+        raise UserError(
+            f"trainer.strategy={strategy} is not possible on one device: add trainer.devices=2, or more."
+        )
 
 
 def check_length(

@@ -18,7 +18,10 @@ from torch import Tensor
 
 from alexnet import progress
 from alexnet.data.datamodule import ImageData
+from alexnet.data.loader import Batches
 from alexnet.files import replacing
+
+CHECK_EVERY = 50  # steps between what an accelerator has to be waited for
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -50,6 +53,8 @@ class LastCheckpoint(Checkpoint):
 
     Ctrl-C and SIGTERM end the step that is running, save, and raise Interrupted; a second signal
     ends the process at once. Where an epoch ends or minival is measured after the step, that comes first.
+    On several devices a signal to one stops all, and all save at the same step; on GPUs, which would have to
+    wait for each other, within CHECK_EVERY steps.
     """
 
     def __init__(self, path: Path, minutes: float = 10.0, every_n_steps: int = 0, share: float = 1.0) -> None:
@@ -78,9 +83,12 @@ class LastCheckpoint(Checkpoint):
         minival_is_due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
         if loop._should_accumulate() or minival_is_due or loop._is_training_done or loop.done:
             return
-        due = time.monotonic() - self.saved_at > 60 * self.minutes
-        due |= self.every_n_steps > 0 and trainer.global_step % self.every_n_steps == 0
-        if due or self.asked_to_stop:
+        due = self.asked_to_stop or time.monotonic() - self.saved_at > 60 * self.minutes
+        if trainer.strategy.root_device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0:
+            due = _any(trainer, due)
+        elif trainer.world_size > 1:
+            due = False
+        if due or (self.every_n_steps > 0 and trainer.global_step % self.every_n_steps == 0):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -89,11 +97,12 @@ class LastCheckpoint(Checkpoint):
         is_last = trainer.should_stop or 0 <= (loop.max_epochs or -1) <= epochs.processed
         is_last |= 0 <= loop.epoch_loop.max_steps <= trainer.global_step
         elapsed = time.monotonic() - self.saved_at
-        if is_last or self.asked_to_stop or self.share >= 1 or self.seconds <= self.share * elapsed:
+        due = self.asked_to_stop or self.share >= 1 or self.seconds <= self.share * elapsed
+        if _any(trainer, is_last or due):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        started = time.monotonic()
+        started, self.asked_to_stop = time.monotonic(), _any(trainer, self.asked_to_stop)
         _flush_loggers(trainer)
         trainer.save_checkpoint(self.path)
         self.saved_at, self.has_saved = time.monotonic(), True
@@ -126,6 +135,11 @@ class LastCheckpoint(Checkpoint):
         for number, handler in self.handlers_before.items():
             signal.signal(number, handler)
         self.handlers_before = {}
+
+
+def _any(trainer: Trainer, decision: bool) -> bool:
+    """Whether one of the run's devices says so."""
+    return trainer.strategy.reduce_boolean_decision(decision, all=False)
 
 
 def _flush_loggers(trainer: Trainer) -> None:
@@ -175,6 +189,8 @@ class Speed(Callback):
         self.seconds = time.perf_counter() - self.start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        images = trainer.strategy.reduce(torch.tensor(self.images, device=pl_module.device), reduce_op="sum")
+        self.images = int(images)  # of all devices
         if self.seconds:
             pl_module.log("train/images_per_second", self.images / self.seconds)
         self.total_images += self.images
@@ -196,8 +212,7 @@ class Predictions(Callback):
         self.path = path
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.top5: list[Tensor] = []
-        self.labels: list[Tensor] = []
+        self.parts: list[tuple[int, Tensor, Tensor]] = []  # place of the first image in val, top5, labels
 
     def on_test_batch_end(
         self,
@@ -208,12 +223,20 @@ class Predictions(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.top5.append(outputs)
-        self.labels.append(batch[1])
+        loader: Batches = trainer.test_dataloaders  # type: ignore[assignment]
+        self.parts.append((loader.part(batch_idx)[0], outputs.cpu(), batch[1].cpu()))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        of_ranks = [self.parts]
+        if trainer.world_size > 1:
+            of_ranks = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(of_ranks, self.parts)
+        if not trainer.is_global_zero:
+            return
+        parts = sorted((part for of_rank in of_ranks for part in of_rank), key=lambda part: part[0])
         top5, labels = (
-            torch.cat(parts).cpu().numpy().astype(np.uint16) for parts in (self.top5, self.labels)
+            torch.cat(tensors).numpy().astype(np.uint16)
+            for tensors in ([part[1] for part in parts], [part[2] for part in parts])
         )
         data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
         # trainer.limit_test_batches may end it early

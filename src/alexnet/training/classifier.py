@@ -20,12 +20,12 @@ from alexnet.models.layers import Dropout
 from alexnet.models.ranking import top_classes
 from alexnet.runs.results import FORMAT
 from alexnet.training import arguments
+from alexnet.training.callbacks import CHECK_EVERY
 from alexnet.training.optim import advance, settle_rates
 
 SPLITS = ("train", "minival", "val")
 OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
 TRY = "Try a lower optim.lr, another model/init, or trainer.gradient_clip_val=1."
-CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where each look waits for it
 
 
 class TopKError(Metric):
@@ -79,6 +79,12 @@ class MeanLoss(Metric):
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), *args)
 
 
+def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax cross entropy of logits (N, num_classes) and labels (N,), on average; 0 of no image, and so is
+    its gradient."""
+    return cross_entropy(logits, labels, reduction="mean" if len(labels) else "sum")
+
+
 def wide(logits: Tensor) -> Tensor:
     """In float32, or wider where they are so."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -127,7 +133,7 @@ class Classifier(lightning.LightningModule):
             setattr(self, f"{split}_metrics", collection)
         # in checkpoints, so that a run resumed within an epoch goes on counting
         self.metrics_of("train").persistent(True)
-        self.register_buffer("bad_step", torch.tensor(-1), persistent=False)
+        self.bad_step = torch.tensor(-1)  # no buffer, which DDP would overwrite with the first rank's
 
     def forward(self, images: Tensor) -> Tensor | Outputs:
         """What the network gives."""
@@ -137,6 +143,9 @@ class Classifier(lightning.LightningModule):
     # ---- an epoch of training
 
     def on_train_start(self) -> None:
+        self.bad_step = torch.tensor(-1, device=self.device)
+        if self.global_rank > 0:  # the first has what a checkpoint says that all of them have counted
+            self.metrics_of("train").reset()
         saved = getattr(self, "_saved", {})
         if self.schedule and saved.get("schedule"):
             self.schedule.load_state_dict(saved["schedule"])
@@ -169,15 +178,18 @@ class Classifier(lightning.LightningModule):
         self.minival_error = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        images = len(batch[1])
+        images, every = len(batch[1]), self.trainer.accumulate_grad_batches
         first, whole = self._part_of_step(batch_idx, images)
-        self.weight = self.trainer.accumulate_grad_batches * images / whole
+        # Lightning takes the mean of a step's batches, and DDP that of the ranks
+        self.weight = every * self.trainer.world_size * images / whole
         for dropout in self.dropouts:
             dropout.part = None if images == whole else (first, whole)
-            if first == 0:
+            if batch_idx % every == 0:
                 dropout.masks = None
-        # with first, which SeedSequence ignores where it is 0: a library's own dropout differs between parts
-        state = np.random.SeedSequence([self.seed, self.global_step, first]).generate_state(1, np.uint64)
+        # dropout of ours draws the masks of the whole step; a library's own has to differ between parts, and
+        # SeedSequence ignores a 0
+        entropy = [self.seed, self.global_step, 0 if self.dropouts else first]
+        state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
         seed = int(state[0] >> np.uint64(1))
         # torch.manual_seed, which is for all devices, costs more than a small network's step
         torch.default_generator.manual_seed(seed)
@@ -185,25 +197,34 @@ class Classifier(lightning.LightningModule):
             torch.get_device_module(self.device).manual_seed(seed)
 
     def _part_of_step(self, batch_idx: int, images: int) -> tuple[int, int]:
-        """Where a batch begins in the whole batch of its step, and how many images that has."""
-        every = self.trainer.accumulate_grad_batches
-        if every == 1:
-            return 0, images
+        """Where a batch begins in the whole batch of its step, and how many images that has.
+
+        On several devices, the part of the batch that this one has.
+        """
+        every: int = self.trainer.accumulate_grad_batches
         loader: Any = self.trainer.train_dataloader
+        if every == self.trainer.world_size == 1:
+            return 0, images
         size, start = loader.batch_size, batch_idx - batch_idx % every
         end = min(start + every, self.trainer.num_training_batches)
-        available = len(loader.members if isinstance(loader, Batches) else loader.sampler)
-        return size * (batch_idx - start), int(min(size * end, available)) - size * start
+        ours = isinstance(loader, Batches)
+        whole = int(min(size * end, len(loader.members if ours else loader.sampler))) - size * start
+        return (loader.part(batch_idx)[0] if ours else size * batch_idx) - size * start, whole
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits, auxiliary = logits_and_auxiliary(self(images))
         loss = self._measure("train", logits, labels)
         for auxiliary_logits, weight in auxiliary:
-            loss = loss + weight * cross_entropy(wide(auxiliary_logits), labels)
+            loss = loss + weight * mean_loss(wide(auxiliary_logits), labels)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
-            self.log("train/loss_step", loss.detach(), prog_bar=True)
+            shown = loss.detach()
+            if self.trainer.world_size > 1:  # of the whole batch, of which each rank has a part
+                sums = torch.stack((shown * len(labels), torch.full_like(shown, len(labels))))
+                total, images_of_all = self.trainer.strategy.reduce(sums, reduce_op="sum")
+                shown = total / images_of_all
+            self.log("train/loss_step", shown, prog_bar=True)
         self._check_finite(loss.detach())
         return loss if self.weight == 1 else self.weight * loss  # Lightning takes the mean of the parts
 
@@ -256,6 +277,11 @@ class Classifier(lightning.LightningModule):
         checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
         for key in OF_TRAINER:
             checkpoint[key] = getattr(self.trainer, key)
+        if self.trainer.world_size > 1:  # each rank counts its own images
+            for name, metric in self.metrics_of("train").items(keep_base=True, copy_state=False):
+                with metric.sync_context():
+                    counted = metric.state_dict(prefix=f"train_metrics.{name}.")
+                    checkpoint["state_dict"] |= {key: value.clone() for key, value in counted.items()}
         if self.schedule:
             checkpoint["schedule"] = self.schedule.state_dict()
 
@@ -273,7 +299,7 @@ class Classifier(lightning.LightningModule):
     def _measure(self, split: str, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss, in float32 or wider at any precision; counts the batch."""
         logits = wide(logits)
-        loss = cross_entropy(logits, labels)
+        loss = mean_loss(logits, labels)
         self.metrics_of(split).update(
             preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels)
         )
@@ -292,7 +318,6 @@ class Classifier(lightning.LightningModule):
             self.log(name, value, prog_bar=name == "minival/top1_error")
 
     def _check_finite(self, loss: Tensor) -> None:
-        assert isinstance(self.bad_step, Tensor)
         bad = ~torch.isfinite(loss) & (self.bad_step < 0)
         self.bad_step.masked_fill_(bad, self.global_step)
         if torch.is_anomaly_enabled():
@@ -301,7 +326,8 @@ class Classifier(lightning.LightningModule):
             self._refuse_bad_step()
 
     def _refuse_bad_step(self) -> None:
-        step = int(self.bad_step)  # type: ignore[arg-type]
+        # the same on all ranks, or some would wait for the others for ever
+        step = int(self.trainer.strategy.reduce(self.bad_step, reduce_op="max"))
         if step >= 0:
             raise UserError(
                 f"the loss is not a finite number at step {step} (epoch {self.current_epoch}). {TRY}"

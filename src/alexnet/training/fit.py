@@ -1,6 +1,7 @@
 """One run from its start, or from where it stopped, to its result."""
 
 import logging
+import os
 import platform
 import time
 import traceback
@@ -48,6 +49,7 @@ IGNORED = (  # warnings of Lightning's
     "Checkpoint directory .* exists and is not empty",
     "The number of training batches .* is smaller than the logging interval",
     ".*treespec, LeafSpec.*",  # 2.6 with newer torch
+    "It is recommended to use `self.log\\(.*, sync_dist=True",  # what is logged is the same on all devices
     "The `srun` command is available .* but is not used",  # a run is one process
 )
 
@@ -79,11 +81,12 @@ def build(
     return module, ImageData.of(config, images, digest, augment)
 
 
-def plugins() -> list[Any]:
-    """For lightning.Trainer: checkpoints, and that a run is one process, whatever cluster it is on."""
-    alone = LightningEnvironment()
-    alone.set_global_rank(0)  # or the second task of a job writes no metrics
-    return [AtomicCheckpointIO(), alone]
+def plugins(ranks: int = 1) -> list[Any]:
+    """For lightning.Trainer: checkpoints, and that we start the processes, whatever cluster they are on."""
+    environment = LightningEnvironment()
+    if ranks == 1:
+        environment.set_global_rank(0)  # or the second task of a job writes no metrics
+    return [AtomicCheckpointIO(), environment]
 
 
 def callbacks(
@@ -127,34 +130,46 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
     """Trains, measures val once with the final weights, and keeps result.json up to date.
 
     result.json says "interrupted" until the run is over, so that a process that is killed leaves
-    the truth. Raises what stopped the run, after noting it.
+    the truth. On several devices the first process alone writes. Raises what stopped the run, after noting
+    it.
     """
+    writes, strategy = trainer.is_global_zero, trainer.strategy
     started, before, last = time.perf_counter(), read(run.directory) or {}, run.directory / LAST
     seconds = float(before.get("seconds", 0)) if last.exists() else 0.0
     earlier_errors = [*before.get("earlier_errors", []), *([before["error"]] if "error" in before else [])]
     result = run.facts() | {
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() * trainer.num_devices,
+        "devices": trainer.world_size,
         "data": data.describe(),
         "status": "interrupted",
         "seconds": seconds,
         "metrics": {},
         "earlier_errors": earlier_errors,
     }
-    run.write(result)
+    if writes:
+        run.write(result)
     for message in IGNORED:
         warnings.filterwarnings("ignore", message)
     try:
-        with memory.kept(trainer.strategy.root_device), log_file(run.directory / "train.log"):
-            device = device_name(trainer.strategy.root_device)
+        log_path = run.directory / "train.log" if writes else os.devnull
+        with memory.kept(strategy.root_device), log_file(Path(log_path)):
+            several = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
             computed_in = f"{result['precision']}, {result['memory_format']}"
-            log.info("run %s on %s, in %s", run.directory, device, computed_in)
+            log.info(
+                "run %s on %s%s, in %s",
+                run.directory,
+                several,
+                device_name(strategy.root_device),
+                computed_in,
+            )
             data.prepare()
             result["data"] = data.describe()
             resume = None
             if last.exists():
                 state = {name: value.shape for name, value in module.state_dict().items()}
                 step, resume = resumable_step(last, state), str(last)
-                drop_from(run.directory, step)
+                if writes:
+                    drop_from(run.directory, step)
                 log.info("going on from step %d", step)
             # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
             trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
@@ -169,7 +184,8 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             if trainer.global_step == 0:
                 raise UserError("the run ended before its first step: choose a longer trainer.max_time.")
             trainer.test(module, datamodule=data, verbose=False)
-            result["data"]["val_measured"] = int(module.metrics_of("val")["loss"].images)  # type: ignore[arg-type]
+            measured: Any = module.metrics_of("val")["loss"].images
+            result["data"]["val_measured"] = int(strategy.reduce(measured.clone(), reduce_op="sum"))
         result["status"] = "completed"
     except Interrupted:
         log.info("\ninterrupted: the same command goes on from here")
@@ -182,15 +198,17 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         (speed,) = (callback for callback in trainer.callbacks if isinstance(callback, Speed))  # type: ignore[attr-defined]
         result |= {
             "seconds": round(seconds + time.perf_counter() - started, 1),
-            "metrics": last_metrics(run.directory),
+            "metrics": last_metrics(run.directory) if writes else {},
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "images_per_second": round(speed.images_per_second, 1),
             "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
-            "device": device_name(trainer.strategy.root_device),  # which the module has left by now
+            "device": device_name(strategy.root_device),  # which the module has left by now
         }
-        run.write(result)
-        close(trainer.loggers, result)
+        if writes:
+            run.write(result)
+            close(trainer.loggers, result)
+    strategy.barrier()  # until the result is written
     return result
 
 
