@@ -23,6 +23,7 @@ from alexnet.evaluation.trained import Trained
 from alexnet.files import save_figure
 from alexnet.models.contract import channels as channels_of
 from alexnet.models.contract import towers as towers_of
+from alexnet.models.parallel import NETWORK
 from alexnet.runs import tracking
 from alexnet.runs.checkpoint import Checkpoint
 
@@ -339,12 +340,12 @@ class KernelPicture(Callback):
         self.path = Path(path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        kernels = first_kernels(network.state_dict(), channels_of(network))
-        if kernels is None:
+        state = trainer.strategy.lightning_module_state_dict()  # of all processes, where each has a part
+        weights = {name.removeprefix(NETWORK): value for name, value in state.items()}
+        kernels = first_kernels(weights, channels_of(network))
+        if kernels is None or not trainer.is_global_zero:
             return
         figure(kernels, towers_of(network), self.path)
         for logger in trainer.loggers:

@@ -177,7 +177,9 @@ def check_parts(cfg: DictConfig) -> None:
                             f"logger.{name}: {part[TARGET]} is no lightning.pytorch.loggers.Logger."
                         )
         progress.quiet_lightning()
-        without = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
+        without: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}
+        if distributed.ranks(cfg.trainer) > 1:  # in processes of their own, and by a strategy of ours
+            without["strategy"] = "auto"
         instantiate(cfg.trainer, precision=used, **without, _convert_="all")
         model = {**cfg.model, "crop_size": cfg.data.crop_size, "channels": cfg.data.channels or 3}
         network = without_memory(model)

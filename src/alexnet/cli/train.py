@@ -107,8 +107,10 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
 
     ranks = distributed.ranks(cfg.trainer)
     fit.seed(cfg.seed)
+    network = from_config(cfg.model)
+    shared = distributed.settings(cfg.trainer, cfg.callbacks, network) if ranks > 1 else {}
     parts = {
-        "model": from_config(cfg.model),
+        "model": network,
         "optim": OPTIMIZERS.factory(cfg.optim),
         "schedule": SCHEDULES.factory(cfg.schedule),
         "augment": AUGMENTS.build(cfg.augment),
@@ -118,7 +120,6 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
     last = len(data.members("train")) % cfg.data.batch_size
     if cfg.data.batch_size == 1 or (last == 1 and cfg.trainer.get("limit_train_batches", 1.0) == 1.0):
         check_batch_of_one(run.config["model"], cfg.data.batch_size)
-    shared = distributed.settings(cfg.trainer, cfg.callbacks, module.network) if ranks > 1 else {}
     trainer = instantiate(
         cfg.trainer,
         **shared,

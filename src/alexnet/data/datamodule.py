@@ -210,6 +210,8 @@ class ImageData(lightning.LightningDataModule):
     def _batches(self, split: str, augment: Augment | None = None, **settings: Any) -> Batches:
         read, labels = self.reads[part_of(split)], self.images.splits[part_of(split)].labels
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        # as Lightning tells samplers; null on one device
+        share = (self.trainer and self.trainer.distributed_sampler_kwargs) or {"rank": 0, "num_replicas": 1}
         usual = {"sizes": self.sizes, "batch_size": self.batch_size, "pinned": on_gpu}
         return Batches(
             read,
@@ -220,8 +222,8 @@ class ImageData(lightning.LightningDataModule):
             position=self._position if augment else lambda: (0, 0),
             threads=self.threads or torch.get_num_threads(),
             channels=self.channels,
-            rank=0 if self.trainer is None else self.trainer.global_rank,
-            ranks=1 if self.trainer is None else self.trainer.world_size,
+            rank=share["rank"],
+            ranks=share["num_replicas"],
             same_batches=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             **{**usual, **settings},
         )

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "deterministic": (True, False, "warn"),
     "gradient_clip_algorithm": ("norm", "value"),
     "profiler": ("simple", "advanced", "pytorch", "xla"),
-    "strategy": ("auto", "ddp", "ddp_find_unused_parameters_true"),
+    "strategy": ("auto", "ddp", "ddp_find_unused_parameters_true", "towers"),
     **dict.fromkeys(("benchmark", "sync_batchnorm", "detect_anomaly", "inference_mode"), (True, False)),
     **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), (True, False)),
     **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams"), (True, False)),

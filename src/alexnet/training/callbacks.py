@@ -20,6 +20,7 @@ from alexnet import progress
 from alexnet.data.datamodule import ImageData
 from alexnet.data.loader import Batches
 from alexnet.files import replacing
+from alexnet.training.strategies import data_ranks
 
 CHECK_EVERY = 50  # steps between what an accelerator has to be waited for
 
@@ -189,8 +190,9 @@ class Speed(Callback):
         self.seconds = time.perf_counter() - self.start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        images = trainer.strategy.reduce(torch.tensor(self.images, device=pl_module.device), reduce_op="sum")
-        self.images = int(images)  # of all devices
+        if data_ranks(trainer)[1] > 1:
+            images = torch.tensor(self.images, device=pl_module.device)
+            self.images = int(trainer.strategy.reduce(images, reduce_op="sum"))
         if self.seconds:
             pl_module.log("train/images_per_second", self.images / self.seconds)
         self.total_images += self.images
@@ -228,7 +230,7 @@ class Predictions(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         of_ranks = [self.parts]
-        if trainer.world_size > 1:
+        if data_ranks(trainer)[1] > 1:
             of_ranks = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(of_ranks, self.parts)
         if not trainer.is_global_zero:

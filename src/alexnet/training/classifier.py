@@ -22,6 +22,7 @@ from alexnet.runs.results import FORMAT
 from alexnet.training import arguments
 from alexnet.training.callbacks import CHECK_EVERY
 from alexnet.training.optim import advance, settle_rates
+from alexnet.training.strategies import data_ranks, loss_factor
 
 SPLITS = ("train", "minival", "val")
 OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
@@ -144,7 +145,9 @@ class Classifier(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self.bad_step = torch.tensor(-1, device=self.device)
-        if self.global_rank > 0:  # the first has what a checkpoint says that all of them have counted
+        if (
+            data_ranks(self.trainer)[0] > 0
+        ):  # the first has what a checkpoint says that all of them have counted
             self.metrics_of("train").reset()
         saved = getattr(self, "_saved", {})
         if self.schedule and saved.get("schedule"):
@@ -180,8 +183,7 @@ class Classifier(lightning.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         images, every = len(batch[1]), self.trainer.accumulate_grad_batches
         first, whole = self._part_of_step(batch_idx, images)
-        # Lightning takes the mean of a step's batches, and DDP that of the ranks
-        self.weight = every * self.trainer.world_size * images / whole
+        self.weight = every * loss_factor(self.trainer) * images / whole  # Lightning divides by every
         for dropout in self.dropouts:
             dropout.part = None if images == whole else (first, whole)
             if batch_idx % every == 0:
@@ -203,7 +205,7 @@ class Classifier(lightning.LightningModule):
         """
         every: int = self.trainer.accumulate_grad_batches
         loader: Any = self.trainer.train_dataloader
-        if every == self.trainer.world_size == 1:
+        if every == data_ranks(self.trainer)[1] == 1:
             return 0, images
         size, start = loader.batch_size, batch_idx - batch_idx % every
         end = min(start + every, self.trainer.num_training_batches)
@@ -220,7 +222,7 @@ class Classifier(lightning.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:  # each call of log() takes its time
             shown = loss.detach()
-            if self.trainer.world_size > 1:  # of the whole batch, of which each rank has a part
+            if data_ranks(self.trainer)[1] > 1:  # of the whole batch, of which each rank has a part
                 sums = torch.stack((shown * len(labels), torch.full_like(shown, len(labels))))
                 total, images_of_all = self.trainer.strategy.reduce(sums, reduce_op="sum")
                 shown = total / images_of_all
@@ -277,7 +279,7 @@ class Classifier(lightning.LightningModule):
         checkpoint |= {"format": FORMAT, "minival_error": self.minival_error}
         for key in OF_TRAINER:
             checkpoint[key] = getattr(self.trainer, key)
-        if self.trainer.world_size > 1:  # each rank counts its own images
+        if data_ranks(self.trainer)[1] > 1:  # each rank counts its own images
             for name, metric in self.metrics_of("train").items(keep_base=True, copy_state=False):
                 with metric.sync_context():
                     counted = metric.state_dict(prefix=f"train_metrics.{name}.")

@@ -82,6 +82,11 @@ def node(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ
     return found
 
 
+def rank(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> int:
+    """Of this process, which run() has started, among all of the run."""
+    return int(environment["NODE_RANK"]) * devices(trainer) + int(environment["LOCAL_RANK"])
+
+
 def is_first_node(trainer: Mapping[str, Any]) -> bool:
     """Whether the first rank is here: it alone writes, and holds the lock."""
     return (trainer.get("num_nodes") or 1) == 1 or node(trainer)["NODE_RANK"] == "0"
@@ -95,17 +100,11 @@ def settings(trainer: Mapping[str, Any], callbacks: Mapping[str, Any], network: 
     """
     import torch
 
+    from alexnet.models import parallel
     from alexnet.models.layers import Dropout
     from alexnet.runs.precision import device_type
+    from alexnet.training.strategies import TowersStrategy
 
-    has_norms = any(isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) for layer in network.modules())
-    synchronised = has_norms and trainer.get("sync_batchnorm") is not False
-    if synchronised and device_type(trainer["accelerator"]) == "cpu":
-        raise UserError(
-            "trainer.sync_batchnorm=null is not possible on CPUs, whose batch normalisation torch can't join:"
-            " choose trainer.devices=1, or trainer.sync_batchnorm=false to normalise each device's part of a"
-            " batch by itself, which is another training."
-        )
     if isinstance(interval := trainer.get("val_check_interval"), str | Mapping):
         raise UserError(
             f"trainer.val_check_interval={interval} is not possible on several devices: choose a number of"
@@ -117,7 +116,28 @@ def settings(trainer: Mapping[str, Any], callbacks: Mapping[str, Any], network: 
                 f"callbacks.{name} is not possible on several devices, of which each has a part of a batch:"
                 " choose trainer.devices=1."
             )
-    strategy = trainer.get("strategy") or "auto"
+    strategy: Any = trainer.get("strategy") or "auto"
+    if strategy == "towers":
+        if ranks(trainer) != parallel.TOWERS:
+            raise UserError(
+                f"trainer.strategy=towers is not possible on {ranks(trainer)} devices: choose"
+                " trainer.devices=2."
+            )
+        if trainer.get("gradient_clip_val") and trainer.get("gradient_clip_algorithm") != "value":
+            raise UserError(
+                "trainer.gradient_clip_val is not possible with trainer.strategy=towers, where no process has"
+                " all gradients: choose trainer.gradient_clip_algorithm=value, or trainer.strategy=ddp."
+            )
+        parallel.Tower(network, tower=0)  # which says what it can't be
+        return {"strategy": TowersStrategy(), "sync_batchnorm": False}
+    has_norms = any(isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) for layer in network.modules())
+    synchronised = has_norms and trainer.get("sync_batchnorm") is not False
+    if synchronised and device_type(trainer["accelerator"]) == "cpu":
+        raise UserError(
+            "trainer.sync_batchnorm=null is not possible on CPUs, whose batch normalisation torch can't join:"
+            " choose trainer.devices=1, or trainer.sync_batchnorm=false to normalise each device's part of a"
+            " batch by itself, which is another training."
+        )
     if strategy == "auto":  # what a step of training may leave out would be waited for
         leaves_out = any(isinstance(layer, Dropout) and layer.leaves_out for layer in network.modules())
         strategy = "ddp_find_unused_parameters_true" if leaves_out else "ddp"

@@ -24,12 +24,13 @@ from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError, explain
-from alexnet.models import summary
+from alexnet.models import parallel, summary
 from alexnet.ops import memory
 from alexnet.runs import precision
 from alexnet.runs.checkpoint import load_layers, resumable_step
 from alexnet.runs.metrics import drop_from, last_metrics
 from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
+from alexnet.training import distributed
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
     Bar,
@@ -42,6 +43,7 @@ from alexnet.training.callbacks import (
 )
 from alexnet.training.classifier import Classifier
 from alexnet.training.loggers import ResumableCSVLogger, close
+from alexnet.training.strategies import data_ranks, of_all, shapes
 
 log = logging.getLogger("alexnet")
 
@@ -74,6 +76,8 @@ def build(
         checkpoint = checkpoint_at(config["init_from"], "init_from")
         log.info("from %s: %s", checkpoint, ", ".join(load_layers(model, checkpoint)))
     log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
+    if config["trainer"].get("strategy") == "towers":
+        model = parallel.Tower(model, distributed.rank(config["trainer"]))
     choice = precision.of_config(config)
     log.log(progress.verbose(), "%s", choice.why)
     precision.apply(model, choice)
@@ -166,7 +170,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             result["data"] = data.describe()
             resume = None
             if last.exists():
-                state = {name: value.shape for name, value in module.state_dict().items()}
+                state = shapes(strategy, module.state_dict())
                 step, resume = resumable_step(last, state), str(last)
                 if writes:
                     drop_from(run.directory, step)
@@ -185,7 +189,9 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 raise UserError("the run ended before its first step: choose a longer trainer.max_time.")
             trainer.test(module, datamodule=data, verbose=False)
             measured: Any = module.metrics_of("val")["loss"].images
-            result["data"]["val_measured"] = int(strategy.reduce(measured.clone(), reduce_op="sum"))
+            if data_ranks(trainer)[1] > 1:
+                measured = strategy.reduce(measured.clone(), reduce_op="sum")
+            result["data"]["val_measured"] = int(measured)
         result["status"] = "completed"
     except Interrupted:
         log.info("\ninterrupted: the same command goes on from here")
@@ -202,7 +208,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "images_per_second": round(speed.images_per_second, 1),
-            "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+            "parameters": of_all(strategy, sum(weight.numel() for weight in module.network.parameters())),
             "device": device_name(strategy.root_device),  # which the module has left by now
         }
         if writes:

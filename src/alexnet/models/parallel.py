@@ -1,0 +1,174 @@
+"""Each tower on a device of its own, as the paper was trained (P 3.2, figure 2).
+
+A process holds one tower: half of the maps of each convolution, of the units of each fully connected layer
+and of the classes. Where a layer sees both, the processes exchange what they have, and in the backward pass
+its gradients. Together they compute what the network of two towers does in one process.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import P2POp, batch_isend_irecv, get_rank, irecv, isend
+
+from alexnet.errors import UserError
+from alexnet.models.alexnet import AlexNet
+from alexnet.models.layers import Dropout, LocalResponseNorm, TowerLinear
+
+TOWERS = 2
+NETWORK = "network."  # what the names of the network's weights in a run's state begin with
+
+
+def swapped(tensor: Tensor) -> Tensor:
+    """What the other process has in place of this tensor, to which it is sent."""
+    other, received = 1 - get_rank(), torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    calls = [P2POp(isend, tensor.contiguous(), other), P2POp(irecv, received, other)]
+    for call in batch_isend_irecv(calls):
+        call.wait()
+    return received
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        both = [own, swapped(own)]
+        last = own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last)
+        joined = torch.cat(both if get_rank() == 0 else both[::-1], 1)
+        return joined.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        parts = gradients[0].chunk(TOWERS, 1)
+        return parts[get_rank()] + swapped(parts[1 - get_rank()])
+
+
+class Join(nn.Module):
+    """(N, C, ...) of each tower -> (N, 2 C, ...) of both, the first tower's in front."""
+
+    def forward(self, own: Tensor) -> Tensor:
+        joined: Tensor = _Joined.apply(own)
+        return joined
+
+
+class TowerDropout(nn.Module):
+    """A tower's part of the dropout of both: (N, C, ...) -> the same shape, by the masks of (N, 2 C, ...)."""
+
+    def __init__(self, dropout: Dropout, tower: int) -> None:
+        super().__init__()
+        self.of_both, self.tower = dropout, tower
+
+    def forward(self, own: Tensor) -> Tensor:
+        if not self.training:
+            return self.of_both.at_test(own)
+        last = own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if last else torch.contiguous_format
+        shape = (len(own), TOWERS * own.shape[1], *own.shape[2:])
+        ones = torch.empty(shape, dtype=own.dtype, device=own.device, memory_format=order).fill_(1)
+        dropped: Tensor = self.of_both(ones)
+        return own * dropped.chunk(TOWERS, 1)[self.tower]
+
+
+class Tower(nn.Sequential):
+    """One tower of a network of two: images (N, channels, crop, crop) -> logits (N, num_classes) of both.
+
+    Modules have the names of the whole network, and half of its weights and biases: see half() and whole().
+
+    Raises UserError for a network that has no two towers, or parts that see both.
+    """
+
+    def __init__(self, network: nn.Module, tower: int) -> None:
+        if not isinstance(network, AlexNet) or network.towers != TOWERS:
+            raise UserError(
+                "trainer.strategy=towers needs a network of two towers: choose model=alexnet_lrn"
+                " model.towers=2."
+            )
+        if network.num_classes % TOWERS:
+            raise UserError(
+                f"trainer.strategy=towers is not possible with {network.num_classes} classes, which can't be"
+                " halved: choose trainer.strategy=ddp."
+            )
+        parts, is_first = OrderedDict[str, nn.Module](), True
+        for name, part in network.named_children():
+            layer, sees_both = _half(name, part, tower)
+            if sees_both and not is_first:
+                parts[f"join_{name}"] = Join()
+            parts[name] = layer
+            is_first &= not list(part.parameters())
+        parts["join"] = Join()
+        super().__init__(parts)
+        self.num_classes, self.crop_size, self.channels = (
+            network.num_classes,
+            network.crop_size,
+            network.channels,
+        )
+        self.towers, self.table, self.head = TOWERS, network.table, network.head
+
+
+def _half(name: str, part: nn.Module, tower: int) -> tuple[nn.Module, bool]:
+    """A tower's half of a part, and whether it sees the maps of both."""
+    kind = type(part)
+    if isinstance(part, nn.Conv2d):
+        made = copy(part)
+        made._parameters = dict(part._parameters)
+        made.out_channels //= TOWERS
+        if part.groups == TOWERS:
+            made.groups, made.in_channels = 1, part.in_channels // TOWERS
+        return _with_half(made, tower), part.groups == 1
+    if isinstance(part, nn.Linear):
+        made_linear = copy(part)
+        made_linear._parameters = dict(part._parameters)
+        made_linear.out_features //= TOWERS
+        return _with_half(made_linear, tower), True
+    if isinstance(part, TowerLinear):
+        own = copy(part)
+        own._parameters = dict(part._parameters)
+        own.towers = 1
+        return _with_half(own, tower), False
+    if isinstance(part, Dropout):
+        return TowerDropout(part, tower), False
+    if isinstance(part, LocalResponseNorm) and kind is LocalResponseNorm:
+        if part.towers != TOWERS:
+            raise UserError(
+                "trainer.strategy=towers is not possible with model/norm=lrn, whose windows reach over to the"
+                " other tower: choose model/norm=lrn_towers, or none."
+            )
+        norm = copy(part)
+        norm.towers = 1
+        return norm, False
+    if list(part.parameters()) or kind.__name__.endswith("Norm"):
+        raise UserError(
+            f"trainer.strategy=towers is not possible with {name} ({kind.__name__}): choose"
+            " model/norm=lrn_towers, or none, and layers as in model=alexnet_lrn."
+        )
+    return part, False
+
+
+def _with_half(layer: nn.Module, tower: int) -> nn.Module:
+    for name, value in layer._parameters.items():
+        if value is not None:
+            layer._parameters[name] = nn.Parameter(half(value.detach(), tower))
+    return layer
+
+
+def half(value: Tensor, tower: int) -> Tensor:
+    """A tower's part of a weight, a bias, or what an optimiser keeps of it: of its first dimension."""
+    return value.chunk(TOWERS)[tower].clone(memory_format=torch.preserve_format)
+
+
+def whole(value: Tensor) -> Tensor:
+    """What half() halved, in both processes."""
+    both = [value, swapped(value)]
+    return torch.cat(both if get_rank() == 0 else both[::-1])
+
+
+def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state_dict of the whole network, in both processes."""
+    return {name: whole(value) if name.startswith(NETWORK) else value for name, value in state.items()}
+
+
+def half_state(state: Mapping[str, Any], tower: int) -> dict[str, Any]:
+    """Of a state_dict of the whole network, what a tower has."""
+    return {name: half(value, tower) if name.startswith(NETWORK) else value for name, value in state.items()}
