@@ -30,6 +30,7 @@ NAMES = {
     "data": ["pack_uint8_1_thread", "pack_float32_1_thread", "pack_uint8_2_threads", "jpeg_uint8"],
     "lrn": ["conv1", "conv2", "floor", "roofline"],
     "step": ["alexnet_lrn", "memory", "lrn_cost", "roofline", "layers", "67px", "67px_1_thread"],
+    "towers": ["step", "memory", "half_width"],
     "loop": ["lightning"],
     "eval": ["ten_crop", "ten_crop_float32"],
     "sweep": ["jobs"],
@@ -50,7 +51,7 @@ def _checked(suite: str, rows: list[Row]) -> None:
 
 
 @pytest.mark.quick(2)
-@pytest.mark.parametrize("suite", ["data", "eval", "loop", "scale", "step"])
+@pytest.mark.parametrize("suite", ["data", "eval", "loop", "scale", "step", "towers"])
 def test_each_suite_gives_its_rows_with_finite_positive_numbers(
     suite: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +132,11 @@ def test_standard_output_holds_json_and_nothing_else() -> None:
     [
         (
             {"suite": "dta"},
-            ["suite=dta", "data, lrn, step, loop, eval, sweep, start, claim, scale, gpu, all", "mean data?"],
+            [
+                "suite=dta",
+                "data, lrn, step, towers, loop, eval, sweep, start, claim, scale, gpu, all",
+                "mean data?",
+            ],
         ),
         ({"rounds": 0}, ["rounds=0", "from 1"]),
         ({"quick": "yes"}, ["quick=yes", "true, false"]),

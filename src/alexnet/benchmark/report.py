@@ -19,6 +19,7 @@ SUITES = {  # modules, imported when their rows are wanted: Lightning alone take
     "data": "inputs",
     "lrn": "norms",
     "step": "steps",
+    "towers": "towers",
     "loop": "loops",
     "eval": "evaluation",
     "sweep": "sweep",

@@ -39,7 +39,8 @@ def summarise(cfg: DictConfig, asked: settings.Request = settings.Request()) -> 
 
     asked: for which model, and by which overrides, of which a table of models takes none of a model's.
     """
-    from alexnet.models import summary, without_memory
+    from alexnet.models import parallel, summary, without_memory
+    from alexnet.models.alexnet import AlexNet
 
     if cfg.models is not None:
         for override in settings.parsed(asked.overrides):
@@ -59,12 +60,17 @@ def summarise(cfg: DictConfig, asked: settings.Request = settings.Request()) -> 
     crop, classes = cfg.model.crop_size, cfg.model.get("num_classes")
     classes = _classes(asked.model) if classes is None else classes
     check_whole("model.num_classes", classes, 1)
-    rows = summary.layers(without_memory({**cfg.model, "init": None, "num_classes": classes}), crop)
+    network = without_memory({**cfg.model, "init": None, "num_classes": classes})
+    rows = summary.layers(network, crop)
+    of_towers = network if isinstance(network, AlexNet) and network.towers == parallel.TOWERS else None
     if cfg.format == "csv":
         return csv_text([row | {"output": "x".join(map(str, row["output"]))} for row in rows]).rstrip()
     if cfg.format == "json":
-        return json.dumps(summary.totals(rows), indent=1)
-    return f"{asked.model}: {classes:,} classes, crops of {crop} pixels\n\n{summary.text(rows)}"
+        on_two = {"on_two_devices": parallel.costs(of_towers, rows)} if of_towers else {}
+        return json.dumps(summary.totals(rows) | on_two, indent=1)
+    on_two_devices = f"\n\n{parallel.text(of_towers, rows)}" if of_towers else ""
+    head = f"{asked.model}: {classes:,} classes, crops of {crop} pixels"
+    return f"{head}\n\n{summary.text(rows)}{on_two_devices}"
 
 
 @cache

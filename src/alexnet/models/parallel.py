@@ -5,8 +5,9 @@ and of the classes. Where a layer sees both, the processes exchange what they ha
 its gradients. Together they compute what the network of two towers does in one process.
 """
 
+import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch.distributed import P2POp, batch_isend_irecv, get_rank, irecv, isend
 from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import Dropout, LocalResponseNorm, TowerLinear
+from alexnet.models.summary import FLOAT_BYTES, Row, totals
 
 TOWERS = 2
+BATCH = 128  # P 5
 NETWORK = "network."  # what the names of the network's weights in a run's state begin with
 
 
@@ -172,3 +175,37 @@ def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:
 def half_state(state: Mapping[str, Any], tower: int) -> dict[str, Any]:
     """Of a state_dict of the whole network, what a tower has."""
     return {name: half(value, tower) if name.startswith(NETWORK) else value for name, value in state.items()}
+
+
+def costs(network: AlexNet, rows: Sequence[Row]) -> Row:
+    """What each of two devices has and sends, of the rows of summary.layers(network).
+
+    parameters; multiply_adds and activation_bytes (float32, with what is joined) for an image; sent: by the
+    layer before which that happens, bytes for an image in a forward pass, and as many in a backward pass.
+    """
+    names = [row["name"] for row in rows]
+    sent: dict[str, int] = {}
+    is_first = True
+    for name, part in network.named_children():
+        if isinstance(part, nn.Conv2d | nn.Linear) and getattr(part, "groups", 1) == 1 and not is_first:
+            sent[name] = FLOAT_BYTES * math.prod(rows[names.index(name) - 1]["output"]) // TOWERS
+        is_first &= not list(part.parameters())
+    sent["softmax"] = FLOAT_BYTES * network.num_classes // TOWERS
+    joined = TOWERS * sum(sent.values())
+    halves = {key: totals(list(rows))[key] // TOWERS for key in ("parameters", "multiply_adds")}
+    memory = totals(list(rows))["activation_bytes"] // TOWERS + joined
+    return {**halves, "activation_bytes": memory, "sent": sent}
+
+
+def text(network: AlexNet, rows: Sequence[Row]) -> str:
+    """costs() for people, of a step of the published batch."""
+    found = costs(network, rows)
+    sent = {name: 2 * BATCH * count / 2**20 for name, count in found["sent"].items()}
+    layers = ", ".join(f"{name} {count:.1f}" for name, count in sent.items())
+    return (
+        "On two devices (trainer.devices=2 trainer.strategy=towers, model/norm=lrn_towers or none) each has\n"
+        f"{found['parameters']:,} parameters, {found['multiply_adds']:,} multiply-adds and"
+        f" {found['activation_bytes'] / 1024:,.0f} KiB of memory for an image.\n"
+        f"In a step of {BATCH} images, in float32, it sends {sum(sent.values()):.1f} MiB, forward and"
+        f" backward, before:\n{layers}."
+    )
