@@ -29,7 +29,7 @@ from tiny import overrides
                 "3 runs (1 more are shared): 3 to do",
             ],
         ),
-        (("-m", "seed=0,1", "trainer.max_epochs=-1"), ["2 runs: 2 to do; about an unknown time"]),
+        (("-m", "seed=0,1", "trainer.max_epochs=-1"), ["2 runs: 2 to do"]),
         ((), ["1 run: 1 to do", "images: to be drawn"]),
         (("data=cifar10",), ["images: CIFAR-10, to be downloaded to ", "1 run: 1 to do"]),
     ],

@@ -44,6 +44,31 @@ def requeueing() -> Iterator[None]:
             _requeue(number)
 
 
+@contextmanager
+def handing_over() -> Iterator[None]:
+    """Around a run: the signal that tells submitit that a job's time is up, or its place taken, stops the run
+    as Ctrl-C does; then submitit does what it does about it, which is to queue the job again."""
+    number = getattr(signal, "SIGUSR2", None)
+    is_main = threading.current_thread() is threading.main_thread()
+    theirs = signal.getsignal(number) if number is not None and is_main else None
+    if number is None or not callable(theirs):
+        yield
+        return
+    asked = threading.Event()
+
+    def handle(*_: Any) -> None:
+        asked.set()
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        signal.signal(number, theirs)
+        if asked.is_set():
+            theirs(number, None)
+
+
 def _requeue(number: str) -> None:
     try:
         subprocess.run(["scontrol", "requeue", number], check=True, capture_output=True, text=True)

@@ -70,6 +70,8 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     division, device = divided(jobs, cfg, launcher)
     told = planner.about_images() + designed(claims, jobs, planner, overrides)
     told += plan.text(jobs, division.jobs, division.threads, device)
+    if not is_basic(launcher) and plan.to_train(jobs):
+        told += f", side by side as {type(launcher).__name__} has it"
     print(told + measured_afterwards(claims, jobs), flush=True)
     impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
@@ -416,7 +418,7 @@ def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[D
         raise UserError(f"jobs={cfg.jobs} is not possible with a launcher of its own: leave out one of them.")
     todo = [job for job in plan.to_train(jobs) if not job.owner]
     if not todo or not is_basic(launcher):
-        return Division(1, 1), None
+        return Division(1, 0), None
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
     free = cores.cores() - (0 if cfg.jobs == 1 else cores.taken(output_dir))
     gpus, devices = workers.visible_gpus(cfg.trainer), distributed.devices(cfg.trainer)

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet import progress
-from alexnet.cli import settings
+from alexnet.cli import settings, slurm
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, check_auto
 from alexnet.runs import lock, results
@@ -143,7 +143,8 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
 
 def main(cfg: DictConfig) -> float | None:
     """Returns the last minival error, for sweepers that optimise."""
-    result = train(settings.in_sweep_dir(cfg))
+    with slurm.handing_over():
+        result = train(settings.in_sweep_dir(cfg))
     if result["status"] == "interrupted":
         sys.exit(INTERRUPTED)
     error: float | None = result["metrics"].get("minival/top1_error")
