@@ -224,16 +224,6 @@ def test_hydras_own_sweeper_works_in_its_place(
     assert "to do" not in done.stdout
 
 
-@pytest.mark.skipif(
-    not find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs hydra-joblib-launcher"
-)
-def test_joblibs_launcher_trains_in_processes_of_its_own(tmp_path: Path) -> None:
-    done = train(tmp_path, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=0.01,1e9")
-    refused(done, "1 of 2 runs failed")
-    assert "not a finite number" in done.stdout
-    assert sorted(each["status"] for each in results(tmp_path).values()) == ["completed", "failed"]
-
-
 @pytest.mark.skipif(not find_spec("hydra_plugins.hydra_optuna_sweeper"), reason="needs the extra optuna")
 def test_optunas_sweeper_minimises_the_minival_error(tmp_path: Path) -> None:
     search = "optim.lr=tag(log,interval(0.001,0.1))"
