@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from alexnet.errors import UserError
+from alexnet.files import write_atomically
 from alexnet.runs import lock
 from alexnet.runs.lock import LockedError, Owner
 
@@ -76,6 +77,58 @@ def test_a_killed_process_holds_nothing(tmp_path: Path, other: "subprocess.Popen
     with lock.training(tmp_path / "a-01234567-seed0") as owner:
         assert owner.pid == os.getpid()
     assert time.monotonic() - started < 2
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Path:
+    """What a process on another machine leaves, where flock is not seen from there; gives its record."""
+    place = tmp_path / lock.LOCKS / "01234567-seed0"
+    place.parent.mkdir()
+    owner = Owner(str(tmp_path / "a-01234567-seed0"), 12, "far", "2026-01-02T03:04:05+01:00")
+    record = place.with_suffix(".json")
+    record.write_text(json.dumps(asdict(owner)))
+    return record
+
+
+def test_a_process_on_another_machine_is_believed_while_its_record_is_touched(
+    tmp_path: Path, far: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "a-01234567-seed0"
+    with pytest.raises(LockedError, match="is being trained by process 12 on far"):
+        lock.training(directory).__enter__()
+    assert [owner.host for owner in lock.running(tmp_path)] == ["far"]
+    aged = time.time() - lock.STALE - 1
+    os.utime(far, (aged, aged))
+    assert lock.held(directory) is None
+    far.write_text("")
+    with lock.training(directory) as owner:
+        assert lock.held(directory) == owner
+
+
+def test_waiting_for_another_machine_ends_when_its_record_is_old(
+    tmp_path: Path, far: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "STALE", 1.0)
+    with lock.training(tmp_path / "a-01234567-seed0", wait=True) as owner:
+        assert owner.is_here
+
+
+def test_a_record_is_touched_and_who_lost_it_ends(tmp_path: Path) -> None:
+    program = TRAINING.replace("with lock", "lock.BEAT = 0.1\nwith lock")
+    command = [sys.executable, "-c", program, str(tmp_path / "a-01234567-seed0")]
+    environment = os.environ | {"PYTHONPATH": "src"}
+    pipe, root = subprocess.PIPE, Path(__file__).parents[2]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=root) as process:
+        assert process.stdout
+        process.stdout.readline()
+        (record,) = (tmp_path / lock.LOCKS).glob("*.json")
+        os.utime(record, (0, 0))
+        while not record.stat().st_mtime:
+            time.sleep(0.05)
+        taken = json.loads(record.read_text()) | {"pid": 12, "host": "far"}
+        write_atomically(record, json.dumps(taken).encode())
+        assert process.wait(timeout=30) == LockedError.exit_status
+    assert json.loads(record.read_text())["host"] == "far"
 
 
 def test_waiting_ends_when_the_other_does(

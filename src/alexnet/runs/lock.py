@@ -1,8 +1,10 @@
 """A run is trained by one process: who trains it, who trains on this machine, and the lock itself.
 
 The lock is the operating system's (flock), which a process loses as it dies, by kill -9 too. Beside it lies
-who has it. Both are called after the run's hash, in the folder .locks of output_dir, as two commands may give
-one run two names. For a run placed by hydra.run.dir, whose directory has no hash, they lie in that directory.
+who has it, in a file that is touched every BEAT seconds: where a file system keeps flock from other machines,
+a process on one of them is believed until its file was not touched for STALE seconds. Both are called after
+the run's hash, in the folder .locks of output_dir, as two commands may give one run two names. For a run
+placed by hydra.run.dir, whose directory has no hash, they lie in that directory.
 """
 
 import json
@@ -11,8 +13,11 @@ import os
 import platform
 import re
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +29,7 @@ from alexnet.files import write_atomically
 
 LOCKS = ".locks"
 REFUSE, WAIT = "refuse", "wait"  # values of the setting lock
+BEAT, STALE = 20.0, 120.0  # seconds
 GRACE = 0.5  # seconds: held() takes the lock of a process that was killed, for a moment
 HASHED = re.compile(r".+?-([0-9a-f]{8}-seed\d+)")  # a run's directory; see alexnet.runs.results
 
@@ -84,10 +90,16 @@ def training(directory: Path, wait: bool = False) -> Iterator[Owner]:
         acquired = lock.acquire()
     with acquired:
         owner = Owner(str(directory), os.getpid(), platform.node(), _now())
-        record(directory, owner)
+        while not _claimed(place, owner):
+            if not wait:
+                raise LockedError(directory, _elsewhere(place))
+            time.sleep(GRACE)
+        ended = threading.Event()
+        threading.Thread(target=_beat, args=(place, owner, ended), daemon=True).start()
         try:
             yield owner
         finally:
+            ended.set()
             _record(place).unlink(missing_ok=True)
 
 
@@ -141,13 +153,65 @@ def _now() -> str:
 
 
 def _held(place: Path) -> Owner | None:
-    try:
-        owner = Owner(**json.loads(_record(place).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):  # nobody, or who has not said so yet
+    owner = _recorded(place)
+    if owner is None:
         return None
     try:
         with FileLock(_lock(place), timeout=0):
+            if _elsewhere(place):
+                return owner
             _record(place).unlink(missing_ok=True)  # of a process that was killed
     except (Timeout, OSError):  # held; or another user's, who is believed
         return owner
     return None
+
+
+def _recorded(place: Path) -> Owner | None:
+    """Who has said that it trains; None for nobody, or who has not said so yet."""
+    try:
+        return Owner(**json.loads(_record(place).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _claimed(place: Path, owner: Owner) -> bool:
+    """Makes the record of a process that has the lock; False where one on another machine was first."""
+    if _elsewhere(place):
+        return False
+    _record(place).unlink(missing_ok=True)  # of a process that was killed
+    with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=".new-") as file:
+        file.write(json.dumps(asdict(owner)) + "\n")
+        file.flush()
+        try:
+            _record(place).hardlink_to(file.name)  # whole, and only if there is none
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without such links
+            record(Path(owner.directory), owner)
+    return True
+
+
+def _elsewhere(place: Path) -> Owner | None:
+    """Who trains on another machine, whose lock is not seen here; the time is the file system's."""
+    owner = _recorded(place)
+    if owner is None or owner.is_here:
+        return None
+    try:
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".now-") as now:
+            age = Path(now.name).stat().st_mtime - _record(place).stat().st_mtime
+    except OSError:
+        return None
+    return owner if age < STALE else None
+
+
+def _beat(place: Path, owner: Owner, ended: threading.Event) -> None:
+    """Touches the record until training ends; ends the process where another took its place meanwhile."""
+    while not ended.wait(BEAT):
+        recorded = _recorded(place)
+        if recorded and (recorded.pid, recorded.host) != (owner.pid, owner.host):
+            log.error(
+                "%s is trained by %s by now: this process was still for too long", owner.directory, recorded
+            )
+            os._exit(LockedError.exit_status)
+        with suppress(OSError):
+            os.utime(_record(place))
