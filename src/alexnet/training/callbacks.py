@@ -62,6 +62,7 @@ class LastCheckpoint(Checkpoint):
         self.path, self.minutes, self.every_n_steps, self.share = path, minutes, every_n_steps, share
         self.seconds = 0.0  # that the last one took
         self.asked_to_stop, self.has_saved, self.has_ended = False, False, False
+        self.says = True  # on several devices, one process does
         self.handlers_before: dict[int, Any] = {}
         self.saved_at = time.monotonic()
 
@@ -69,10 +70,11 @@ class LastCheckpoint(Checkpoint):
         if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
             both = (signal.SIGINT, signal.SIGTERM)
             self.handlers_before = {number: signal.signal(number, self._stop) for number in both}
-        self.saved_at = time.monotonic()
+        self.saved_at, self.says = time.monotonic(), trainer.is_global_zero
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        print("\nstopping after this step (once more to stop at once)", flush=True)
+        if self.says:
+            print("\nstopping after this step (once more to stop at once)", flush=True)
         self.asked_to_stop = True
         for handled in self.handlers_before:
             signal.signal(handled, signal.default_int_handler)
