@@ -30,11 +30,13 @@ IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": 
 
 @SOURCES.register("imagenet")
 class ImageNet(Folders):
-    """ILSVRC-2012: class folders, or a folder with the official archives and the devkit.
+    """ILSVRC-2012: class folders, a folder with the official archives and the devkit, or Kaggle's.
 
     Archives are unpacked by torchvision.datasets.ImageNet, once, beside themselves. Raises
     UserError naming the archive that is missing or damaged.
     """
+
+    below = "ILSVRC/Data/CLS-LOC"  # as Kaggle has it, with a flat val
 
     def __init__(self, root: str | Path | None, variable: str = "") -> None:
         super().__init__(root, "imagenet", variable)
@@ -42,6 +44,8 @@ class ImageNet(Folders):
     def folder(self) -> Path:
         """root with the archives unpacked, if there were no class folders."""
         root = super().folder()
+        if (root / self.below / "train").is_dir():
+            return root / self.below
         if not _is_unpacked(root):
             with one_at_a_time(root / LOCK, f"unpacking {root}"):
                 if (root / MARK).exists():

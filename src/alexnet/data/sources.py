@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data import demo
+from alexnet.data.flat import check_classes, labels_of
 from alexnet.errors import UserError, check_whole
 from alexnet.registry import Registry
 
@@ -175,7 +176,17 @@ class Folders:
         """The image set in a folder that is there."""
         second = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
         places = (root / "train", second)
-        classes, of_second = (_class_names(place) for place in places)
+        classes = _class_names(places[0])
+        if flat := _flat(second):
+            labels = labels_of(second, flat)
+            check_classes(second, labels, classes)
+            numbers = {name: number for number, name in enumerate(classes)}
+            order = sorted(flat, key=lambda file: (numbers[labels[file]], file))  # as of class folders
+            val = Split(second, order, np.array([numbers[labels[file]] for file in order], np.int64))
+            unused: list[str] = []
+            note = ONE_CLASS if len(classes) == 1 else ""
+            return ImageSet(self.name, classes, _scan(places[0], classes, unused), val, note, unused=unused)
+        of_second = _class_names(second)
         if classes != of_second:
             differing = sorted(set(classes) ^ set(of_second))
             odd = [f"{name} only in {places[name in of_second].name}/" for name in differing[:5]]
@@ -229,6 +240,16 @@ class Demo(Folders):
         except ValueError as error:
             raise UserError(str(error)) from error
         return super().folder()
+
+
+def _flat(folder: Path) -> list[str]:
+    """The images that lie in a folder without class folders, by name; none where it has such."""
+    if not folder.is_dir():
+        return []
+    entries = [entry for entry in folder.iterdir() if entry.name[0] != "."]
+    if any(entry.is_dir() for entry in entries):
+        return []
+    return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS))
 
 
 def _class_names(folder: Path) -> list[str]:
