@@ -41,7 +41,7 @@ def _trainer(training: bool, epoch: int = 0, batch: int = 0) -> SimpleNamespace:
     ready = SimpleNamespace(current=SimpleNamespace(ready=batch))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=ready))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    facts = {"overfit_batches": 0, "precision_plugin": Precision(), "global_rank": 0, "world_size": 1}
+    facts = {"overfit_batches": 0, "precision_plugin": Precision(), "distributed_sampler_kwargs": None}
     return SimpleNamespace(training=training, current_epoch=epoch, fit_loop=loop, strategy=strategy, **facts)
 
 

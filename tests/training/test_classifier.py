@@ -131,7 +131,8 @@ def test_a_metric_added_in_one_place_is_measured_in_all_splits_by_logits(
 
 def alone(**facts: object) -> SimpleNamespace:
     """In place of a trainer on one device."""
-    return SimpleNamespace(world_size=1, strategy=SingleDeviceStrategy(), **facts)
+    usual = {"world_size": 1, "strategy": SingleDeviceStrategy(), "distributed_sampler_kwargs": None}
+    return SimpleNamespace(**usual, **facts)
 
 
 def masks(classifier: Classifier, step: int, first: int = 0, count: int = 4, whole: int = 4) -> Tensor:
