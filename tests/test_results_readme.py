@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from alexnet import tables
 from alexnet.analysis import dropout_study
@@ -54,7 +55,7 @@ TABLES = {
     "dropout": dropout_study.table(tables.read_csv(RESULTS / "dropout/runs.csv")).splitlines(),
     **{
         name: report.markdown(RESULTS / f"benchmark/{name}.json").strip().splitlines()
-        for name in ("cpu", "h100")
+        for name in ("cpu", "cpu_epyc", "h100")
     },
 }
 
@@ -63,6 +64,21 @@ TABLES = {
 def test_each_row_is_that_of_the_recorded_files(name: str) -> None:
     assert len(TABLES[name]) > 5
     assert not [line for line in TABLES[name] if line not in LINES]
+
+
+def test_what_other_rounding_does_is_that_of_its_file() -> None:
+    rows = tables.read_csv(RESULTS / "benchmark/rounding.csv", text=("commit",))
+    for metric, shares in (("val/top1_error", (0.95, 0.90)), ("val/top5_error", (0.95,))):
+        by_commit = [
+            [row[metric] for row in rows if row["commit"] == each] for each in ("4b12017", "bec2ec2")
+        ]
+        differences = np.subtract(*by_commit)
+        assert len(differences) == 10
+        pairs = stats.ttest_1samp(differences, 0)
+        assert f"{differences.mean():.2f}" in PROSE
+        for share in shares:
+            low, high = pairs.confidence_interval(share)
+            assert f"{low:.2f} to {high:.2f}" in PROSE
 
 
 def test_what_is_said_of_the_kernels_is_that_of_their_files() -> None:

@@ -2,8 +2,8 @@
 
 oneDNN's backward pass in bfloat16 reaches a quarter of its forward rate on maps of 3x3. As products, conv3
 to conv5 of alexnet_lrn at 67 px, batch 128, took half of the time or less, and a whole step 0.83 of it, with
-one thread and with two (a processor with AMX). On larger maps the windows' copies cost more than they save,
-and in float32 nothing is gained.
+one thread and with two (a processor with AMX; with AVX-512 alone a step takes as long either way). On larger
+maps the windows' copies cost more than they save, and in float32 nothing is gained.
 """
 
 from typing import Any
