@@ -68,15 +68,15 @@ def test_a_run_that_failed_is_tried_again_alone(launcher: str, tmp_path: Path) -
 def test_submitits_signal_saves_and_the_job_goes_on(tmp_path: Path) -> None:
     """As where a cluster takes a job's place: it is started again, and goes on from where it was."""
     sweep = command(tmp_path, "submitit_local", "-m", "seed=0", "data.epochs=400", "schedule=constant")
-    sweeping = subprocess.Popen(sweep, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     checkpoint = None
-    while checkpoint is None:
-        checkpoint = next(tmp_path.glob("*/last.ckpt"), None)
-        assert sweeping.poll() is None
-        time.sleep(0.1)
-    (owner,) = (tmp_path / ".locks").glob("*.json")
-    os.kill(json.loads(owner.read_text())["pid"], signal.SIGUSR2)
-    assert sweeping.wait(timeout=300) == 0
+    with subprocess.Popen(sweep, cwd=ROOT, stdout=subprocess.DEVNULL) as sweeping:
+        while checkpoint is None:
+            checkpoint = next(tmp_path.glob("*/last.ckpt"), None)
+            assert sweeping.poll() is None
+            time.sleep(0.1)
+        (owner,) = (tmp_path / ".locks").glob("*.json")
+        os.kill(json.loads(owner.read_text())["pid"], signal.SIGUSR2)
+        assert sweeping.wait(timeout=300) == 0
     log = (checkpoint.parent / "train.log").read_text()
     assert "going on from step" in log
     assert json.loads((checkpoint.parent / "result.json").read_text())["status"] == "completed"
