@@ -29,7 +29,6 @@ from tqdm import tqdm
 from alexnet import progress
 from alexnet.claims import plan
 from alexnet.claims.plan import Job
-from alexnet.cli import slurm
 from alexnet.cli.hydra_private import ended, failure, local_launcher
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, explain
@@ -271,17 +270,12 @@ def serve(
     cfg: DictConfig,
 ) -> None:
     """What a process does: trains what it receives until the connection ends."""
-    os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the sweep, which passes it on
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if slurm.SIGNAL:
-        signal.signal(slurm.SIGNAL, signal.SIG_IGN)  # which the sweep passes on, too
+    processes.begin(without_parent=signal.SIGTERM)  # a run whose sweep was killed saves what it has
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(output, standard)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    threading.Thread(target=_stop_without_parent, daemon=True).start()
 
     from alexnet.cli import app
     from alexnet.training import threads as of_torch
@@ -325,11 +319,3 @@ class Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.send(SAID, record.getMessage())
-
-
-def _stop_without_parent() -> None:
-    """A run whose sweep was killed saves what it has, and ends."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)

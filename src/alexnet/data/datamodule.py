@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.augment import SPLIT, Augment, Pixels, stream
-from alexnet.data.loader import Batch, Batches
+from alexnet.data.loader import Batch, Batches, data_ranks
 from alexnet.data.manifest import AUTO, Broken, Manifest, pack_folder
 from alexnet.data.pack import Prepared, Read, folder_of, prepare, refuse_broken, tell_broken
 from alexnet.data.settings import SETTINGS, check_settings
@@ -210,8 +210,7 @@ class ImageData(lightning.LightningDataModule):
     def _batches(self, split: str, augment: Augment | None = None, **settings: Any) -> Batches:
         read, labels = self.reads[part_of(split)], self.images.splits[part_of(split)].labels
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        # as Lightning tells samplers; null on one device
-        share = (self.trainer and self.trainer.distributed_sampler_kwargs) or {"rank": 0, "num_replicas": 1}
+        rank, ranks = data_ranks(self.trainer)
         usual = {"sizes": self.sizes, "batch_size": self.batch_size, "pinned": on_gpu}
         return Batches(
             read,
@@ -222,8 +221,8 @@ class ImageData(lightning.LightningDataModule):
             position=self._position if augment else lambda: (0, 0),
             threads=self.threads or torch.get_num_threads(),
             channels=self.channels,
-            rank=share["rank"],
-            ranks=share["num_replicas"],
+            rank=rank,
+            ranks=ranks,
             same_batches=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             **{**usual, **settings},
         )

@@ -17,6 +17,12 @@ from alexnet.data.pack import Read
 AHEAD = 2  # batches kept ready for each thread
 
 
+def data_ranks(trainer: Any) -> tuple[int, int]:
+    """Which part of each batch this process has, and of how many: as Lightning's trainer tells samplers."""
+    share = (trainer and trainer.distributed_sampler_kwargs) or {"rank": 0, "num_replicas": 1}
+    return share["rank"], share["num_replicas"]
+
+
 class Batch(NamedTuple):
     """crops (N, channels, C, C) uint8, labels (N,), flips (N,) bool, colours (N, 3), divisor of the pixels.
 

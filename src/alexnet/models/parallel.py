@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from alexnet.errors import UserError
 from alexnet.models.alexnet import AlexNet
 from alexnet.models.layers import Dropout, LocalResponseNorm, TowerLinear
 from alexnet.models.summary import FLOAT_BYTES, Row, totals
+from alexnet.ops.response_norm import memory_order
+
+Weighted = TypeVar("Weighted", nn.Conv2d, nn.Linear, TowerLinear)
 
 TOWERS = 2
 BATCH = 128  # P 5
@@ -34,13 +37,16 @@ def swapped(tensor: Tensor) -> Tensor:
     return received
 
 
+def _joined(own: Tensor, axis: int) -> Tensor:
+    """Along an axis, the first tower's in front."""
+    both = [own, swapped(own)]
+    return torch.cat(both if get_rank() == 0 else both[::-1], axis)
+
+
 class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
-        both = [own, swapped(own)]
-        last = own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last)
-        joined = torch.cat(both if get_rank() == 0 else both[::-1], 1)
-        return joined.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        return _joined(own, 1).contiguous(memory_format=memory_order(own))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -66,10 +72,10 @@ class TowerDropout(nn.Module):
     def forward(self, own: Tensor) -> Tensor:
         if not self.training:
             return self.of_both.at_test(own)
-        last = own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last)
-        order = torch.channels_last if last else torch.contiguous_format
         shape = (len(own), TOWERS * own.shape[1], *own.shape[2:])
-        ones = torch.empty(shape, dtype=own.dtype, device=own.device, memory_format=order).fill_(1)
+        ones = torch.empty(shape, dtype=own.dtype, device=own.device, memory_format=memory_order(own)).fill_(
+            1
+        )
         dropped: Tensor = self.of_both(ones)
         return own * dropped.chunk(TOWERS, 1)[self.tower]
 
@@ -114,22 +120,19 @@ def _half(name: str, part: nn.Module, tower: int) -> tuple[nn.Module, bool]:
     """A tower's half of a part, and whether it sees the maps of both."""
     kind = type(part)
     if isinstance(part, nn.Conv2d):
-        made = copy(part)
-        made._parameters = dict(part._parameters)
-        made.out_channels //= TOWERS
+        convolution = _with_half(part, tower)
+        convolution.out_channels //= TOWERS
         if part.groups == TOWERS:
-            made.groups, made.in_channels = 1, part.in_channels // TOWERS
-        return _with_half(made, tower), part.groups == 1
+            convolution.groups, convolution.in_channels = 1, part.in_channels // TOWERS
+        return convolution, part.groups == 1
     if isinstance(part, nn.Linear):
-        made_linear = copy(part)
-        made_linear._parameters = dict(part._parameters)
-        made_linear.out_features //= TOWERS
-        return _with_half(made_linear, tower), True
+        linear = _with_half(part, tower)
+        linear.out_features //= TOWERS
+        return linear, True
     if isinstance(part, TowerLinear):
-        own = copy(part)
-        own._parameters = dict(part._parameters)
+        own = _with_half(part, tower)
         own.towers = 1
-        return _with_half(own, tower), False
+        return own, False
     if isinstance(part, Dropout):
         return TowerDropout(part, tower), False
     if isinstance(part, LocalResponseNorm) and kind is LocalResponseNorm:
@@ -149,11 +152,14 @@ def _half(name: str, part: nn.Module, tower: int) -> tuple[nn.Module, bool]:
     return part, False
 
 
-def _with_half(layer: nn.Module, tower: int) -> nn.Module:
-    for name, value in layer._parameters.items():
-        if value is not None:
-            layer._parameters[name] = nn.Parameter(half(value.detach(), tower))
-    return layer
+def _with_half(layer: Weighted, tower: int) -> Weighted:
+    """A copy with a tower's half of its weights and biases."""
+    made = copy(layer)
+    made._parameters = {
+        name: None if value is None else nn.Parameter(half(value.detach(), tower))
+        for name, value in layer._parameters.items()
+    }
+    return made
 
 
 def half(value: Tensor, tower: int) -> Tensor:
@@ -163,8 +169,7 @@ def half(value: Tensor, tower: int) -> Tensor:
 
 def whole(value: Tensor) -> Tensor:
     """What half() halved, in both processes."""
-    both = [value, swapped(value)]
-    return torch.cat(both if get_rank() == 0 else both[::-1])
+    return _joined(value, 0)
 
 
 def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:

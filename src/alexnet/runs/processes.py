@@ -1,7 +1,10 @@
 """How processes that train are started: those of a sweep's runs, and those of a run on several devices."""
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from multiprocessing import forkserver
 
 # on Linux a server imports the libraries once, and the processes are forked from it
@@ -14,3 +17,20 @@ def import_libraries() -> None:
     if START == "forkserver":
         multiprocessing.get_context(START).set_forkserver_preload(LIBRARIES)
         forkserver.ensure_running()
+
+
+def begin(without_parent: int) -> None:
+    """What such a process does first. without_parent: the signal that it gets when its parent has ended."""
+    os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the parent, which passes it on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "SIGUSR1"):  # Slurm's, to all processes of a job: the parent passes that on, too
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, args=(without_parent,), daemon=True).start()
+
+
+def _follow_parent(number: int) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os.kill(os.getpid(), number)

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from alexnet import progress
 from alexnet.data.datamodule import ImageData
-from alexnet.data.loader import Batches
+from alexnet.data.loader import Batches, data_ranks
 from alexnet.files import replacing
-from alexnet.training.strategies import data_ranks
 
 CHECK_EVERY = 50  # steps between what an accelerator has to be waited for
 
@@ -228,13 +227,14 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         loader: Batches = trainer.test_dataloaders  # type: ignore[assignment]
-        self.parts.append((loader.part(batch_idx)[0], outputs.cpu(), batch[1].cpu()))
+        # left where they are: to fetch each would wait for a GPU
+        self.parts.append((loader.part(batch_idx)[0], outputs, batch[1]))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        of_ranks = [self.parts]
+        of_ranks = [[(place, top5.cpu(), labels.cpu()) for place, top5, labels in self.parts]]
         if data_ranks(trainer)[1] > 1:
-            of_ranks = [[] for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(of_ranks, self.parts)
+            (own,), of_ranks = of_ranks, [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(of_ranks, own)
         if not trainer.is_global_zero:
             return
         parts = sorted((part for of_rank in of_ranks for part in of_rank), key=lambda part: part[0])

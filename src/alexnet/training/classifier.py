@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from alexnet.data.loader import Batches
+from alexnet.data.loader import Batches, data_ranks
 from alexnet.errors import UserError
 from alexnet.models.contract import Outputs, logits_and_auxiliary
 from alexnet.models.layers import Dropout
@@ -22,7 +22,7 @@ from alexnet.runs.results import FORMAT
 from alexnet.training import arguments
 from alexnet.training.callbacks import CHECK_EVERY
 from alexnet.training.optim import advance, settle_rates
-from alexnet.training.strategies import data_ranks, loss_factor
+from alexnet.training.strategies import loss_factor
 
 SPLITS = ("train", "minival", "val")
 OF_TRAINER = ("should_stop", "accumulate_grad_batches")  # its state that Lightning keeps in no checkpoint
@@ -145,9 +145,7 @@ class Classifier(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self.bad_step = torch.tensor(-1, device=self.device)
-        if (
-            data_ranks(self.trainer)[0] > 0
-        ):  # the first has what a checkpoint says that all of them have counted
+        if data_ranks(self.trainer)[0] > 0:  # the first has what all had counted at a checkpoint
             self.metrics_of("train").reset()
         saved = getattr(self, "_saved", {})
         if self.schedule and saved.get("schedule"):

@@ -25,7 +25,7 @@ from typing import Any
 from alexnet import progress
 from alexnet.errors import UserError, explain
 from alexnet.registry import TARGET
-from alexnet.runs.processes import START, import_libraries
+from alexnet.runs.processes import START, begin, import_libraries
 
 PART, LOGGED, EXPLAINED, DEFECT = "part", "logged", "explained", "defect"  # what a rank tells
 LOCAL = "127.0.0.1"  # address of a run on one machine
@@ -253,13 +253,8 @@ def _rank(
     arguments: Sequence[Any],
 ) -> None:
     """What a process does."""
-    os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the process that waits, which passes it on
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if hasattr(signal, "SIGUSR1"):  # Slurm's, to all processes of a job; the one that waits passes it on
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    begin(without_parent=signal.SIGKILL)  # at once: another process may have the lock by now
     os.environ.update(environment)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     others = environment["MASTER_ADDR"] != LOCAL
     first = environment["NODE_RANK"] == environment["LOCAL_RANK"] == "0"
     sending = threading.Lock()
@@ -302,11 +297,3 @@ class _Sent(QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         self.send(LOGGED, record)
-
-
-def _end_with_parent() -> None:
-    """At once: another process may have the run's lock by now."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os.kill(os.getpid(), signal.SIGKILL)

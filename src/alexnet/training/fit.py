@@ -22,6 +22,7 @@ from torch import nn
 from alexnet import progress
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
+from alexnet.data.loader import data_ranks
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError, explain
 from alexnet.models import parallel, summary
@@ -43,7 +44,7 @@ from alexnet.training.callbacks import (
 )
 from alexnet.training.classifier import Classifier
 from alexnet.training.loggers import ResumableCSVLogger, close
-from alexnet.training.strategies import data_ranks, of_all, shapes
+from alexnet.training.strategies import of_all, shapes
 
 log = logging.getLogger("alexnet")
 

@@ -54,12 +54,6 @@ class TowersStrategy(DDPStrategy):
         super().load_optimizer_state_dict({"optimizer_states": states})
 
 
-def data_ranks(trainer: Trainer) -> tuple[int, int]:
-    """Which part of each batch this process has, and of how many."""
-    share = trainer.distributed_sampler_kwargs or {"rank": 0, "num_replicas": 1}
-    return share["rank"], share["num_replicas"]
-
-
 def loss_factor(trainer: Trainer) -> float:
     """On a process's mean loss and share of the images, for gradients of the mean over all images."""
     if isinstance(trainer.strategy, TowersStrategy):
