@@ -191,7 +191,7 @@ def test_a_file_that_may_not_be_read_is_named(where: Any, bench: Bench, monkeypa
     path, open_it = bench.root / "train" / "ant" / "ant_0.jpg", where.open
 
     def deny(file: Any, *more: Any, **settings: Any) -> Any:
-        if file == path:
+        if str(path) in (str(file), getattr(file, "name", None)):  # a path, or a file that was opened
             raise PermissionError(*DENIED, str(path))
         return open_it(file, *more, **settings)
 

@@ -79,6 +79,10 @@ def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5,6")
     assert gpus(1) == ["3", "GPU-5", "6"]
     assert gpus(2) == ["3,GPU-5"]
+    jobs = [["seed=0"], ["seed=1"], ["seed=2"], ["seed=3"]]
+    taken = workers.in_turns(jobs, {"accelerator": "auto", "devices": 1})
+    assert [job[1:] for job in taken] == [[f"trainer.devices=[{gpu}]"] for gpu in (0, 1, 2, 0)]
+    assert workers.in_turns(jobs, {"accelerator": "auto", "devices": 2}) == jobs
     assert gpus([1]) == []  # which says itself where runs go
     monkeypatch.setattr(workers.precision, "device_type", lambda accelerator: "cpu")
     assert gpus(1, "cpu") == []

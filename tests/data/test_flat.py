@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet.data.downloads import ImageNet
+from alexnet.data.fingerprint import fingerprint
 from alexnet.data.flat import KAGGLE
 from alexnet.data.sources import Folders
 from alexnet.errors import UserError
@@ -84,3 +85,12 @@ def test_what_does_not_fit_is_refused(
     write(own_folder, labels)
     with pytest.raises(UserError, match=message):
         Folders(own_folder).load()
+
+
+def test_other_labels_are_another_data_set(own_folder: Path, labels: Labels, tmp_path: Path) -> None:
+    lines(own_folder, labels)
+    digest = fingerprint(Folders(own_folder).load(), tmp_path)
+    assert fingerprint(Folders(own_folder).load(), tmp_path) == digest
+    (first, label), *_ = labels.items()
+    lines(own_folder, {**labels, first: next(other for other in labels.values() if other != label)})
+    assert fingerprint(Folders(own_folder).load(), tmp_path) != digest

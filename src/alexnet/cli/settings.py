@@ -247,8 +247,11 @@ def images_are_there(cfg: DictConfig) -> bool:
 
 def root_is_missing(cfg: DictConfig) -> bool:
     """Whether data.root names no folder, and nothing would fetch or draw images there."""
-    source, root = cfg.data.source.get("name"), cfg.data.root
-    return source in ("image_folder", "imagenet") and not (root and Path(root).expanduser().is_dir())
+    from alexnet.data import SOURCES
+
+    source, root = SOURCES.build(cfg.data.source), cfg.data.root
+    given = not getattr(source, "makes_images", True)  # a source of the user's may fetch them
+    return given and not (root and Path(root).expanduser().is_dir())
 
 
 def check_norm_place(model: DictConfig, typed: Collection[str]) -> None:

@@ -41,6 +41,7 @@ from alexnet.training import distributed
 if TYPE_CHECKING:
     from alexnet.data.sources import ImageSet
 
+JOBLIB = "joblib_launcher"  # the module of a launcher that knows no GPUs
 OF_SWEEP = ("claim", "seed")  # settings that are no run's
 
 
@@ -472,7 +473,10 @@ def train(
         if batch and division.jobs > 1:
             ended = workers.train(batch, jobs, division, loader, cfg, device)
         elif batch:
-            ended = launcher.launch([job.overrides for job in batch], initial_job_idx=launched)
+            given = [job.overrides for job in batch]
+            if launchers_module.endswith(JOBLIB):
+                given = workers.in_turns(given, cfg.trainer)
+            ended = launcher.launch(given, initial_job_idx=launched)
         launched += len(batch)
         for job, job_return in zip(batch, ended, strict=True):
             error = failure(job_return)

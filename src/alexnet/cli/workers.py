@@ -91,6 +91,20 @@ def visible_gpus(trainer: Mapping[str, Any]) -> list[str]:
     return [",".join(names[first : first + each]) for first in range(0, len(names) - each + 1, each)]
 
 
+def in_turns(jobs: Sequence[list[str]], trainer: Mapping[str, Any]) -> list[list[str]]:
+    """Overrides of jobs with the GPUs that each is to take, for launchers that know none.
+
+    trainer: the settings. Unchanged where there is no choice.
+    """
+    each = distributed.devices(trainer)
+    places = len(visible_gpus(trainer))
+    if places < 2:
+        return list(jobs)
+    first = [each * (number % places) for number in range(len(jobs))]
+    taken = [list(range(start, start + each)) for start in first]
+    return [[*job, f"trainer.devices={gpus}".replace(" ", "")] for job, gpus in zip(jobs, taken, strict=True)]
+
+
 class Event(NamedTuple):
     """What is heard of a run: PART, what part is done; SAID, a warning; ENDED, its error, or "".
 

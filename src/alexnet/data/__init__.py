@@ -6,7 +6,7 @@ SOURCES: where images can come from, by name.
 
 from typing import TYPE_CHECKING, Any
 
-from alexnet.data import downloads  # noqa: F401 - registers its sources beside those of sources.py
+from alexnet.data import downloads, huggingface, webdataset  # noqa: F401 - they register their sources
 from alexnet.data.manifest import find_images
 from alexnet.data.sources import SOURCES
 

@@ -4,7 +4,6 @@ import io
 import warnings
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor, from_numpy
 from torchvision.transforms.v2 import functional
 
+from alexnet.data.sources import File, Opened
 from alexnet.errors import UserError
 
 try:  # absent on some platforms; Pillow gives the same pixels, more slowly
@@ -31,14 +31,14 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # th
 class BrokenImageError(UserError):
     """A file that can't be used; path and reason say which and why."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: File, reason: str) -> None:
         super().__init__(
             f"{path} can't be used ({reason}): repair or remove it, or add data.skip_broken=true."
         )
         self.path, self.reason = path, reason
 
 
-def decode(path: Path, image_size: int, channels: int = 3, border: int = 0) -> Pixels:
+def decode(path: File, image_size: int, channels: int = 3, border: int = 0) -> Pixels:
     """uint8 (channels, S, S): shorter side to S, then the central S x S (P 2).
 
     channels: 3, RGB as Pillow converts colours; 1, their luma, as Pillow's "L". 16-bit greys are scaled to 8
@@ -48,7 +48,8 @@ def decode(path: Path, image_size: int, channels: int = 3, border: int = 0) -> P
     Raises BrokenImageError, also for greys of 32 bits.
     """
     try:
-        pixels = _read(path, channels)
+        with path.open("rb") as file:
+            pixels = _read(file, channels)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
@@ -65,18 +66,18 @@ def decode(path: Path, image_size: int, channels: int = 3, border: int = 0) -> P
     return functional.pad(cropped, [border]).numpy() if border else cropped.numpy()
 
 
-def _read(path: Path, channels: int) -> Tensor:
+def _read(file: Opened, channels: int) -> Tensor:
     """(channels, H, W) uint8."""
-    rgb = _read_rgb(path)
+    rgb = _read_rgb(file)
     if channels == 3:
         return rgb
     luma = Image.fromarray(rgb.permute(1, 2, 0).numpy()).convert("L")  # a grey image keeps its very levels
     return from_numpy(np.array(luma)[None])
 
 
-def _read_rgb(path: Path) -> Tensor:
+def _read_rgb(file: Opened) -> Tensor:
     """(3, H, W) uint8."""
-    with Image.open(path) as image:  # reads the head only
+    with Image.open(file) as image:  # reads the head only
         width, height = image.size
         if min(width, height) < SMALLEST_SIDE:
             raise ValueError(f"{width}x{height} pixels are too few")
@@ -84,7 +85,8 @@ def _read_rgb(path: Path) -> Tensor:
             raise ValueError(f"{width}x{height} pixels are more than {PIXEL_LIMIT:,}")
         if image.format == "JPEG" and torchcodec:
             with suppress(RuntimeError, ValueError):  # Pillow may succeed, and has the clearer words
-                return _by_torchcodec(path.read_bytes())
+                file.seek(0)
+                return _by_torchcodec(file.read())
         pixels: Tensor = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image), image))
         return pixels
 

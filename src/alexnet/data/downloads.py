@@ -87,6 +87,8 @@ def _is_unpacked(root: Path) -> bool:
 class Downloaded(Folders):
     """A set whose root is used as it is if it holds class folders, and else is downloaded to."""
 
+    makes_images = True
+
     def folder(self) -> Path:
         """Where the class folders are."""
         root = self.place()

@@ -9,21 +9,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from alexnet.data.sources import ImageSet, Split
+from alexnet.data.sources import File, ImageSet, Split
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
 
 
 def fingerprint(images: ImageSet, cache_dir: Path) -> str:
-    """Hex digest over split, name and content of every file.
+    """Hex digest over split, name, content and class of every file.
 
     The same files elsewhere give the same digest. A file is read again only when its size or time
     of change differs from what cache_dir remembers. Raises UserError for a file that can't be read.
     """
     total = hashlib.blake2b(digest_size=16)
     for name, split in images.splits.items():
-        for file, digest in zip(split.files, _digests(split, cache_dir), strict=True):
-            total.update(f"{name}\0{file}\0{digest}\n".encode("utf-8", "surrogateescape"))
+        for file, label, digest in zip(split.files, split.labels, _digests(split, cache_dir), strict=True):
+            of_class = images.classes[label]
+            told = "" if file.startswith(f"{of_class}/") else f"\0{of_class}"  # of class folders names say it
+            total.update(f"{name}\0{file}\0{digest}{told}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
@@ -34,11 +36,12 @@ def _digests(split: Split, cache_dir: Path) -> list[str]:
     text = memory.read_bytes().decode("utf-8", "surrogateescape") if memory.exists() else ""
     rows = (row.split("\t", 2) for row in text.split("\0"))
     known = {row[2]: (row[0], row[1]) for row in rows if len(row) == 3}
-    stamps = {file: _stamp(split.root / file) for file in split.files}
+    paths = {file: split.path(index) for index, file in enumerate(split.files)}
+    stamps = {file: _stamp(path) for file, path in paths.items()}
     changed = [file for file in split.files if known.get(file, ("", ""))[0] != stamps[file]]
     if changed:
         with ThreadPoolExecutor() as pool:
-            results = pool.map(lambda file: _digest(split.root / file), changed)
+            results = pool.map(lambda file: _digest(paths[file]), changed)
             bar = tqdm(results, f"reading {split.root.name}", len(changed), unit="file", delay=1)
             known.update({file: (stamps[file], digest) for file, digest in zip(changed, bar, strict=True)})
         text = "".join(f"{known[file][0]}\t{known[file][1]}\t{file}\0" for file in split.files)
@@ -46,7 +49,7 @@ def _digests(split: Split, cache_dir: Path) -> list[str]:
     return [known[file][1] for file in split.files]
 
 
-def _stamp(path: Path) -> str:
+def _stamp(path: File) -> str:
     """Size and time of change."""
     with _naming(path):
         status = path.stat()
@@ -55,13 +58,13 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _digest(path: Path) -> str:
+def _digest(path: File) -> str:
     with _naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: File) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -41,7 +41,7 @@ from alexnet.data.manifest import (
     Plan,
     indexed,
 )
-from alexnet.data.sources import ImageSet, Split
+from alexnet.data.sources import File, ImageSet, Split
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import UserError
 from alexnet.files import one_at_a_time, write_atomically
@@ -390,7 +390,7 @@ def _decode_chunk(split: Split, plan: Plan, rows: range) -> Chunk:
     return contents, sums
 
 
-def _attempt(path: Path, plan: Plan) -> Pixels | BrokenImageError:
+def _attempt(path: File, plan: Plan) -> Pixels | BrokenImageError:
     try:
         return decode(path, plan.image_size, plan.channels, plan.border)
     except BrokenImageError as error:

@@ -1,10 +1,12 @@
 """Where images come from: a source finds files and labels, and knows nothing of pixels."""
 
+import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,21 +56,53 @@ SHOWN = 20  # classes that people are shown with their counts
 NAMED_FILES = 3  # of those that are no images, in a message
 ONE_CLASS = "there is only one class, and so nothing to tell apart: the error means nothing"
 SOURCES = Registry("data.source")
+Opened = io.BufferedReader | io.BytesIO
+VAL_NAMES = ("val", "validation", "valid", "test")  # of the second split, where a source has no folders
+
+
+class File(Protocol):
+    """What is asked of an image's file: a Path has it, and so has StoredFile."""
+
+    def open(self, mode: Literal["rb"]) -> Opened: ...
+    def stat(self) -> os.stat_result: ...
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An image that lies in a larger file, called container. name: in messages. read: gives its bytes."""
+
+    name: Path
+    container: Path
+    read: Callable[[], bytes]
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+    def open(self, mode: Literal["rb"]) -> Opened:
+        return io.BytesIO(self.read())
+
+    def stat(self) -> os.stat_result:
+        """Of the container, since its images change with it."""
+        return self.container.stat()
 
 
 @dataclass(frozen=True)
 class Split:
-    """Files (relative to root) and labels (N,) int64 of a split, in a fixed order."""
+    """Files (relative to root) and labels (N,) int64 of a split, in a fixed order.
+
+    stored: gives each of them, where they are no files of their own.
+    """
 
     root: Path
     files: list[str]
     labels: NDArray[np.int64]
+    stored: Callable[[int], File] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def path(self, index: int) -> Path:
-        return self.root / self.files[index]
+    def path(self, index: int) -> File:
+        return self.stored(index) if self.stored else self.root / self.files[index]
 
 
 @dataclass(frozen=True)
@@ -135,6 +169,8 @@ class Folders:
     """
 
     below = ""  # where in root the class folders are, if root itself has none
+    holds = "train/ and val/"  # what root is to hold, in messages
+    makes_images = False  # whether load() fetches or draws those that root lacks
 
     def __init__(self, root: str | Path | None, name: str = "image_folder", variable: str = "") -> None:
         self.root, self.name, self.variable = root, name, variable
@@ -161,7 +197,7 @@ class Folders:
         if self.root is None:
             or_set = f", or set the environment variable {self.variable}" if self.variable else ""
             raise UserError(
-                f"data={self.name} needs a folder: add data.root=PATH{or_set} (it holds train/ and val/)."
+                f"data={self.name} needs a folder: add data.root=PATH{or_set} (it holds {self.holds})."
             )
         return Path(self.root).expanduser()
 
@@ -169,7 +205,7 @@ class Folders:
         """The folder that root names; raises UserError if there is none."""
         root = self.place()
         if not root.is_dir():
-            raise UserError(f"data.root={self.root} is no folder: give one that holds train/ and val/.")
+            raise UserError(f"data.root={self.root} is no folder: give one that holds {self.holds}.")
         return root.resolve()
 
     def scan(self, root: Path) -> ImageSet:
@@ -208,6 +244,7 @@ class Demo(Folders):
     load() draws them where they are missing; raises UserError if root holds something else.
     """
 
+    makes_images = True
     NOTE = "demo images are drawn by this program: figures on them say nothing about the paper"
 
     def __init__(
@@ -250,6 +287,22 @@ def _flat(folder: Path) -> list[str]:
     if any(entry.is_dir() for entry in entries):
         return []
     return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS))
+
+
+def numbered(
+    root: Path, train: NDArray[Any], val: NDArray[Any]
+) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Classes, sorted, and the places of train's (N,) and val's labels among them, whatever labels are.
+
+    Raises UserError for one in val that no image of train has.
+    """
+    classes, places = np.unique(train, return_inverse=True)
+    if len(strange := np.setdiff1d(val, classes)):
+        raise UserError(
+            f"data.root={root} has images of {strange[0]} in its second split, and none in train: repair its"
+            " labels, or leave these images out."
+        )
+    return classes.tolist(), places.astype(np.int64), np.searchsorted(classes, val).astype(np.int64)
 
 
 def _class_names(folder: Path) -> list[str]:
