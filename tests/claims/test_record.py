@@ -16,7 +16,7 @@ import made_up
 from alexnet.claims import record
 from alexnet.claims.claim import load_claim
 from alexnet.claims.exhibits import Exhibit, load_exhibits, save_exhibits
-from alexnet.claims.index import ClaimIndex, open_indexes, write_figures
+from alexnet.claims.index import COMPUTED_SCALE, ClaimIndex, open_indexes, write_figures
 from alexnet.claims.verdict import Verdict, judge_index
 from alexnet.cli.configs import composed
 from alexnet.cli.record import record as command
@@ -429,9 +429,9 @@ def test_other_figures_of_a_computed_claim_are_told(tmp_path: Path, claims: Path
     made_up.claim(claims, "size", ["a", "b"], compare, kind="computed")
     kept, said = record.Record(), []
     for figure in (3, 3, 4):
-        write_figures(tmp_path, "size", {"a": {"parameters": figure}, "b": {"parameters": 1}})
+        write_figures(tmp_path, "size", {"a": {"parameters": figure}, "b": {"parameters": 1}}, COMPUTED_SCALE)
         said.append(record.add(kept, open_indexes(tmp_path, claims).indexes, [])[1:])
-    assert said == [[], [], ["size: computed otherwise than before; the new figures are kept"]]
+    assert said == [[], [], ["size: other figures than before; the new ones are kept"]]
 
 
 def test_files_that_do_not_fit_each_other_are_one_message(out: Path, claims: Path) -> None:

@@ -22,7 +22,8 @@ LIMITS = {  # the kinds that have them
     "margin": ("same", "value"),
 }
 NEEDS = (None, "evaluation")
-TRAINED, COMPUTED = "trained", "computed"
+TRAINED, COMPUTED, TIMED = "trained", "computed", "timed"
+STEP_SECONDS = "step_seconds"  # of training on one batch: what a timed claim compares
 ALL = "all"
 TYPES = {str: "text", int: "a whole number from 0 on", float: "a number"}  # in words
 Schema = TypeVar("Schema")
@@ -100,7 +101,8 @@ class Claim:
     base: the variant that the others differ from, and only in the keys below "about".
     common: overrides of all variants. scales: overrides at a scale, or why it makes no sense there.
     needs: what has to be measured beside training ("evaluation"); None: training is enough.
-    kind: trained, or computed: variants are networks of which COSTS are compared, and nothing is trained.
+    kind: trained; computed: COSTS of the variants' networks are compared, and nothing is trained; or timed:
+        the time of their steps, on one device or by trainer.strategy=towers, so many rounds.
     name: the file's.
     """
 
@@ -117,6 +119,7 @@ class Claim:
     scales: dict[str, Any] = field(default_factory=dict)
     needs: str | None = None
     kind: str = TRAINED
+    rounds: int = 10
     name: str = ""
 
     @property
@@ -125,8 +128,8 @@ class Claim:
         return section_key(self.section)[0] == "P"
 
     @property
-    def is_computed(self) -> bool:
-        return self.kind == COMPUTED
+    def is_trained(self) -> bool:
+        return self.kind == TRAINED
 
     def design(self, scale: Mapping[str, Any]) -> dict[str, Any]:
         """What stands in its file before the first run: how many seeds, and the rules of its comparisons.
@@ -201,7 +204,7 @@ def parse_claim(name: str, settings: Any) -> Claim:
     claim = replace(_structured(where, Claim, settings), name=name, compare=compared)
     check_choice(f"{where}: base", claim.base, claim.variants)
     check_choice(f"{where}: needs", claim.needs, NEEDS)
-    check_choice(f"{where}: kind", claim.kind, (TRAINED, COMPUTED))
+    check_choice(f"{where}: kind", claim.kind, (TRAINED, COMPUTED, TIMED))
     for scale, overrides in claim.scales.items():
         if not isinstance(overrides, str):
             _check_type(f"{where}: scales.{scale}", overrides, list[str])
@@ -213,19 +216,23 @@ def parse_claim(name: str, settings: Any) -> Claim:
     check_distinct(f"{where}: seeds", claim.seeds)
     for comparison, plain in zip(compared, settings["compare"], strict=True):
         _check_sense(f"{where}: compare", comparison, list(plain), list(claim.variants))
-    if claim.is_computed:
-        _check_computed(where, claim, list(settings))
+    if claim.kind != TIMED and "rounds" in settings:
+        raise UserError(f"{where}: rounds is of no use with kind={claim.kind}: nothing is timed.")
+    check_whole(f"{where}: rounds", claim.rounds, 2)
+    if not claim.is_trained:
+        _check_untrained(where, claim, list(settings))
     return claim
 
 
-def _check_computed(where: str, claim: Claim, given: Sequence[str]) -> None:
+def _check_untrained(where: str, claim: Claim, given: Sequence[str]) -> None:
     for key in ("needs", "seeds", "scales"):
         if key in given:
-            raise UserError(f"{where}: {key} is of no use with kind=computed: nothing is trained.")
+            raise UserError(f"{where}: {key} is of no use with kind={claim.kind}: nothing is trained.")
     for compared in claim.compare:
-        check_choice(f"{where}: compare.metric", compared.metric, COSTS)
+        metrics = COSTS if claim.kind == COMPUTED else (STEP_SECONDS,)
+        check_choice(f"{where}: compare.metric", compared.metric, metrics)
         if compared.minus_metric is not None or compared.epoch is not None:
-            raise UserError(f"{where}: compare has no epoch and no minus_metric with kind=computed.")
+            raise UserError(f"{where}: compare has no epoch and no minus_metric with kind={claim.kind}.")
 
 
 def _check_sense(where: str, compared: Comparison, given: Sequence[str], variants: Sequence[str]) -> None:

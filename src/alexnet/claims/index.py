@@ -28,7 +28,7 @@ FOLDER = "claims"  # of the indexes, in output_dir
 COMPLETED, BROKEN, UNFINISHED, MISSING = "completed", "broken", "unfinished", "missing"
 RUNNING, ELSEWHERE = "running", "on another device"
 NUMERICS = ("device", "precision", "memory_format")  # compared in no claim that is not about them
-NO_SCALE = {"name": COMPUTED, "about": "nothing is trained", "papers": True}  # of a computed claim
+COMPUTED_SCALE = {"name": COMPUTED, "about": "nothing is trained", "papers": True}  # of a computed claim
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class IndexedRun:
 
 
 Numerics = tuple[str, ...]  # as NUMERICS has them
+Figures = Mapping[str, Mapping[str, float | Sequence[float]]]  # see ClaimIndex
 
 
 def kind_of_device(name: object) -> str:
@@ -76,8 +77,8 @@ def count_seeds(runs: Mapping[str, Sized], variants: Iterable[str]) -> tuple[int
 class ClaimIndex:
     """A claim at a scale. runs: variant -> seed -> run. scale: as in conf/scale/*.yaml. path: of the file.
 
-    figures: of a computed claim, which has no runs: variant -> metric -> figure. design: Claim.design() as it
-    was when the first runs were planned.
+    figures: of a claim without training, which has no runs: variant -> metric -> figure, or a list of them by
+    round of timing. design: Claim.design() as it was when the first runs were planned.
     """
 
     claim: Claim
@@ -85,7 +86,7 @@ class ClaimIndex:
     settings: Sequence[str]
     runs: Mapping[str, Mapping[int, IndexedRun]]
     path: Path
-    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
     design: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -340,10 +341,18 @@ def write_index(
     return path
 
 
-def write_figures(output_dir: Path, claim: str, figures: Mapping[str, Mapping[str, float]]) -> Path:
-    """The index of a computed claim. figures: variant -> metric -> figure."""
-    path = output_dir / FOLDER / f"{claim}-{COMPUTED}.json"
-    index = {"claim": claim, "scale": NO_SCALE, "settings": [], "runs": {}, "figures": figures}
+def figures_path(output_dir: Path, claim: str, kind: str) -> Path:
+    """Where the index of a claim without training is, or is to be."""
+    return output_dir / FOLDER / f"{claim}-{kind}.json"
+
+
+def write_figures(
+    output_dir: Path, claim: str, figures: Figures, scale: Mapping[str, Any], timed: Any = None
+) -> Path:
+    """The index of a claim without training. figures: as ClaimIndex has them. timed: how they were timed."""
+    path = figures_path(output_dir, claim, scale["name"])
+    index = {"claim": claim, "scale": scale, "settings": [], "runs": {}, "figures": figures}
+    index |= {"timed": timed} if timed else {}
     with one_at_a_time(output_dir / LOCKS / f"{path.stem}.lock", f"writing {path}"):
         write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
     return path

@@ -213,9 +213,9 @@ def add(
     before, unknown, partial = set(record.runs), set(), dict[str, list[str]]()
     states, notes = dict[Path, str](), list[str]()
     for index in indexes:
-        if index.claim.is_computed:
+        if not index.claim.is_trained:
             if _add_figures(record, index):
-                notes.append(f"{index.claim.name}: computed otherwise than before; the new figures are kept")
+                notes.append(f"{index.claim.name}: other figures than before; the new ones are kept")
             continue
         by_numerics: dict[Numerics, dict[str, dict[str, str]]] = {}
         for variant, seed, run in index.all_runs():
@@ -385,7 +385,7 @@ def _add_sweep(
 
 
 def _add_figures(record: Record, index: ClaimIndex) -> bool:
-    """A computed claim's, which have no device; whether others are recorded, whose place they take."""
+    """Of a claim without training, which has no runs; whether others are recorded, whose place they take."""
     key = (index.path.stem, *("" for _ in NUMERICS))
     head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
     figures = {variant: dict(of_variant) for variant, of_variant in index.figures.items()}

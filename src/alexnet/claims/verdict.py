@@ -16,7 +16,7 @@ import numpy as np
 
 from alexnet.claims.claim import Claim, Comparison
 from alexnet.claims.design import region
-from alexnet.claims.index import ClaimIndex
+from alexnet.claims.index import ClaimIndex, Figures
 from alexnet.errors import UserError
 from alexnet.runs.metrics import (
     AT_LEAST,
@@ -52,7 +52,9 @@ Runs = Mapping[int, FinishedRun]  # by seed
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one comparison, over the seeds that both sides have; None where something does not apply.
+    """Of one comparison, over the seeds that both sides have, or the rounds of a timed claim.
+
+    None where something does not apply.
 
     outcome: one of OUTCOMES. reason: a sentence or two.
     mean, std: of the difference by seed, of the figure (kind=value), or the geometric mean of the ratio and
@@ -142,8 +144,8 @@ def judge_index(index: ClaimIndex) -> list[ComparisonResult]:
     judged = []
     for comparison in index.claim.compare:
         try:
-            if index.claim.is_computed:
-                verdict = judge_computed(comparison, index.figures)
+            if not index.claim.is_trained:
+                verdict = judge_figures(comparison, index.figures)
             else:
                 verdict = judge(comparison, index.finished(comparison.of), index.finished(comparison.minus))
         except (UserError, OSError, ValueError, KeyError, TypeError) as error:  # cut short, mended by hand
@@ -152,11 +154,17 @@ def judge_index(index: ClaimIndex) -> list[ComparisonResult]:
     return judged
 
 
-def judge_computed(comparison: Comparison, figures: Mapping[str, Mapping[str, float]]) -> Verdict:
-    """The verdict on figures without a spread, by variant and metric; raises KeyError for a missing one."""
-    sides = [float(figures[comparison.of][comparison.metric])]
-    if comparison.minus is not None:
-        sides.append(float(figures[comparison.minus][comparison.metric]))
+def judge_figures(comparison: Comparison, figures: Figures) -> Verdict:
+    """The verdict on figures, by variant and metric: one each, without a spread, or one for each round.
+
+    Raises KeyError for a missing one.
+    """
+    variants = [variant for variant in (comparison.of, comparison.minus) if variant is not None]
+    found = [figures[variant][comparison.metric] for variant in variants]
+    if all(isinstance(of_variant, Sequence) for of_variant in found):
+        values = [np.array(of_variant, np.float64) for of_variant in found]
+        return _verdict(Evidence(comparison, values, None, bound=False, unit="rounds"), range(len(values[0])))
+    sides = [float(figure) for figure in found]  # type: ignore[arg-type]
     is_ratio = comparison.kind == "ratio"
     effect = sides[0] / sides[1] if is_ratio else sides[0] - sum(sides[1:])
     compared = math.log(effect) if is_ratio else effect
@@ -191,13 +199,18 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
 
     values = [np.array([figure.value for figure in side]) for side in figures]
     case = Evidence(comparison, values, _by_image(comparison, seeds, sides), bound)
-    means = [float(side.mean()) for side in values]
     # a figure that all runs have together is one figure: no spread is known of it
+    pooled = [any(run.is_pooled(side.metric) for run in side.runs.values()) for side in sides]
+    return _verdict(case, seeds, pooled)
+
+
+def _verdict(case: "Evidence", seeds: Sequence[int], pooled: Sequence[bool] = (False, False)) -> Verdict:
+    """pooled: whether a side's figures are one figure."""
+    comparison, values = case.comparison, case.values
+    means = [float(side.mean()) for side in values]
     stds = [
-        float(of_side.std(ddof=1))
-        if len(seeds) > 1 and not any(run.is_pooled(side.metric) for run in side.runs.values())
-        else None
-        for of_side, side in zip(values, sides, strict=True)
+        float(side.std(ddof=1)) if len(seeds) > 1 and not is_one else None
+        for side, is_one in zip(values, pooled, strict=False)
     ]
     low, high = case.interval or (None, None)
     back = math.exp if comparison.kind == "ratio" else float
@@ -205,7 +218,7 @@ def judge(comparison: Comparison, of: Runs, minus: Runs) -> Verdict:
     return Verdict(
         case.outcome,
         reason,
-        seeds,
+        tuple(seeds),
         of_mean=means[0],
         of_std=stds[0],
         minus_mean=means[1] if len(means) > 1 else None,
@@ -299,13 +312,15 @@ def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side
 class Evidence:
     """All that a verdict needs.
 
-    values: (n,) by seed, of each side. by_image: (n, N) effects, or None. bound: effects are lower bounds.
+    values: (n,) by seed, or by round of timing, which unit says, of each side. by_image: (n, N) effects, or
+    None. bound: effects are lower bounds.
     """
 
     comparison: Comparison
     values: Sequence[Floats]
     by_image: Floats | None
     bound: bool
+    unit: str = "seeds"
 
     @cached_property
     def effects(self) -> Floats:
@@ -378,20 +393,20 @@ class Evidence:
 def explain(case: Evidence) -> tuple[int | None, str]:
     """How many more seeds, and a sentence or two."""
     if not case.interval:
-        return None, "One seed has no spread: at least one more is needed."
+        return None, f"One {case.unit[:-1]} has no spread: at least one more is needed."
     if case.all_the_same:
         same = f"All runs have the same figure, {case.values[0][0]:.2f}"
         return None, f"{same}, so the interval is a point; they may have learned nothing."
     low, high = np.exp(case.interval) if case.comparison.kind == "ratio" else case.interval
     span = f"at least {low:.2f}" if case.bound else f"{low:.2f} to {high:.2f}"
     images = "" if case.by_image is None else f" and {case.by_image.shape[1]:,} images"
-    span, aim = f"{span} over {len(case.effects)} seeds{images} (95 %)", _aim(case.comparison)
+    span, aim = f"{span} over {len(case.effects)} {case.unit}{images} (95 %)", _aim(case.comparison)
     if case.outcome == INCONCLUSIVE:
         more_seeds, advice = _what_would_settle_it(case)
         return more_seeds, f"Whether {aim} is open: {span}. {advice}"
     statement = aim if case.outcome == REPRODUCED else aim.replace(" is ", " is not ")
     all_same = case.std == 0 and case.by_image is None
-    point = " All seeds give the same, so their interval is a point." if all_same else ""
+    point = f" All {case.unit} give the same, so their interval is a point." if all_same else ""
     return None, f"{statement[0].upper()}{statement[1:]}: {span}.{point}"
 
 
@@ -420,7 +435,7 @@ def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
         needed = values_needed(case.region, effect, case.std)
         if needed and needed > len(case.effects):
             more = needed - len(case.effects)
-            return more, f"About {more} more seeds would settle it, if it is {whose}.{images}"
+            return more, f"About {more} more {case.unit} would settle it, if it is {whose}.{images}"
     if case.std == 0:
-        return None, "All seeds give the same, so their interval is a point: more seeds won't tell."
-    return None, f"Even {MOST:,} seeds are not likely to settle it.{images}"
+        return None, f"All {case.unit} give the same, so their interval is a point: more won't tell."
+    return None, f"Even {MOST:,} {case.unit} are not likely to settle it.{images}"

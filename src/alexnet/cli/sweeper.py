@@ -25,7 +25,7 @@ from alexnet.claims import plan
 from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
-from alexnet.cli import computed, schema, settings, workers
+from alexnet.cli import schema, settings, untrained, workers
 from alexnet.cli.estimates import estimate
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.messages import group_choice
@@ -56,14 +56,15 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     check_auto("threads", cfg.threads)
     planner = Planner(partial(loader.load_sweep_config, cfg), cfg)
     claims = chosen_claims(overrides, OmegaConf.select(cfg, "scale.name"))
-    to_compute, claims = computed.split(claims)
+    to_measure, claims = untrained.split(claims)
+    measure = partial(untrained.measure, rerun=cfg.rerun, accelerator=cfg.trainer.accelerator)
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
-    for claim in to_compute:
-        print(f"{claim.name}: computed, nothing is trained", flush=True)
-    if to_compute and not claims:
-        computed.check_settings(to_compute, overrides)
+    for claim in to_measure:
+        print(f"{claim.name}: {claim.kind}, nothing is trained", flush=True)
+    if to_measure and not claims:
+        untrained.check_settings(to_measure, overrides)
         if not cfg.dry_run:
-            report(output_dir, {claim.name: computed.compute(claim, output_dir) for claim in to_compute}, cfg)
+            report(output_dir, {claim.name: measure(claim, output_dir) for claim in to_measure}, cfg)
         return []
     jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
     if all(job.error for job in jobs):
@@ -79,7 +80,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         if impossible:
             raise UserError(f"{_count(impossible)} of {_count(jobs)} runs can't be trained, as said above.")
         return []
-    indexes = {claim.name: computed.compute(claim, output_dir) for claim in to_compute}
+    indexes = {claim.name: measure(claim, output_dir) for claim in to_measure}
     for claim in claims:
         runs = [job for job in jobs if job.row.startswith(f"{claim.name}/")]
         scale = planner.scale(runs[0].overrides)
@@ -137,7 +138,7 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
         if override.is_sweep_override() and override.key_or_group not in OF_SWEEP:
             only = "with a claim, of which seed alone takes several values"
             raise UserError(f"{override.input_line} is not possible {only}.")
-    if scale is None and not all(load_claim(name).is_computed for name in names):
+    if scale is None and any(load_claim(name).is_trained for name in names):
         scales = ", ".join(list_scales())
         raise UserError(f"claim={','.join(names)} needs a size: add scale=NAME, one of {scales}.")
     claims, refused = [], []

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from alexnet import tables
+from alexnet.claims.claim import COMPUTED
 from alexnet.claims.design import changes, region
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, OUTCOMES, ComparisonResult
@@ -149,7 +150,7 @@ def forest(
     """
     groups: list[list[ComparisonResult]] = [[] for _ in PANELS]
     for row in rows:
-        if row.verdict.mean is not None and not row.claim.is_computed:
+        if row.verdict.mean is not None and row.claim.kind != COMPUTED:
             compared = row.comparison
             fits = (compared.kind in kinds and part in compared.metric for kinds, part, *_ in PANELS)
             groups[[*fits].index(True)].append(row)

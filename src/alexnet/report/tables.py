@@ -103,7 +103,7 @@ def listing(claims: Sequence[Claim], results: Sequence[ComparisonResult]) -> str
             if result.claim.name == claim.name and result.verdict.outcome != NOT_MEASURED
         ]
         for index, group in groupby(measured, key=lambda result: result.index):
-            at = COMPUTED if claim.is_computed else brief_scale(index)
+            at = COMPUTED if claim.kind == COMPUTED else brief_scale(index)
             rows.append([*head, *_ours(list(group)), at])
         if not measured:
             rows.append([*head, "", "not run", ""])
@@ -123,7 +123,7 @@ def _ours(results: Sequence[ComparisonResult]) -> list[str]:
         + f" ({redesigned(result)})" * bool(redesigned(result))
         for result in results
     ]
-    n = "" if results[0].claim.is_computed else f"; n {_once(counts)}"
+    n = "" if results[0].claim.kind == COMPUTED else f"; n {_once(counts)}"
     lacking = len(results[0].claim.compare) - len(results)
     not_run = f", {lacking} of {len(results) + lacking} not run" * bool(lacking)
     return [f"{'; '.join(shown)}{n}", _once(outcomes) + not_run]

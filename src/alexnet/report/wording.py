@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from alexnet.claims.claim import Comparison
+from alexnet.claims.claim import COMPUTED, Comparison
 from alexnet.claims.design import changes
 from alexnet.claims.index import COMPLETED, ClaimIndex
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
@@ -76,7 +76,7 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
     of, minus = comparison.of, comparison.minus
     if of == minus and comparison.minus_metric:  # what is measured tells them apart
         of, minus = metric(comparison.metric), metric(comparison.minus_metric)
-    n = None if result.claim.is_computed else verdict.n
+    n = None if result.claim.kind == COMPUTED else verdict.n
     shown = [(of, spread(verdict.of_mean, verdict.of_std, n, places))]
     if minus is not None:
         shown.append((minus, spread(verdict.minus_mean, verdict.minus_std, n, places)))
@@ -157,7 +157,7 @@ def departures(result: ComparisonResult) -> str:
 
 
 def runs(states: Mapping[str, int]) -> str:
-    """ "3 of 10 runs finished, 1 failed, 6 missing"; of a computed claim "nothing is trained"."""
+    """ "3 of 10 runs finished, 1 failed, 6 missing"; of a claim without training "nothing is trained"."""
     if not states:
         return "nothing is trained"
     total, done = sum(states.values()), states.get(COMPLETED, 0)

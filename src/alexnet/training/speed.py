@@ -1,5 +1,6 @@
 """How fast this machine trains a network, by a few steps on noise: for estimates."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 from torch import nn
+from torch.distributed import broadcast, is_initialized
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
@@ -66,6 +68,8 @@ def measure(
     with memory.kept(device):
         step()  # what is done once is no part of it
         seconds = [step()]
-        while sum(seconds) < ENOUGH:
-            seconds.append(step())
+        more = torch.tensor(max(0, math.ceil(ENOUGH / seconds[0]) - 1), device=device)
+        if is_initialized():  # processes that wait for each other take as many steps
+            broadcast(more, 0)
+        seconds += [step() for _ in range(int(more))]
     return Speed(sum(seconds) / len(seconds) / batch, held, device_name(device))
