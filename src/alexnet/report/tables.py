@@ -51,9 +51,10 @@ def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) 
     for at, of_scale in by_scale.items():
         lines += [f"**{escaped(at)}**", "", markdown(map(_cells, of_scale), HEAD, escape=True), ""]
     lines += [
-        "Mean ± standard deviation (runs). Intervals are of 95 %, for other seeds and, where it is known",
-        "which images each run got wrong, for other images as well. Holm's correction: over all comparisons",
-        "of the paper's claims, whichever they are, that have an interval at one scale with equal settings.",
+        "Mean ± standard deviation (runs, or rounds of timing). Intervals are of 95 %, for other seeds or",
+        "rounds and, where it is known which images each run got wrong, for other images as well. Holm's",
+        "correction: over all comparisons of the paper's claims, whichever they are, that have an interval at one",
+        "scale with equal settings.",
     ]
     return "\n".join([*lines, *([""] * bool(notes)), *(f"- {escaped(note)}" for note in notes)]) + "\n"
 
