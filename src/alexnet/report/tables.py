@@ -53,8 +53,8 @@ def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) 
     lines += [
         "Mean ± standard deviation (runs, or rounds of timing). Intervals are of 95 %, for other seeds or",
         "rounds and, where it is known which images each run got wrong, for other images as well. Holm's",
-        "correction: over all comparisons of the paper's claims, whichever they are, that have an interval at one",
-        "scale with equal settings.",
+        "correction: over all comparisons of the paper's claims, whichever they are, that have an interval",
+        "at one scale with equal settings.",
     ]
     return "\n".join([*lines, *([""] * bool(notes)), *(f"- {escaped(note)}" for note in notes)]) + "\n"
 
