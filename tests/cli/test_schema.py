@@ -97,7 +97,11 @@ def test_what_another_choice_has_is_no_setting_of_this_one(choice: str, override
 
 @pytest.mark.quick(3)
 @pytest.mark.parametrize(
-    "schedule", ["steps", "falls", "resnet110", "linear", "stepped_exponential", "constant", "plateau"]
+    "schedule",
+    [
+        *("steps", "falls", "resnet110", "linear", "stepped_exponential", "constant", "plateau"),
+        *("cosine", "one_cycle"),
+    ],
 )
 def test_each_schedule_has_types_of_its_own(schedule: str) -> None:
     with pytest.raises(UserError, match=r"^schedule.foo is no setting\. .*schedule has "):

@@ -1,6 +1,7 @@
 """Rates of single layers late in training, through each schedule, and the stepped exponential one."""
 
 import copy
+import math
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from small_net import differentiate, small_net
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, MultiStepLR
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, MultiStepLR, OneCycleLR
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
@@ -20,8 +21,10 @@ from alexnet.training.optim import (
     Plateau,
     advance,
     constant,
+    cosine,
     falls,
     linear,
+    one_cycle,
     published,
     settle_rates,
     sgd,
@@ -55,6 +58,10 @@ SCHEDULES = {
         lambda epoch: (1 if epoch else 0.01) * 0.1 ** sum(epoch >= each for each in (40, 60)),
     ),
     "linear": (lambda o: linear(o, EPOCHS), lambda epoch: (EPOCHS - epoch) / EPOCHS),
+    "cosine": (
+        lambda o: cosine(o, EPOCHS, last=0.1),
+        lambda epoch: 0.1 + 0.9 * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2,
+    ),
     "exponential": (lambda o: stepped_exponential(o, 90), _exponential),
     # an error that stays: the rate falls in each 21st epoch after the first
     "plateau": (lambda o: Plateau(o, patience=20), lambda epoch: 0.1 ** (max(0, epoch - 1) // 21)),
@@ -217,6 +224,11 @@ def test_impossible_falls_are_named(key: str, value: Any) -> None:
         (steps_down, {"milestones": [3, 3]}, "schedule.milestones names 3 twice"),
         (steps_down, {"milestones": [3], "gamma": -1}, "schedule.gamma=-1 "),
         (warmed_falls, {"epochs": 9, "first": 0}, "schedule.first=0 "),
+        (cosine, {"epochs": 0}, "schedule.epochs=0 "),
+        (cosine, {"epochs": 9, "last": 1.5}, "schedule.last=1.5 "),
+        (one_cycle, {"epochs": 1}, "schedule.epochs=1 "),
+        (one_cycle, {"epochs": 9, "rising": 1}, "schedule.rising=1 "),
+        (one_cycle, {"epochs": 9, "last": 0}, "schedule.last=0 "),
         (warmed_falls, {"epochs": 9, "at": [0.8, 0.6]}, r"schedule.at=\[0.8, 0.6\] "),
         (linear, {"epochs": 0}, "schedule.epochs=0 "),
     ],
@@ -224,6 +236,41 @@ def test_impossible_falls_are_named(key: str, value: Any) -> None:
 def test_impossible_steps_are_named(make: Any, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         make(published(small_net(), 1.0, 0.9, 0.0), **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "torchs"),
+    [
+        (lambda o: cosine(o, 12), lambda o: CosineAnnealingLR(o, 12)),
+        (lambda o: cosine(o, 12, last=0.25), lambda o: CosineAnnealingLR(o, 12, eta_min=0.25)),
+        (lambda o: one_cycle(o, 12), lambda o: OneCycleLR(o, 1.0, total_steps=13, final_div_factor=1e4)),
+    ],
+)
+def test_curves_are_those_of_torchs_own_schedulers(make: Any, torchs: Any) -> None:
+    rates = []
+    for each in (make, torchs):
+        optimizer = sgd(small_net(), 1.0, 0.9, 0.0)
+        schedule, found = each(optimizer), []
+        for _ in range(12):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        rates.append(found)
+    assert rates[0] == pytest.approx(rates[1], abs=1e-9)
+
+
+def test_one_cycle_goes_up_to_each_groups_own_rate_and_leaves_momentum() -> None:
+    optimizer = published(small_net(), 1.0, 0.9, 0.0, bias_lr=2.0)
+    schedule, rates = one_cycle(optimizer, 11, rising=0.5, first=0.1, last=0.01), []
+    for _ in range(11):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
+        optimizer.step()
+        schedule.step()
+    assert all(biases == pytest.approx(2 * weights) for weights, biases in rates)
+    assert rates[0][0] == pytest.approx(0.1)
+    assert max(rates)[0] == pytest.approx(1.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
 def test_a_constant_rate_stays_at_its_factor() -> None:

@@ -39,11 +39,19 @@ def test_two_towers_on_two_devices_are_one_network(tmp_path: Path, more: tuple[s
     assert (first / "predictions.npz").read_bytes() == (second / "predictions.npz").read_bytes()
 
 
-@pytest.mark.parametrize("begun", [TOWERS, ()])
-def test_checkpoints_go_both_ways(tmp_path: Path, begun: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("begun", "optim"),
+    [
+        (TOWERS, "published"),
+        ((), "published"),
+        pytest.param(TOWERS, "adamw", marks=pytest.mark.slow),  # which keeps numbers beside velocities
+        pytest.param((), "adamw", marks=pytest.mark.slow),
+    ],
+)
+def test_checkpoints_go_both_ways(tmp_path: Path, begun: tuple[str, ...], optim: str) -> None:
     """Weights and velocities: begun in one way, and ended in the other, it is the same run."""
     calls = [
-        (*FIFTY_STEPS, NORM, "data.epochs=2", "+callbacks.stop._target_=signalled.Signal"),
+        (*FIFTY_STEPS, NORM, "data.epochs=2", f"optim={optim}", "+callbacks.stop._target_=signalled.Signal"),
         (f"+callbacks.stop.number={int(signal.SIGINT)}", "+callbacks.stop.step=7", "+callbacks.stop.rank=0"),
     ]
     command = [item for call in calls for item in call]

@@ -123,6 +123,26 @@ class Linear:
 
 
 @dataclass
+class Cosine:
+    """conf/schedule/cosine.yaml."""
+
+    name: str
+    epochs: int
+    last: float
+
+
+@dataclass
+class OneCycle:
+    """conf/schedule/one_cycle.yaml."""
+
+    name: str
+    epochs: int
+    rising: float
+    first: float
+    last: float
+
+
+@dataclass
 class SteppedExponential:
     """conf/schedule/stepped_exponential.yaml."""
 
@@ -155,6 +175,8 @@ PARTS: dict[str, dict[str, type]] = {
         "falls": Falls,
         "warmed_falls": WarmedFalls,
         "linear": Linear,
+        "cosine": Cosine,
+        "one_cycle": OneCycle,
         "stepped_exponential": SteppedExponential,
     },
 }

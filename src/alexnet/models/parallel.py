@@ -163,13 +163,18 @@ def _with_half(layer: Weighted, tower: int) -> Weighted:
 
 
 def half(value: Tensor, tower: int) -> Tensor:
-    """A tower's part of a weight, a bias, or what an optimiser keeps of it: of its first dimension."""
+    """A tower's part of a weight, a bias, or what an optimiser keeps of it: of its first dimension.
+
+    A number, as a count of steps, is that of both.
+    """
+    if value.ndim == 0:
+        return value
     return value.chunk(TOWERS)[tower].clone(memory_format=torch.preserve_format)
 
 
 def whole(value: Tensor) -> Tensor:
     """What half() halved, in both processes."""
-    return _joined(value, 0)
+    return value if value.ndim == 0 else _joined(value, 0)
 
 
 def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The paper's update rule and its plateau schedule (P 5), and those of other networks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from inspect import Parameter, signature
+from math import cos, pi
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 
 from alexnet.errors import (
     UserError,
@@ -20,10 +23,10 @@ from alexnet.errors import (
 )
 from alexnet.models import layer_names
 from alexnet.ops import native
-from alexnet.registry import Registry
+from alexnet.registry import NAME, TARGET, Part, Registry
 
 Groups = list[dict[str, Any]]
-OPTIMIZERS, SCHEDULES = Registry("optim"), Registry("schedule")
+OF_GROUPS = ("bias_lr", "bias_weight_decay", "bias_lr_fixed", "layers")  # settings of any optimiser
 FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")  # for single layers
 FROM_EPOCH = "from_epoch"
 
@@ -93,6 +96,53 @@ def _check_layers(network: nn.Module, there: Iterable[str], layers: Mapping[str,
             for epoch, factor in value.items() if key == FROM_EPOCH else [(0, value)]:
                 check_whole(f"optim.layers.{name}.{key}", epoch, 0)
                 check_range(f"optim.layers.{name}.{key}", factor, 0)
+
+
+class Optimizers(Registry):
+    """Ours by name, and any class of torch's kind by its path, which gets the same groups of parameters.
+
+    A user's function by its path is called with the network and gives the optimiser.
+    """
+
+    def factory(self, settings: Any) -> Part | None:
+        made = super().factory(settings)
+        if isinstance(made, partial) and isinstance(made.func, type) and issubclass(made.func, Optimizer):
+            return partial(of_class, made.func, **made.keywords)
+        return made
+
+
+def of_class(kind: type[Optimizer], network: nn.Module, **settings: Any) -> Optimizer:
+    """An optimiser of this class over weight_and_bias_groups().
+
+    settings: its arguments, and those of the groups; where lr and weight_decay are not given, its own.
+    Raises UserError for a setting that it does not have, and one that it refuses.
+    """
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    own = {name: part for name, part in signature(kind).parameters.items() if name != "params"}
+    if NAME in settings:
+        raise UserError(
+            f"optim.{TARGET}={path} is not possible beside optim.{NAME}={settings[NAME]}: put it into a file"
+            f" of its own, as conf/optim/adamw.yaml, or add optim=adamw."
+        )
+    for name, value in settings.items():
+        if name not in own and name not in OF_GROUPS:
+            known = ", ".join([*own, *OF_GROUPS])
+            raise UserError(f"optim.{name}={value} is not possible: {path} has only {known}.")
+    of_groups: dict[str, Any] = {"lr": 0.0, "weight_decay": 0.0}
+    for name in of_groups.keys() & own.keys():
+        of_groups[name] = settings.get(name, own[name].default)
+        if of_groups[name] is Parameter.empty:
+            raise UserError(f"optim.{name} is missing, which {path} needs.")
+    of_groups |= {name: settings[name] for name in OF_GROUPS if name in settings}
+    groups = weight_and_bias_groups(network, **of_groups)
+    rest = {name: value for name, value in settings.items() if name not in OF_GROUPS}
+    try:
+        return kind(groups, **rest)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"optim.{TARGET}={path} is not possible with these settings: {error}") from error
+
+
+OPTIMIZERS, SCHEDULES = Optimizers("optim"), Registry("schedule")
 
 
 @OPTIMIZERS.register("published")
@@ -291,6 +341,42 @@ def linear(optimizer: Optimizer, epochs: int) -> LambdaLR:
     """
     check_whole("schedule.epochs", epochs, 1)
     return LambdaLR(optimizer, lambda epoch: max(0.0, 1 - epoch / epochs))
+
+
+@SCHEDULES.register("cosine")
+def cosine(optimizer: Optimizer, epochs: int, last: float = 0.0) -> LambdaLR:
+    """A rate that falls along half a cosine, to be the share last of the first one behind the last epoch.
+
+    (Loshchilov and Hutter 2016, eq. 5, without restarts, by epochs.)
+    Raises UserError for an epoch count below 1, and last outside 0 <= last <= 1.
+    """
+    check_whole("schedule.epochs", epochs, 1)
+    check_range("schedule.last", last, 0, 1 + 1e-12)
+    return LambdaLR(optimizer, lambda epoch: last + (1 - last) * (1 + cos(pi * min(1.0, epoch / epochs))) / 2)
+
+
+@SCHEDULES.register("one_cycle")
+def one_cycle(
+    optimizer: Optimizer, epochs: int, rising: float = 0.3, first: float = 0.04, last: float = 4e-6
+) -> OneCycleLR:
+    """torch's OneCycleLR by epochs, each group up to its own rate; the momentum stays as it is.
+
+    rising: the share of the epochs in which the rate rises. first, last: shares of the highest rate.
+    Raises UserError for an epoch count below 2, and shares outside 0 < share < 1.
+    """
+    check_whole("schedule.epochs", epochs, 2)
+    for name, share in (("rising", rising), ("first", first), ("last", last)):
+        check_range(f"schedule.{name}", share, 1e-12, 1)
+    highest = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(
+        optimizer,
+        highest,
+        total_steps=epochs + 1,  # it is stepped after the last epoch, too
+        pct_start=rising,
+        cycle_momentum=False,
+        div_factor=1 / first,
+        final_div_factor=first / last,
+    )
 
 
 @SCHEDULES.register("stepped_exponential")
