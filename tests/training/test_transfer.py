@@ -176,6 +176,78 @@ def test_a_run_starts_from_another_runs_layers(outputs: Path, first: Path, name:
     assert not torch.equal(pretrained["network.fc7.weight"], scratch["network.fc7.weight"])
 
 
+def test_all_layers_can_be_taken_over_and_the_optimisers_state_with_them(outputs: Path, first: Path) -> None:
+    """At a rate of 0 old velocities run out: v <- m v, w <- w + v, and nothing else moves."""
+    start, still = state(first / "last.ckpt"), ("optim.lr=0", "optim.weight_decay=0", "data.epochs=1")
+    origin = f"init_from='{first}'"
+    results = {
+        what: train(config(outputs, *still, origin, f"init_what={what}")) for what in ("weights", "all")
+    }
+    assert len({result["hash"] for result in results.values()}) == 2
+    found = {what: state(directory(outputs, result) / "last.ckpt") for what, result in results.items()}
+    names = [name for name in start if name.startswith("network.")]
+    assert all(torch.equal(found["weights"][name], start[name]) for name in names)
+    content = torch.load(first / "last.ckpt", weights_only=True)
+    (saved,) = content["optimizer_states"]
+    indices = [index for group in saved["param_groups"] for index in group["params"]]
+    in_groups = [*(n for n in names if not n.endswith("bias")), *(n for n in names if n.endswith("bias"))]
+    far = sum(0.9**step for step in range(1, results["all"]["steps"] + 1))
+    for name, index in zip(in_groups, indices, strict=True):
+        expected = start[name] + far * saved["state"][index]["velocity"]
+        assert torch.allclose(found["all"][name], expected, atol=1e-6), name
+    assert not torch.equal(found["all"]["network.conv1.weight"], start["network.conv1.weight"])
+
+
+def test_a_run_that_takes_all_over_goes_on_from_where_it_stopped(
+    outputs: Path, first: Path, stopping: Any
+) -> None:
+    more = (f"init_from='{first}'", "init_what=all", "seed=6", "schedule=constant")
+    whole = train(config(outputs, *more))
+    expected = state(directory(outputs, whole) / "last.ckpt")
+    with stopping(5):
+        train(config(outputs, *more, "rerun=true"))
+    resumed = state(directory(outputs, train(config(outputs, *more))) / "last.ckpt")
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+CANNOT = [
+    (
+        ("init_what=everything",),
+        r"init_what=everything is not possible: choose weights_but_head, weights, all",
+    ),
+    (("init_what=all",), r"init_what=all changes nothing without init_from"),
+    (("FIRST", "init_what=all", "optim=sgd"), r"its optimiser is published, and this one's sgd"),
+    (
+        ("FIRST", "init_what=all", "optim=adamw"),
+        r"its optimiser is published, and this one's torch.optim.AdamW",
+    ),
+    (("FIRST", "init_what=all", "+optim.layers.conv1.lr=0"), r"not possible with these optim.layers"),
+    (
+        ("FIRST", "init_what=weights", "model.num_classes=12"),
+        r"fc8.weight differ.*or add init_what=weights_but",
+    ),
+    (("BEST", "init_what=all"), r"holds weights and no state of an optimiser.*add init_what=weights"),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), CANNOT)
+def test_what_cannot_be_taken_over_is_refused(
+    settings: tuple[str, ...], words: str, outputs: Path, first: Path
+) -> None:
+    places = {"FIRST": f"init_from='{first}'", "BEST": f"init_from='{first}/best.ckpt'"}
+    with pytest.raises(UserError, match=words):
+        train(config(outputs, *(places.get(item, item) for item in settings)))
+
+
+def test_layers_can_be_kept_as_they_are_while_others_learn(outputs: Path, first: Path) -> None:
+    frozen = [f"+optim.layers.{name}.lr=0" for name in ("conv1", "conv2")]
+    result = train(config(outputs, f"init_from='{first}'", "model.num_classes=12", "data.epochs=1", *frozen))
+    before, after = state(first / "last.ckpt"), state(directory(outputs, result) / "last.ckpt")
+    for name in ("conv1", "conv2", "conv3", "fc7"):
+        same = torch.equal(before[f"network.{name}.weight"], after[f"network.{name}.weight"])
+        assert same == (name in ("conv1", "conv2")), name
+
+
 def test_a_pretrained_run_is_named_by_the_contents_it_starts_from(
     outputs: Path, first: Path, tmp_path: Path
 ) -> None:

@@ -91,7 +91,11 @@ def check_differences(
     named = f"claim={claim.name}" + f" with {' '.join(settings)}" * bool(settings)
     networks: dict[str, str] = {}
     for variant, config in configs.items():
-        contents = json.dumps([config["data"]["source"], config["init_from"]], sort_keys=True, default=str)
+        contents = json.dumps(
+            [config["data"]["source"], config["init_from"], config.get("init_what")],
+            sort_keys=True,
+            default=str,
+        )
         same = networks.setdefault(run_hash(config, contents), variant)
         if same != variant:
             raise UserError(

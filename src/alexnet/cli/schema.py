@@ -272,6 +272,7 @@ class Train(Run):
     lock: str
     name: str | None
     init_from: str | None
+    init_what: str
     compile: bool
     run_dir: str | None
     threads: Any

@@ -22,7 +22,7 @@ from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.paths import CONF
 from alexnet.registry import TARGET, target
 from alexnet.runs import lock, precision
-from alexnet.runs.results import GIVE, Run, checkpoint_at, contents_digest
+from alexnet.runs.results import ALL, GIVE, INIT_WHAT, WEIGHTS_BUT_HEAD, Run, checkpoint_at, contents_digest
 from alexnet.training import arguments
 
 if TYPE_CHECKING:
@@ -119,6 +119,16 @@ def checked(cfg: DictConfig) -> DictConfig:
         check_file_name("name", cfg.name)
     if cfg.init_from is not None:
         checkpoint_at(cfg.init_from, "init_from")
+    check_choice("init_what", cfg.init_what, INIT_WHAT)
+    if cfg.init_what != WEIGHTS_BUT_HEAD and cfg.init_from is None:
+        raise UserError(
+            f"init_what={cfg.init_what} changes nothing without init_from: give both, or neither."
+        )
+    if cfg.init_what == ALL and cfg.trainer.get("strategy") == "towers":
+        raise UserError(
+            "init_what=all is not possible with trainer.strategy=towers: choose init_what=weights, or another"
+            " strategy."
+        )
     if cfg.scale is not None:
         check_file_name("scale.name", cfg.scale.name)
         check_whole("scale.seeds", cfg.scale.seeds, 1)
@@ -333,6 +343,7 @@ def run_of(cfg: DictConfig, images: "ImageSet", digest: str, request: Request) -
     start_from = ""
     if cfg.init_from is not None:
         start_from = contents_digest(checkpoint_at(cfg.init_from, "init_from"))
+        start_from += f" {cfg.init_what}" * (cfg.init_what != WEIGHTS_BUT_HEAD)
     plain: Any = OmegaConf.to_container(whole, resolve=True)
     name = run_name(request, whole.model)
     return whole, Run.of(plain, digest + start_from, name, request.directory, list(request.overrides))

@@ -175,7 +175,7 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
 def determining(overrides: Iterable[Override], cfg: DictConfig) -> list[str]:
     """What was typed that makes other runs than the claim and its scale do. cfg: the sweep's."""
     without = NOT_HASHED | {"scale", "hydra", *OF_SWEEP}
-    without -= {"data.epochs", "data.source", "data.subset", "init_from"}
+    without -= {"data.epochs", "data.source", "data.subset", "init_from", "init_what"}
     callbacks: Any = OmegaConf.to_container(cfg.callbacks) if cfg.callbacks else None
     if acting_callbacks(callbacks):
         without -= {"callbacks"}

@@ -14,7 +14,19 @@ from torch import Tensor, nn
 from alexnet.errors import UserError
 from alexnet.files import replacing
 from alexnet.models import head
-from alexnet.runs.results import EVALUATION, FORMAT, GIVE, check_format, checkpoint_at
+from alexnet.registry import NAME, TARGET
+from alexnet.runs.results import (
+    ALL,
+    BEST,
+    EVALUATION,
+    FORMAT,
+    GIVE,
+    LAST,
+    WEIGHTS,
+    WEIGHTS_BUT_HEAD,
+    check_format,
+    checkpoint_at,
+)
 
 # as Lightning names them
 STATE, CONFIG, DATA, PREFIX = "state_dict", "hyper_parameters", "ImageData", "network."
@@ -115,10 +127,11 @@ def save(checkpoint: Checkpoint) -> None:
         torch.save(content, temporary)
 
 
-def load_layers(network: nn.Module, path: Path) -> list[str]:
-    """Copies all layers but the last out of a checkpoint; the last one stays new. Returns their names.
+def load_layers(network: nn.Module, path: Path, what: str = WEIGHTS_BUT_HEAD) -> list[str]:
+    """Copies all layers out of a checkpoint, or all but the last, which stays new. Returns their names.
 
-    One of the paper's networks started like that (P 6, table 2). A run's directory stands for its last.ckpt.
+    One of the paper's networks started in the second way (P 6, table 2). A run's directory stands for its
+    last.ckpt. what: one of INIT_WHAT.
 
     Raises UserError as load() does, and for layers that it lacks or has in another shape.
     """
@@ -127,18 +140,46 @@ def load_layers(network: nn.Module, path: Path) -> list[str]:
         saved = _weights(_read(path, "init_from"))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"init_from={path} is no checkpoint of a run: {GIVE}") from error
-    last = head(network)
-    wanted = {name: v for name, v in network.state_dict().items() if not name.startswith(f"{last}.")}
+    wanted = network.state_dict()
+    if what == WEIGHTS_BUT_HEAD:
+        last = head(network)
+        wanted = {name: value for name, value in wanted.items() if not name.startswith(f"{last}.")}
     for name, value in wanted.items():
         if name not in saved:
             raise UserError(f"init_from={path} has no {name}: train with the same model as there.")
         if saved[name].shape != value.shape:
             raise UserError(
                 f"init_from={path}: the shapes of {name} differ, {tuple(saved[name].shape)} and"
-                f" {tuple(value.shape)}: train with the same model and data.crop_size."
+                f" {tuple(value.shape)}: train with the same model and data.crop_size"
+                + (f", or add init_what={WEIGHTS_BUT_HEAD}." if name.startswith(f"{head(network)}.") else ".")
             )
     network.load_state_dict({name: saved[name] for name in wanted}, strict=False)
     return sorted({name.rpartition(".")[0] for name in wanted})
+
+
+def optimizer_state(path: Path, optim: Mapping[str, Any]) -> dict[str, Any]:
+    """What the optimiser of a run kept at its end, for another that goes on from there.
+
+    optim: the settings of the one that goes on. Raises UserError where its optimiser is another, and for a
+    checkpoint of weights alone.
+    """
+    path = checkpoint_at(path, "init_from")
+    content = _read(path, "init_from")
+    instead = f"init_what={WEIGHTS}"
+    if not content.get("optimizer_states"):
+        raise UserError(
+            f"init_what={ALL} is not possible with init_from={path}, which holds weights and no state of an"
+            f" optimiser, as every {BEST} does: give a {LAST}, or add {instead}."
+        )
+    theirs, ours = ((each.get(NAME), each.get(TARGET)) for each in (content[CONFIG]["optim"], optim))
+    if theirs != ours:
+        names = [next(filter(None, each), None) for each in (theirs, ours)]
+        raise UserError(
+            f"init_what={ALL} is not possible with init_from={path}: its optimiser is {names[0]}, and this"
+            f" one's {names[1]}. Choose the same optim, or add {instead}."
+        )
+    state: dict[str, Any] = content["optimizer_states"][0]
+    return state
 
 
 def resumable_step(path: Path, shapes: Mapping[str, torch.Size]) -> int:

@@ -27,12 +27,13 @@ WRITTEN = (  # by a run, into its directory
     *(RESULT, LAST, BEST, METRICS, PREDICTIONS),
     *("hparams.yaml", "train.log", "kernels.png", "diagnose.csv", "diagnose.png"),
 )
+INIT_WHAT = WEIGHTS_BUT_HEAD, WEIGHTS, ALL = ("weights_but_head", "weights", "all")  # of init_from
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
         *("claim", "variant", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
         *("name", "output_dir", "cache_dir", "run_dir"),
-        *("logger", "callbacks", "checkpoint", "init_from"),
+        *("logger", "callbacks", "checkpoint", "init_from", "init_what"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "subset", "skip_broken")),
         *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "profiler")),
         *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")),

@@ -21,7 +21,7 @@ from alexnet.models.ranking import top_classes
 from alexnet.runs.results import FORMAT
 from alexnet.training import arguments
 from alexnet.training.callbacks import CHECK_EVERY
-from alexnet.training.optim import advance, settle_rates
+from alexnet.training.optim import advance, settle_rates, take_over
 from alexnet.training.strategies import loss_factor
 
 SPLITS = ("train", "minival", "val")
@@ -107,7 +107,8 @@ class Classifier(lightning.LightningModule):
     optimizer: network -> Optimizer. schedule: Optimizer -> scheduler stepped after each epoch of training, a
     plateau by the last minival error of the epoch; or None.
     seed: dropout masks are a function of (seed, step, place in the step's batch).
-    config: plain values, stored in each checkpoint.
+    config: plain values, stored in each checkpoint. optimizer_state: what another run's optimiser kept, to go
+    on from.
 
     Raises UserError for a plateau where minival is not measured in each epoch, and in the step whose loss is
     NaN or infinite.
@@ -121,11 +122,13 @@ class Classifier(lightning.LightningModule):
         schedule: Callable[[Optimizer], Any] | None = None,
         seed: int = 0,
         config: dict[str, Any] | None = None,
+        optimizer_state: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.num_classes, self.seed = network, num_classes, seed
         self.dropouts = [layer for layer in network.modules() if isinstance(layer, Dropout)]
         self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.optimizer_state = optimizer_state
         self.minival_error: float | None = None  # the last one measured in this epoch
         self.weight = 1.0  # of a batch that is a part of a step: the step is the mean over images
         self.save_hyperparameters(config or {})
@@ -268,6 +271,8 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.make_optimizer(self.network)
+        if self.optimizer_state:
+            take_over(optimizer, self.optimizer_state)
         # not handed to Lightning, which saves its checkpoints before it steps a plateau schedule
         self.schedule = self.make_schedule(optimizer) if self.make_schedule else None
         settle_rates(optimizer, epoch=0)

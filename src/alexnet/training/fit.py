@@ -28,9 +28,9 @@ from alexnet.errors import UserError, explain
 from alexnet.models import parallel, summary
 from alexnet.ops import memory
 from alexnet.runs import precision
-from alexnet.runs.checkpoint import load_layers, resumable_step
+from alexnet.runs.checkpoint import load_layers, optimizer_state, resumable_step
 from alexnet.runs.metrics import drop_from, last_metrics
-from alexnet.runs.results import BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
+from alexnet.runs.results import ALL, BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
 from alexnet.training import distributed
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
@@ -73,16 +73,19 @@ def build(
     schedule: Any,
 ) -> tuple[Classifier, ImageData]:
     """The modules for Lightning, out of a run's config (plain values, settled) and the parts made from it."""
+    state = None
     if config.get("init_from") is not None:
-        checkpoint = checkpoint_at(config["init_from"], "init_from")
-        log.info("from %s: %s", checkpoint, ", ".join(load_layers(model, checkpoint)))
+        checkpoint, what = checkpoint_at(config["init_from"], "init_from"), config["init_what"]
+        names = load_layers(model, checkpoint, what)
+        state = optimizer_state(checkpoint, config["optim"]) if what == ALL else None
+        log.info("from %s: %s%s", checkpoint, ", ".join(names), ", and the optimiser's state" * bool(state))
     log.log(progress.verbose(), "%s", summary.text(summary.layers(model, config["data"]["crop_size"])))
     if config["trainer"].get("strategy") == "towers":
         model = parallel.Tower(model, distributed.rank(config["trainer"]))
     choice = precision.of_config(config)
     log.log(progress.verbose(), "%s", choice.why)
     precision.apply(model, choice)
-    module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config)
+    module = Classifier(model, config["model"]["num_classes"], optim, schedule, config["seed"], config, state)
     return module, ImageData.of(config, images, digest, augment)
 
 

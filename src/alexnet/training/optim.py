@@ -165,6 +165,28 @@ def nesterov(network: nn.Module, lr: float, momentum: float, weight_decay: float
     return SGD(weight_and_bias_groups(network, lr, weight_decay, **more), lr, momentum, nesterov=True)
 
 
+def take_over(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Gives an optimiser what another one kept of the same weights; rates and decays stay its own.
+
+    saved: the other's state_dict(). Raises UserError where that has other groups of weights.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    shapes = [
+        [(group.get(NAME), len(group["params"])) for group in each]
+        for each in (groups, saved["param_groups"])
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            "init_what=all is not possible with these optim.layers, which are not those of the run to go on"
+            " from: choose the same layers, or add init_what=weights."
+        )
+    own = [
+        {**group, "params": theirs["params"]}
+        for group, theirs in zip(groups, saved["param_groups"], strict=True)
+    ]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+
+
 class PublishedSGD(Optimizer):
     """v <- momentum v - weight_decay lr w - lr gradient;  w <- w + v  (P 5).
 
