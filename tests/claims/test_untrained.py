@@ -282,6 +282,70 @@ def test_times_are_recorded_and_shown(
     assert "; n 3 | reproduced | batches of 4, 67 px" in line
 
 
+def test_other_times_of_one_device_are_refused_unless_they_replace_the_old(
+    measured: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    claims = tmp_path / "claim"
+    made_up.claim(claims, "mine", ["a", "b"], [vars_of(timed().compare[0])], kind="timed")
+    kept = record.Record()
+    for round_ in range(2):
+        path = untrained.measure(timed(), tmp_path / f"{round_}")
+        indexes = open_indexes(tmp_path / f"{round_}", claims).indexes
+        if round_ == 0:
+            record.add(kept, indexes, [])
+        else:
+            with pytest.raises(
+                UserError, match=r"mine: other times are recorded, on x86_64 AVX2 \(cpu\) too"
+            ):
+                record.add(kept, indexes, [])
+            said = record.add(kept, indexes, [], replace=True)
+            assert "mine: other figures than before; the new ones are kept" in said
+    index = json.loads(path.read_text())
+    index["scale"]["device"] = "another"
+    path.write_text(json.dumps(index))
+    record.add(kept, open_indexes(path.parents[1], claims).indexes, [])
+    assert {key[1] for key in kept.sweeps} == {"x86_64 AVX2 (cpu)", "another"}
+
+
+def test_ctrl_c_ends_the_timing_and_records_nothing(
+    measured: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noting, calls = untrained.distributed.run, list[Any]()
+
+    def interrupted(work: Any, arguments: Any, *more: Any) -> None:
+        calls.append(arguments)
+        if len(calls) < 6:  # the processes are told of it too, and end; run() returns as after their work
+            noting(work, arguments, *more)
+
+    monkeypatch.setattr(untrained.distributed, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        untrained.measure(timed(), tmp_path)
+    assert len(calls) == 6
+    assert not list(tmp_path.glob("claims/*.json"))
+
+
+CANNOT: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "banana", "trainer.accelerator=banana|accelerator"),
+    ({}, "gpu", "gpu|GPU"),
+    (
+        {"variants": {"a": ["trainer.devices=2"], "b": []}},
+        "cpu",
+        "a is not possible with trainer.devices=2 and",
+    ),
+    ({"variants": {"a": ["compile=true"], "b": []}}, "cpu", "compile=true of a is not possible"),
+    ({"variants": {"a": ["model.crop_size=7"], "b": []}}, "cpu", "crop"),
+]
+
+
+@pytest.mark.parametrize(("values", "accelerator", "words"), CANNOT)
+def test_what_cannot_be_timed_is_refused_before(
+    values: dict[str, Any], accelerator: str, words: str, measured: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        untrained.measure(timed(**values), tmp_path, accelerator=accelerator)
+    assert not measured
+
+
 def vars_of(comparison: Comparison) -> dict[str, Any]:
     names = ("of", "minus", "metric", "kind")
     return {name: getattr(comparison, name) for name in names}

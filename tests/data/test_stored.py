@@ -3,6 +3,8 @@
 import gc
 import io
 import json
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet as tables
 
 import alexnet
 from alexnet.cli.train import train
@@ -260,6 +263,38 @@ def strange_class(root: Path) -> None:
         add(tar, "a.cls", b"7")
 
 
+def twice(root: Path) -> None:
+    with tarfile.open(root / "set-train-900.tar", "w") as tar:
+        for name in ("a.jpg", "a.JPG", "a.cls"):
+            add(tar, name, b"0")
+
+
+def sparse(root: Path) -> None:
+    with (root / "big.bmp").open("wb") as file:
+        file.write(b"x")
+        file.seek(1_000_000)
+        file.write(b"x")
+    subprocess.run(["tar", "-S", "-C", root, "-cf", root / "set-train-900.tar", "big.bmp"], check=True)
+
+
+def two_splits(root: Path) -> None:
+    (root / "set-train-000.tar").rename(root / "train-val-000.tar")
+
+
+def labelled(label: object) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        with tarfile.open(root / "set-train-900.tar", "w") as tar:
+            add(tar, "a.jpg", b"x")
+            kind = (
+                ("cls", label)
+                if isinstance(label, bytes)
+                else ("json", json.dumps({"label": label}).encode())
+            )
+            add(tar, f"a.{kind[0]}", kind[1])
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -267,10 +302,20 @@ def strange_class(root: Path) -> None:
         (cut_between_files, r"set-train-001.tar is no whole tar file \(it has no end\)"),
         (overwritten, r"set-train-001.tar is no whole tar file \(it has no end\)"),
         (without_val, r"has no val\*.tar: data=webdataset reads files such as train-0000.tar"),
-        (compressed_val, r"has no val\*.tar.*set-val-000.tar.gz is compressed: unpack it to a .tar."),
+        (
+            compressed_val,
+            r"set-val-000.tar.gz is compressed, and so can't be read at any place: unpack it to a .tar.",
+        ),
         (without_class, r"set-train-900.tar has no class for a: there should be a a.cls"),
         (two_images, r"set-train-900.tar has 2 images called a \(jpg, png, cls\)"),
-        (strange_class, r"has images of 7 in its second split, and none in train"),
+        (twice, r"set-train-900.tar: a.JPG is there twice: write this file anew"),
+        (sparse, r"set-train-900.tar: big.bmp is sparse: write this file anew"),
+        (two_splits, r"train-val-000.tar may be of train or val: name it after one split"),
+        *(
+            (labelled(label), "has no class for a: there")
+            for label in (None, [0], 0.5, True, "", b"-1", b"\xff")
+        ),
+        (strange_class, r"has images of class 7 in its second split, and none in train"),
     ],
 )
 def test_what_is_wrong_with_tar_files_is_said(
@@ -280,6 +325,40 @@ def test_what_is_wrong_with_tar_files_is_said(
     damage(root)
     with pytest.raises(UserError, match=words):
         WebDataset(root).load()
+
+
+def test_splits_are_those_of_file_names_and_then_of_folders(
+    files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    flat = write_shards(tmp_path / "flat", files, image_set.classes)
+    expected = {name: split.labels.tolist() for name, split in WebDataset(flat).load().splits.items()}
+    for place in ("train-val-split/x", "test", "a/b", "train"):  # file names say it, whatever the folders do
+        folder = tmp_path / place.replace("/", "_") / place
+        shutil.copytree(flat, folder)
+        found = WebDataset(tmp_path / place.replace("/", "_")).load()
+        assert {name: split.labels.tolist() for name, split in found.splits.items()} == expected, place
+    root = tmp_path / "folders"
+    for split in ("train", "valid"):
+        (root / "elsewhere" / split).mkdir(parents=True)
+        for path in flat.glob(f"set-{split[:3]}*.tar"):
+            path.rename(root / "elsewhere" / split / f"{path.stem[-3:]}.TAR")
+    (root / "elsewhere").rename(tmp_path / "beside")
+    (root / "linked").symlink_to(tmp_path / "beside")
+    (root / "linked" / "train" / "._001.tar").write_bytes(b"of macOS")
+    (root / "more.tar").write_bytes(b"")
+    images = WebDataset(root).load()
+    assert {name: split.labels.tolist() for name, split in images.splits.items()} == expected
+    assert images.unused == ["more.tar"]
+
+
+def test_what_belongs_to_no_image_is_told(files: Files, image_set: ImageSet, tmp_path: Path) -> None:
+    root = write_shards(tmp_path / "x", files, image_set.classes)
+    with tarfile.open(root / "set-train-900.tar", "w") as tar:
+        for name in ("__index__.json", "._a.jpg", "README.md"):
+            add(tar, name, b"x")
+    images = WebDataset(root).load()
+    assert len(images.train) == 30
+    assert images.unused == ["set-train-900.tar/README.md"]
 
 
 def test_classes_of_tar_files_have_names_and_may_stand_in_json(
@@ -317,12 +396,95 @@ def test_columns_are_chosen_where_several_could_be_meant(files: Files, tmp_path:
         HuggingFace(root).load()
     assert HuggingFace(root, label="coarse_label").load().classes == ["a", "b", "c"]
     assert HuggingFace(root, label="fine_label").load().classes == ["ant", "bee", "cat"]
-    with pytest.raises(UserError, match=r"data.source.label=x is no column .*: choose one of image, size"):
-        HuggingFace(root, label="x").load()
     with pytest.raises(
-        UserError, match=r"data.source.label=image is a column of neither whole numbers nor names"
+        UserError, match=r"data.source.label=x is no column of labels .*: choose one of size, fine_label"
     ):
+        HuggingFace(root, label="x").load()
+    with pytest.raises(UserError, match=r"data.source.label=image is no column of labels"):
         HuggingFace(root, label="image").load()
+
+
+def test_two_columns_of_images_are_two_data_sets(files: Files, tmp_path: Path) -> None:
+    splits = {}
+    for name, images in (("train", files["train"]), ("validation", files["val"])):
+        table, other = dataset(images, None), dataset(images[::-1], None)
+        splits[name] = table.add_column(
+            "other", other.data["image"].combine_chunks(), feature=datasets.Image()
+        )
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "x")
+    digests = [
+        fingerprint(HuggingFace(tmp_path / "x", image=column).load(), tmp_path / "cache")
+        for column in ("image", "other")
+    ]
+    assert digests[0] != digests[1]
+
+
+def test_classes_go_by_their_names_where_splits_order_them_otherwise(
+    files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    splits = {"train": dataset(files["train"], image_set.classes)}
+    splits["validation"] = dataset(files["val"], image_set.classes[::-1])
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "x")
+    images = HuggingFace(tmp_path / "x").load()
+    assert [images.classes[label] for label in images.val.labels] == [label for label, _, _ in files["val"]]
+    splits["validation"] = dataset(files["val"], [*image_set.classes[:2], "dog", "cat"])
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "y")
+    assert HuggingFace(tmp_path / "y").load().classes == image_set.classes
+    splits["train"] = splits["train"].filter(lambda row: row["label"] != 2)
+    splits["train"] = splits["train"].cast_column("label", datasets.ClassLabel(names=["ant", "bee"]))
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "z")
+    with pytest.raises(UserError, match="has images of cat, a class that train lacks"):
+        HuggingFace(tmp_path / "z").load()
+
+
+def test_images_without_a_class_are_refused(files: Files, image_set: ImageSet, tmp_path: Path) -> None:
+    splits = {name: dataset(of, image_set.classes) for name, of in files.items()}
+    unlabelled = splits["val"].map(lambda row: {"label": -1})
+    datasets.DatasetDict(train=splits["train"], test=unlabelled).save_to_disk(tmp_path / "x")
+    with pytest.raises(UserError, match=r"images without a class \(label -1\): leave them out"):
+        HuggingFace(tmp_path / "x").load()
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pandas"])
+def test_a_format_that_was_saved_changes_nothing(
+    kind: str, files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    splits = {
+        name: dataset(of, image_set.classes)
+        for name, of in (("train", files["train"]), ("test", files["val"]))
+    }
+    for split in splits.values():
+        split.set_format(kind, columns=["image"])
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "x")
+    images = HuggingFace(tmp_path / "x").load()
+    assert images.classes == image_set.classes
+    assert read(images.train, 3) == files["train"][3][2]
+
+
+def test_images_that_lie_beside_the_data_set_are_read_and_watched(
+    files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    splits = {}
+    for name, images in (("train", files["train"]), ("test", files["val"])):
+        paths = []
+        for number, (_, file, content) in enumerate(images):
+            paths.append(tmp_path / f"{name}_{number}{Path(file).suffix}")
+            paths[-1].write_bytes(content)
+        features = datasets.Features(
+            {"image": datasets.Image(), "label": datasets.ClassLabel(names=image_set.classes)}
+        )
+        columns = {"image": [{"bytes": None, "path": str(path)} for path in paths]}
+        columns["label"] = [label for label, _, _ in images]
+        splits[name] = datasets.Dataset.from_dict(columns, features=features)
+    root = tmp_path / "x"
+    for name, split in splits.items():
+        root.mkdir(exist_ok=True)
+        tables.write_table(split.data.table.combine_chunks(), root / f"{name}.parquet")
+    images = HuggingFace(root).load()
+    assert [read(images.train, index) for index in range(30)] == [content for _, _, content in files["train"]]
+    digest = fingerprint(images, tmp_path / "cache")
+    next(tmp_path.glob("train_4.*")).write_bytes(b"x")
+    assert fingerprint(HuggingFace(root).load(), tmp_path / "cache") != digest
 
 
 def test_parquet_that_is_written_anew_is_read_anew(files: Files, image_set: ImageSet, tmp_path: Path) -> None:
@@ -340,7 +502,6 @@ def test_parquet_that_does_not_know_of_images_is_read(
     files: Files, image_set: ImageSet, tmp_path: Path
 ) -> None:
     import pyarrow
-    from pyarrow import parquet as tables
 
     root = tmp_path / "x"
     root.mkdir()
@@ -357,7 +518,10 @@ def test_parquet_that_does_not_know_of_images_is_read(
     ("names", "words"),
     [
         ([], "is nothing that datasets can read"),
-        (["train.parquet"], "has the splits train: data=huggingface needs train, and one of val, validation"),
+        (
+            ["train.parquet"],
+            "has the splits train: data=huggingface needs the splits train, and one of val, validation",
+        ),
     ],
 )
 def test_a_folder_without_both_splits_is_refused(

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.claims.claim import TIMED
 from alexnet.claims.exhibits import Exhibit, exhibits_are_of, load_exhibits, save_exhibits
 from alexnet.claims.index import (
     COMPLETED,
@@ -214,7 +215,7 @@ def add(
     states, notes = dict[Path, str](), list[str]()
     for index in indexes:
         if not index.claim.is_trained:
-            if _add_figures(record, index):
+            if _add_figures(record, index, replace):
                 notes.append(f"{index.claim.name}: other figures than before; the new ones are kept")
             continue
         by_numerics: dict[Numerics, dict[str, dict[str, str]]] = {}
@@ -245,7 +246,12 @@ def add(
     for what, names in partial.items():
         notes.append(f"without {what}, which their directories lack: {', '.join(names)}")
     new = len(set(record.runs) - before)
-    return [f"{len(added)} finished runs, {new} of them new; {len(record.runs)} are recorded", *notes]
+    figures = sum(bool(sweep.get("figures")) for sweep in record.sweeps.values())
+    untrained = f", and the figures of {figures} claims without training" * bool(figures)
+    return [
+        f"{len(added)} finished runs, {new} of them new; {len(record.runs)} are recorded{untrained}",
+        *notes,
+    ]
 
 
 def _run_row(run: IndexedRun) -> Row:
@@ -384,12 +390,20 @@ def _add_sweep(
     record.sweeps[key] = sweep | {"design": design}
 
 
-def _add_figures(record: Record, index: ClaimIndex) -> bool:
-    """Of a claim without training, which has no runs; whether others are recorded, whose place they take."""
-    key = (index.path.stem, *("" for _ in NUMERICS))
+def _add_figures(record: Record, index: ClaimIndex, replace: bool) -> bool:
+    """Of a claim without training, which has no runs; whether others are recorded, whose place they take.
+
+    Raises UserError, unless they are to be replaced, for other times on the same kind of device.
+    """
+    key = (index.path.stem, *(str(index.scale.get(name, "")) for name in NUMERICS))
     head = dict(zip(SWEEP, key, strict=True)) | {"claim": index.claim.name, "scale": dict(index.scale)}
     figures = {variant: dict(of_variant) for variant, of_variant in index.figures.items()}
     known = record.sweeps.get(key, {}).get("figures", figures)
+    if known != figures and index.claim.kind == TIMED and not replace:
+        raise UserError(
+            f"{index.claim.name}: other times are recorded, on {key[1]} too: replace=true takes these in"
+            " their place."
+        )
     record.sweeps[key] = head | {"settings": [], "runs": {}, "together": {}, "figures": figures}
     return bool(known != figures)
 

@@ -64,7 +64,8 @@ class Verdict:
         interval: below 0.05 where the outcome is REPRODUCED or CONTRADICTED, and only there.
     images: how many those are; None where the interval is over seeds alone.
     bound: some run never got to the level, so that mean and low are lower bounds, and high is infinite.
-    more_seeds: would settle it with a probability of 80 %. None: seeds are not what is missing, or over 1000.
+    more_seeds: would settle it with a probability of 80 %; more rounds, of a timed claim. None: seeds are not
+        what is missing, or over 1000.
     """
 
     outcome: str

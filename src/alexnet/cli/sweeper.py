@@ -31,7 +31,7 @@ from alexnet.cli.hydra_private import failure
 from alexnet.cli.messages import group_choice
 from alexnet.cli.settings import Request, parsed
 from alexnet.cli.workers import Division
-from alexnet.errors import AUTO, UserError, check_auto, check_distinct, explain
+from alexnet.errors import AUTO, UserError, check_auto, check_distinct, check_flag, explain
 from alexnet.files import one_at_a_time
 from alexnet.runs import cores, processes, results
 from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
@@ -60,6 +60,9 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     measure = partial(untrained.measure, rerun=cfg.rerun, accelerator=cfg.trainer.accelerator)
     output_dir = Path(settings.in_sweep_dir(cfg, cfg.hydra).output_dir).expanduser()
     for claim in to_measure:
+        check_flag("rerun", cfg.rerun)
+        check_flag("dry_run", cfg.dry_run)
+        untrained.check(claim, cfg.trainer.accelerator)
         print(f"{claim.name}: {claim.kind}, nothing is trained", flush=True)
     if to_measure and not claims:
         untrained.check_settings(to_measure, overrides)

@@ -9,16 +9,18 @@ from typing import Any
 
 import psutil
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from alexnet.claims.claim import COMPUTED, STEP_SECONDS, TIMED, Claim
 from alexnet.claims.index import COMPUTED_SCALE, figures_path, kind_of_device, write_figures
 from alexnet.cli import settings
 from alexnet.cli.configs import composer
 from alexnet.cli.summary import cost
-from alexnet.errors import UserError
+from alexnet.errors import AUTO, UserError
+from alexnet.files import one_at_a_time
 from alexnet.runs import precision
 from alexnet.runs.cores import cores
+from alexnet.runs.lock import LOCKS
 from alexnet.training import distributed
 
 TAKEN = {  # settings; all others are of runs
@@ -46,13 +48,57 @@ def check_settings(claims: Sequence[Claim], overrides: Iterable[Override]) -> No
             raise UserError(f"{override.input_line} is not possible: claim={names} trains nothing.")
 
 
-def measure(claim: Claim, output_dir: Path, rerun: bool = False, accelerator: str = "auto") -> Path:
+def check(claim: Claim, accelerator: str = AUTO) -> None:
+    """Raises UserError for a claim that can't be timed here, or has variants that can't be trained."""
+    if claim.kind != TIMED:
+        return
+    needed = 1
+    for name, cfg in _composed(claim, accelerator).items():
+        devices = distributed.devices(cfg.trainer)
+        needed = max(needed, devices)
+        if devices > 1 and cfg.trainer.strategy != "towers":
+            raise UserError(
+                f"claim={claim.name}: {name} is not possible with trainer.devices={devices} and"
+                f" trainer.strategy={cfg.trainer.strategy}: steps are timed on one device, or by towers."
+            )
+        if cfg.compile:
+            raise UserError(
+                f"claim={claim.name}: compile=true of {name} is not possible where steps are timed."
+            )
+    import torch
+
+    on_gpus = precision.device_type(accelerator) == "cuda"
+    there = torch.cuda.device_count() if on_gpus else cores()
+    if there < needed:
+        kind = "GPUs" if on_gpus else "cores"
+        instead = ": add trainer.accelerator=cpu" if on_gpus and cores() >= needed else ""
+        raise UserError(
+            f"claim={claim.name} is timed on {needed} {kind}, and this machine has {there}{instead}."
+        )
+    for cfg in _composed(claim, accelerator).values():
+        settings.check_parts(cfg)
+
+
+def _composed(claim: Claim, accelerator: str) -> dict[str, DictConfig]:
+    """The settings of each variant."""
+    with composer() as compose:
+        return {
+            name: settings.checked(
+                compose("train", [*claim.common, *overrides, f"trainer.accelerator={accelerator}"])
+            )
+            for name, overrides in claim.variants.items()
+        }
+
+
+def measure(claim: Claim, output_dir: Path, rerun: bool = False, accelerator: str = AUTO) -> Path:
     """Writes the figures of a claim; gives its index. Times that are there stay, unless rerun.
 
-    Raises UserError where this machine has too few devices for a claim that is timed.
+    Raises UserError as check() does.
     """
+    check(claim, accelerator)
     if claim.kind == TIMED:
-        return _timed(claim, output_dir, rerun, accelerator)
+        with one_at_a_time(output_dir / LOCKS / "timed.lock", "timing steps"):
+            return _timed(claim, output_dir, rerun, accelerator)
     with composer() as compose:
         figures = {
             name: cost(compose, [*claim.common, *overrides])[1] for name, overrides in claim.variants.items()
@@ -64,18 +110,14 @@ def _timed(claim: Claim, output_dir: Path, rerun: bool, accelerator: str) -> Pat
     """The variants in turns, each in processes of its own: seconds of a step by variant and round."""
     from alexnet.benchmark.timing import interleaved
 
-    configs = dict[str, Any]()
-    with composer() as compose:
-        for name, overrides in claim.variants.items():
-            typed = [*claim.common, *overrides, f"trainer.accelerator={accelerator}"]
-            configs[name] = OmegaConf.to_container(settings.checked(compose("train", typed)), resolve=True)
-    devices = {name: distributed.devices(config["trainer"]) for name, config in configs.items()}
-    _check_devices(claim, max(devices.values()), accelerator)
+    configs: dict[str, Any] = {
+        name: OmegaConf.to_container(cfg, resolve=True) for name, cfg in _composed(claim, accelerator).items()
+    }
+    on_cpu = precision.device_type(accelerator) == "cpu"
     design = {"rounds": claim.rounds, "variants": {name: [*of] for name, of in claim.variants.items()}}
-    design["common"] = [*claim.common]
+    design |= {"common": [*claim.common], "on_cpu": on_cpu}
     path = figures_path(output_dir, claim.name, TIMED)
-    device = precision.device_type(accelerator)
-    if not rerun and path.exists() and _design_of(path) == {**design, "device": device}:
+    if not rerun and path.exists() and _design_of(path) == design:
         print(f"{claim.name}: timed before; rerun=true times it again", flush=True)
         return path
     if (busy := psutil.cpu_percent(1)) > BUSY:
@@ -84,31 +126,27 @@ def _timed(claim: Claim, output_dir: Path, rerun: bool, accelerator: str) -> Pat
         steps = {name: Path(folder) / f"{name}.json" for name in configs}
 
         def seconds(name: str) -> float:
-            arguments = (steps[name], configs[name])
-            distributed.run(time_step, arguments, configs[name]["trainer"], devices[name])  # a thread each
+            steps[name].unlink(missing_ok=True)
+            trainer = configs[name]["trainer"]
+            threads = distributed.devices(trainer)  # one each
+            try:
+                distributed.run(time_step, (steps[name], configs[name]), trainer, threads)
+            except distributed.LostRankError as error:
+                raise UserError(
+                    f"a process of {claim.name}/{name} was killed: start the command again."
+                ) from error
+            if not steps[name].exists():
+                raise KeyboardInterrupt  # which its processes were told, and ended
             return float(json.loads(steps[name].read_text())["seconds"])
 
         times = interleaved({name: partial(seconds, name) for name in configs}, claim.rounds, claim.name)
         found = json.loads(steps[claim.base].read_text())
-    data = configs[claim.base]["data"]
-    about = f"batches of {data['batch_size']}, {data['crop_size']} px, {found['precision']}"
-    about += f" on {kind_of_device(found['device'])}" + ", a core for each device" * (device == "cpu")
-    scale = {"name": TIMED, "about": about, "papers": True}
+    data, device = configs[claim.base]["data"], kind_of_device(found["device"])
+    about = f"batches of {data['batch_size']}, {data['crop_size']} px, {found['precision']} on {device}"
+    about += ", a core for each device" * on_cpu
+    scale = {"name": TIMED, "about": about, "papers": True, "device": device, "precision": found["precision"]}
     figures = {name: {STEP_SECONDS: of_variant} for name, of_variant in times.items()}
-    return write_figures(output_dir, claim.name, figures, scale, {**design, "device": device})
-
-
-def _check_devices(claim: Claim, needed: int, accelerator: str) -> None:
-    import torch
-
-    on_gpus = precision.device_type(accelerator) == "cuda"
-    there = torch.cuda.device_count() if on_gpus else cores()
-    if there < needed:
-        kind = "GPUs" if on_gpus else "cores"
-        instead = ": add trainer.accelerator=cpu" if on_gpus and cores() >= needed else ""
-        raise UserError(
-            f"claim={claim.name} is timed on {needed} {kind}, and this machine has {there}{instead}."
-        )
+    return write_figures(output_dir, claim.name, figures, scale, design)
 
 
 def _design_of(path: Path) -> Any:

@@ -1,7 +1,6 @@
 """What a data set is, whatever its place: a hash of names and contents, remembered between runs."""
 
 import hashlib
-import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from alexnet.data.sources import File, ImageSet, Split
+from alexnet.data.sources import File, ImageSet, Split, StoredFile, stamp
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
 
@@ -51,11 +50,13 @@ def _digests(split: Split, cache_dir: Path) -> list[str]:
 
 def _stamp(path: File) -> str:
     """Size and time of change."""
+    if isinstance(path, StoredFile):
+        return path.stamp
     with _naming(path):
-        status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is no file (a pipe or a device): remove it.")
-    return f"{status.st_size}-{status.st_mtime_ns}"
+        found = stamp(path)
+        if not path.is_file():
+            raise UserError(f"{path} is no file (a pipe or a device): remove it.")
+    return found
 
 
 def _digest(path: File) -> str:

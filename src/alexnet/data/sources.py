@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,19 +60,15 @@ Opened = io.BufferedReader | io.BytesIO
 VAL_NAMES = ("val", "validation", "valid", "test")  # of the second split, where a source has no folders
 
 
-class File(Protocol):
-    """What is asked of an image's file: a Path has it, and so has StoredFile."""
-
-    def open(self, mode: Literal["rb"]) -> Opened: ...
-    def stat(self) -> os.stat_result: ...
-
-
 @dataclass(frozen=True)
 class StoredFile:
-    """An image that lies in a larger file, called container. name: in messages. read: gives its bytes."""
+    """An image that lies in a larger file.
+
+    name: in messages. stamp: of that file, another one after each change of it. read: gives the image.
+    """
 
     name: Path
-    container: Path
+    stamp: str
     read: Callable[[], bytes]
 
     def __str__(self) -> str:
@@ -81,9 +77,14 @@ class StoredFile:
     def open(self, mode: Literal["rb"]) -> Opened:
         return io.BytesIO(self.read())
 
-    def stat(self) -> os.stat_result:
-        """Of the container, since its images change with it."""
-        return self.container.stat()
+
+File = Path | StoredFile
+
+
+def stamp(path: Path) -> str:
+    """Size and time of change of a file, which tell whether it is still the same."""
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
@@ -299,8 +300,8 @@ def numbered(
     classes, places = np.unique(train, return_inverse=True)
     if len(strange := np.setdiff1d(val, classes)):
         raise UserError(
-            f"data.root={root} has images of {strange[0]} in its second split, and none in train: repair its"
-            " labels, or leave these images out."
+            f"data.root={root} has images of class {strange[0].item()!r} in its second split, and none in"
+            " train: repair its labels, or leave these images out."
         )
     return classes.tolist(), places.astype(np.int64), np.searchsorted(classes, val).astype(np.int64)
 
@@ -321,7 +322,7 @@ def _scan(folder: Path, classes: list[str], unused: list[str]) -> Split:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(_files(folder, name))
+        found = sorted(files_below(folder, name))
         images = [file for file in found if file.lower().endswith(EXTENSIONS)]
         unused += [f"{folder.name}/{file}" for file in found if not file.lower().endswith(EXTENSIONS)]
         if not images:
@@ -336,8 +337,8 @@ def _scan(folder: Path, classes: list[str], unused: list[str]) -> Split:
     return Split(folder, files, np.array(labels, dtype=np.int64))
 
 
-def _files(folder: Path, name: str) -> Iterator[str]:
-    """The files of a class that are not hidden, relative to folder."""
+def files_below(folder: Path, name: str) -> Iterator[str]:
+    """The files in folder/name and below that are not hidden, relative to folder. Links are followed."""
 
     def refuse(error: OSError) -> None:
         raise error  # which os.walk would pass over, and the images with it

@@ -27,7 +27,9 @@ from alexnet.data.sources import (
     ImageSet,
     Split,
     StoredFile,
+    files_below,
     numbered,
+    stamp,
 )
 from alexnet.errors import UserError
 
@@ -45,11 +47,16 @@ class Member(NamedTuple):
 
 
 def _stored(
-    folder: Path, files: list[str], shards: list[Path], places: NDArray[np.int64], index: int
+    folder: Path,
+    files: list[str],
+    shards: list[Path],
+    stamps: list[str],
+    places: NDArray[np.int64],
+    index: int,
 ) -> File:
-    """places: (N, 3) shard, offset, bytes."""
+    """stamps: of the shards. places: (N, 3) shard, offset, bytes."""
     shard, offset, size = places[index].tolist()
-    return StoredFile(folder / files[index], shards[shard], partial(_read, shards[shard], offset, size))
+    return StoredFile(folder / files[index], stamps[shard], partial(_read, shards[shard], offset, size))
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
@@ -60,7 +67,8 @@ def _read(path: Path, offset: int, size: int) -> bytes:
 
 @SOURCES.register("webdataset")
 class WebDataset(Folders):
-    """Tar files below root whose names say of which split they are: train, and val, validation or test.
+    """Tar files below root, of the splits that their names say, or else the nearest of their folders' names:
+    train, and val, validation, valid or test.
 
     Classes are whole numbers or names. load() raises UserError for a missing root or split, a damaged tar
     file, and an image without a class.
@@ -72,24 +80,35 @@ class WebDataset(Folders):
         super().__init__(root, "webdataset", variable)
 
     def present(self) -> bool:
-        return self.root is not None and any(self.place().rglob("*.tar"))
+        return self.root is not None and self.place().is_dir() and bool(_tars(self.place()))
 
     def names(self) -> dict[str, str]:
         """Those in classes.txt, of classes that are numbers."""
         path = self.folder() / NAMES
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        try:
+            lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is no text in UTF-8 ({error.reason}): save it as that.") from error
         return {str(number): line.strip() for number, line in enumerate(lines)}
 
     def scan(self, root: Path) -> ImageSet:
-        shards = _shards(root)
-        images = {
-            name: [list(_members(path)) for path in tqdm(paths, f"looking into {name}", unit="tar", delay=1)]
-            for name, paths in shards.items()
+        tars = _tars(root)
+        second = next((name for name in VAL_NAMES if name in tars.values()), "val")
+        shards = {
+            name: [root / path for path, split in tars.items() if split == name] for name in ("train", second)
         }
+        for name, paths in shards.items():
+            if not paths:
+                raise UserError(f"data.root={root} has no {name}*.tar: data=webdataset reads {LAYOUT}.")
+        unused = [path for path, split in tars.items() if split not in shards]
+        images: dict[str, list[list[Member]]] = {}
+        for name, paths in shards.items():
+            bar = tqdm(paths, f"looking into {name}", unit="tar", delay=1)
+            images[name] = [list(_members(path, unused)) for path in bar]
         texts = [[member.label for of in images[name] for member in of] for name in shards]
         if not all(texts):
             raise UserError(f"the tar files in {root} have no images: data=webdataset reads {LAYOUT}.")
-        as_numbers = all(text.isdigit() for of_split in texts for text in of_split)
+        as_numbers = all(re.fullmatch("[0-9]{1,18}", text) for of_split in texts for text in of_split)
         kind = np.int64 if as_numbers else np.str_
         classes, *labels = numbered(root, *(np.array(of_split).astype(kind) for of_split in texts))
         train, val = (
@@ -97,37 +116,57 @@ class WebDataset(Folders):
             for name, of_split in zip(shards, labels, strict=True)
         )
         note = ONE_CLASS if len(classes) == 1 else ""
-        return ImageSet(self.name, list(map(str, classes)), train, val, note)
+        return ImageSet(self.name, list(map(str, classes)), train, val, note, unused=unused)
 
 
-def _shards(root: Path) -> dict[str, list[Path]]:
-    """The tar files of train, and of the first of VAL_NAMES that there is."""
-    tars = sorted(path.relative_to(root) for path in root.rglob("*.tar"))
-    words = {path: set(re.split("[^a-z]+", str(path).lower())) for path in tars}
-    found = {name: [path for path in tars if name in words[path]] for name in ("train", *VAL_NAMES)}
-    second = next((name for name in VAL_NAMES if found[name]), "val")
-    for name in ("train", second):
-        if not found[name]:
-            compressed = [str(path) for path in sorted(root.rglob("*.t*gz"))]  # .tar.gz and .tgz
-            first = f" {compressed[0]} is compressed: unpack it to a .tar." if compressed else ""
-            raise UserError(f"data.root={root} has no {name}*.tar: data=webdataset reads {LAYOUT}.{first}")
-    return {name: [root / path for path in found[name]] for name in ("train", second)}
+def _tars(root: Path) -> dict[str, str]:
+    """Tar files, relative to root, and the split of each; "" for one of none.
+
+    Raises UserError for a name that says two, and for a compressed file.
+    """
+    tars: dict[str, str] = {}
+    for name in sorted(files_below(root, ".")):
+        kind = re.search(r"\.(tar|tgz|tar\.\w+)$", name.lower())
+        if not kind:
+            continue
+        tars[name] = ""
+        for part in reversed(PurePosixPath(name).parts):  # the file, then its folders
+            splits = {"train", *VAL_NAMES} & set(re.split("[^a-z]+", part.lower()))
+            if len(splits) > 1:
+                both = " or ".join(sorted(splits))
+                raise UserError(f"{root / name} may be of {both}: name it after one split.")
+            if splits:
+                (tars[name],) = splits
+                break
+        if tars[name] and kind[1] != "tar":
+            raise UserError(
+                f"{root / name} is compressed, and so can't be read at any place: unpack it to a .tar."
+            )
+    return tars
 
 
-def _members(path: Path) -> Iterator[Member]:
-    """The images of a tar file; raises UserError where it is damaged, or an image has no class."""
+def _members(path: Path, unused: list[str]) -> Iterator[Member]:
+    """The images of a tar file; adds what belongs to none of them to unused.
+
+    Raises UserError where it is damaged, or an image has no class.
+    """
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             sample: dict[str, tarfile.TarInfo] = {}
             key = ""
             for member in filter(tarfile.TarInfo.isfile, tar):
                 folder, name = PurePosixPath(member.name).parent, PurePosixPath(member.name).name
+                if name.startswith((".", "__")):  # hidden, or about the whole file
+                    continue
                 stem, _, ending = name.partition(".")
                 if str(folder / stem) != key:
-                    yield from _image(path, key, sample, file)
+                    yield from _image(path, key, sample, file, unused)
                     key, sample = str(folder / stem), {}
+                if ending.lower() in sample or member.sparse:
+                    why = "is sparse" if member.sparse else "is there twice"
+                    raise UserError(f"{path}: {member.name} {why}: write this file anew.")
                 sample[ending.lower()] = member
-            yield from _image(path, key, sample, file)
+            yield from _image(path, key, sample, file, unused)
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile is content with any end
                 raise tarfile.ReadError("it has no end")
@@ -136,35 +175,39 @@ def _members(path: Path) -> Iterator[Member]:
         raise UserError(f"{path} is no whole tar file ({reason}): restore or remove it.") from error
 
 
-def _image(path: Path, key: str, sample: dict[str, tarfile.TarInfo], file: BinaryIO) -> Iterator[Member]:
-    """That of a sample, which has one; none of no sample."""
-    if not sample:
-        return
+def _image(
+    path: Path, key: str, sample: dict[str, tarfile.TarInfo], file: BinaryIO, unused: list[str]
+) -> Iterator[Member]:
+    """That of a sample, if it has one."""
     endings = [ending for ending in sample if f".{ending.rpartition('.')[2]}" in EXTENSIONS]
+    if not endings and "cls" not in sample:
+        unused += [f"{path.name}/{member.name}" for member in sample.values()]
+        return
     if len(endings) != 1:
         found = f"{len(endings)} images" if endings else "no image"
         raise UserError(
             f"{path} has {found} called {key} ({', '.join(sample)}): data=webdataset reads {LAYOUT}."
         )
-    label = ""
-    if "cls" in sample:
-        label = _text(sample["cls"], file).strip()
-    elif "json" in sample:
-        try:
-            label = str(json.loads(_text(sample["json"], file)).get("label", ""))
-        except (ValueError, AttributeError):
-            label = ""
-    if not label:
+    label: object = None
+    try:
+        if "cls" in sample:
+            label = _text(sample["cls"], file).strip()
+        elif "json" in sample:
+            label = json.loads(_text(sample["json"], file)).get("label")
+    except (ValueError, AttributeError):
+        label = None
+    is_name = isinstance(label, str | int) and not isinstance(label, bool)
+    if not is_name or not str(label).isprintable() or str(label).strip() in ("", "-1"):
         raise UserError(
-            f"{path} has no class for {key}: there should be a {key}.cls with its number or name."
+            f"{path} has no class for {key}: there should be a {key}.cls with its number, from 0 on, or name."
         )
     image = sample[endings[0]]
-    yield Member(image.name, image.offset_data, image.size, label)
+    yield Member(image.name, image.offset_data, image.size, str(label))
 
 
 def _text(member: tarfile.TarInfo, file: BinaryIO) -> str:
     file.seek(member.offset_data)  # tarfile goes back to where it was by itself
-    return file.read(member.size).decode("utf-8", "replace")
+    return file.read(member.size).decode("utf-8")
 
 
 def _split(
@@ -176,4 +219,5 @@ def _split(
     if double := [file for file, times in Counter(files).items() if times > 1]:
         raise UserError(f"{root} has two images called {double[0]}: remove or rename one of them.")
     folder, places = root / name, np.array(rows, np.int64).reshape(-1, 3)
-    return Split(folder, files, labels, partial(_stored, folder, files, shards, places))
+    stored = partial(_stored, folder, files, shards, list(map(stamp, shards)), places)
+    return Split(folder, files, labels, stored)

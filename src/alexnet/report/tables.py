@@ -5,7 +5,7 @@ from itertools import groupby
 from math import inf
 from typing import Any
 
-from alexnet.claims.claim import COMPUTED, Claim, section_key
+from alexnet.claims.claim import COMPUTED, TIMED, Claim, section_key
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult, Verdict
 from alexnet.report.wording import (
@@ -62,7 +62,8 @@ def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) 
 def _cells(result: ComparisonResult) -> list[str]:
     verdict, comparison = result.verdict, result.comparison
     more = verdict.more_seeds
-    seeds_needed = f", about {more} more seed{'s' * (more > 1)}" if more else ""
+    unit = "round" if result.claim.kind == TIMED else "seed"
+    seeds_needed = f", about {more} more {unit}{'s' * (more > 1)}" if more else ""
     reason = verdict.reason.rstrip(".") if verdict.outcome == NOT_MEASURED else ""
     said = (reason, departures(result), drawn(result.index), chance(result), unfinished(result))
     warnings = "; ".join(filter(None, said))
