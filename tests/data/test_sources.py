@@ -243,3 +243,48 @@ def test_the_demo_needs_a_place(tmp_path: Path, monkeypatch: MonkeyPatch) -> Non
     with pytest.raises(UserError, match=r"data\.root=PATH"):
         Demo(None).load()
     assert not list(tmp_path.iterdir())
+
+
+NAMED = [
+    ("classes.txt", "ant Lasius niger\nbee Apis\ncat Felis catus\n", ["Lasius niger", "Apis", "Felis catus"]),
+    ("classes.txt", "cat Felis\n\nbee Apis\nant Lasius\n", ["Lasius", "Apis", "Felis"]),
+    ("classes.txt", "black ant\nhoney bee\nhouse cat\n", ["black ant", "honey bee", "house cat"]),
+    ("classes.json", '{"ant": "a", "bee": "b", "cat": "c", "dog": "d"}', ["a", "b", "c"]),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "names"), NAMED)
+def test_classes_are_called_as_a_file_says(file: str, text: str, names: list[str], own_folder: Path) -> None:
+    (own_folder / file).write_text(text)
+    images = Folders(own_folder).load()
+    assert images.classes == ["ant", "bee", "cat"]
+    assert images.titles == [f"{name} ({each})" for name, each in zip(names, images.classes, strict=True)]
+
+
+def test_a_list_of_folders_names_changes_nothing(own_folder: Path) -> None:
+    (own_folder / "classes.txt").write_text("ant\nbee\ncat\ndog\n")
+    assert Folders(own_folder).load().titles == ["ant", "bee", "cat"]
+
+
+def test_classes_that_are_numbers_have_the_line_of_their_number(own_folder: Path) -> None:
+    for split in ("train", "val"):
+        for number, name in ((0, "ant"), (2, "bee"), (10, "cat")):
+            (own_folder / split / name).rename(own_folder / split / str(number))
+    (own_folder / "classes.txt").write_text("".join(f"the name {number}\n" for number in range(12)))
+    assert Folders(own_folder).load().titles == ["the name 0 (0)", "the name 10 (10)", "the name 2 (2)"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("classes.txt", b"ant A\nbee B\n", "classes.txt has no name for cat: it should be"),
+        ("classes.txt", b"one\ntwo\n", "classes.txt has no name for ant"),
+        ("classes.txt", b"\xff", r"classes.txt can't be read \(.*utf-8"),
+        ("classes.json", b"[1]", "classes.json can't be read"),
+        ("classes.json", b"{", "classes.json can't be read"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(file: str, content: bytes, words: str, own_folder: Path) -> None:
+    (own_folder / file).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        Folders(own_folder).load()

@@ -75,7 +75,7 @@ class ImageNet(Folders):
             ) from error
         mark.unlink()
 
-    def names(self) -> dict[str, str]:
+    def names(self, root: Path, classes: list[str]) -> dict[str, str]:
         """Names of the thousand classes of ILSVRC."""
         return imagenet_names()
 
@@ -118,7 +118,7 @@ class Imagenette(Downloaded):
         check_choice("data.source.size", size, IMAGENETTE_SIZES)
         self.size, self.below = size, IMAGENETTE_SIZES[size]
 
-    def names(self) -> dict[str, str]:
+    def names(self, root: Path, classes: list[str]) -> dict[str, str]:
         """Names of its classes, as ILSVRC has them."""
         return imagenet_names()
 
@@ -242,7 +242,7 @@ class FashionMNIST(MNIST):
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     )
 
-    def names(self) -> dict[str, str]:
+    def names(self, root: Path, classes: list[str]) -> dict[str, str]:
         """What its digits stand for."""
         clothes = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
         return dict(zip(DIGITS, clothes.split(","), strict=True))

@@ -1,6 +1,7 @@
 """Where images come from: a source finds files and labels, and knows nothing of pixels."""
 
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,6 +56,10 @@ UNEQUAL = 1.5  # times as many images in one class as in another: worth telling
 SHOWN = 20  # classes that people are shown with their counts
 NAMED_FILES = 3  # of those that are no images, in a message
 ONE_CLASS = "there is only one class, and so nothing to tell apart: the error means nothing"
+NAMES = ("classes.json", "classes.txt")
+NAMES_ARE = (
+    'it should be {"CLASS": "NAME", ...}, or a text with CLASS NAME, or with a name alone, in each line'
+)
 SOURCES = Registry("data.source")
 Opened = io.BufferedReader | io.BytesIO
 VAL_NAMES = ("val", "validation", "valid", "test")  # of the second split, where a source has no folders
@@ -178,9 +183,12 @@ class Folders:
 
     def load(self) -> ImageSet:
         """The image set, fetched, unpacked or drawn where the source can do that."""
-        images = self.scan(self.folder())
-        names = self.names()
-        titles = [f"{names[wnid]} ({wnid})" if wnid in names else wnid for wnid in images.classes]
+        root = self.folder()
+        images = self.scan(root)
+        names = self.names(root, images.classes)
+        titles = [
+            f"{names[wnid]} ({wnid})" if names.get(wnid, wnid) != wnid else wnid for wnid in images.classes
+        ]
         return replace(images, titles=titles)
 
     def present(self) -> bool:
@@ -189,9 +197,12 @@ class Folders:
             return False
         return any((self.place() / below / "train").is_dir() for below in ("", self.below))
 
-    def names(self) -> dict[str, str]:
-        """What people call a class, for the classes whose folders are named otherwise."""
-        return {}
+    def names(self, root: Path, classes: list[str]) -> dict[str, str]:
+        """What people call classes whose folders are named otherwise: by classes.json or .txt in root.
+
+        Raises UserError for a file that does not fit the classes.
+        """
+        return names_in(root, classes)
 
     def place(self) -> Path:
         """Where root is, or is to be; raises UserError if it is not given."""
@@ -278,6 +289,35 @@ class Demo(Folders):
         except ValueError as error:
             raise UserError(str(error)) from error
         return super().folder()
+
+
+def names_in(root: Path, classes: list[str]) -> dict[str, str]:
+    """Of classes.json, {CLASS: NAME}, or classes.txt, in whose lines stand CLASS NAME, or names alone: in the
+    order of the classes, or of numbers from 0 on where classes are numbers. None without such a file.
+
+    Raises UserError for one that does not fit.
+    """
+    path = next((root / name for name in NAMES if (root / name).is_file()), None)
+    if path is None:
+        return {}
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".json":
+            found = json.loads(text)
+            if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+                raise ValueError("no mapping from classes to names")
+        else:
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            words = {line.split()[0]: line.split(maxsplit=1)[-1] for line in lines}
+            numbers = [str(number) for number in range(len(lines))]
+            keys = numbers if {*classes} <= {*numbers} else classes
+            alone = len(lines) == len(keys) and not {*classes} <= words.keys()
+            found = dict(zip(keys, lines, strict=True)) if alone else words
+    except ValueError as error:
+        raise UserError(f"{path} can't be read ({error}): {NAMES_ARE}.") from error
+    if lacking := next((name for name in classes if name not in found), None):
+        raise UserError(f"{path} has no name for {lacking}: {NAMES_ARE}.")
+    return {name: found[name] for name in classes}
 
 
 def _flat(folder: Path) -> list[str]:

@@ -33,7 +33,6 @@ from alexnet.data.sources import (
 )
 from alexnet.errors import UserError
 
-NAMES = "classes.txt"  # in root: what people call classes 0, 1, 2 ..., a line each
 LAYOUT = "files such as train-0000.tar and val-0000.tar, with KEY.jpg and KEY.cls for each image"
 
 
@@ -81,15 +80,6 @@ class WebDataset(Folders):
 
     def present(self) -> bool:
         return self.root is not None and self.place().is_dir() and bool(_tars(self.place()))
-
-    def names(self) -> dict[str, str]:
-        """Those in classes.txt, of classes that are numbers."""
-        path = self.folder() / NAMES
-        try:
-            lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is no text in UTF-8 ({error.reason}): save it as that.") from error
-        return {str(number): line.strip() for number, line in enumerate(lines)}
 
     def scan(self, root: Path) -> ImageSet:
         tars = _tars(root)
