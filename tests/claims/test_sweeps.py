@@ -220,7 +220,7 @@ def test_hydras_own_sweeper_works_in_its_place(
 ) -> None:
     done = train(outputs, "-m", "hydra/sweeper=basic", "seed=0,1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("finished before") == 2
+    assert done.stdout.count("already trained; this is the stored result") == 2
     assert "to do" not in done.stdout
 
 

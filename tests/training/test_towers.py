@@ -82,3 +82,10 @@ def test_what_two_towers_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         train(config(tmp_path, *settings))
+
+
+def test_a_finished_run_does_not_hide_what_two_towers_cannot_be(tmp_path: Path) -> None:
+    alone = train(config(tmp_path, "data.epochs=1"))
+    with pytest.raises(UserError, match="windows reach over to the other tower"):
+        train(config(tmp_path, "data.epochs=1", *TOWERS, "model/norm=lrn"))
+    assert train(config(tmp_path, "data.epochs=1", "trainer.devices=2")) == alone, "which is the same run"

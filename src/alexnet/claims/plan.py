@@ -35,6 +35,7 @@ class Job:
     images: tuple[int, int] | None = None  # how many train and val have, where that is known
     config: dict[str, Any] | None = None  # of a job that has no run yet, whose images are known
     expected: float | None = None  # seconds of the whole run, by this machine's speed
+    parameters: int = 0  # of its network, where it is to be trained
     result: Result | None = field(default=None, init=False)
     owner: Owner | None = field(default=None, init=False)  # the process that trains it now
 

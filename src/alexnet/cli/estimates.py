@@ -7,18 +7,22 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
-from alexnet.claims.plan import Job
+from alexnet.claims.plan import Job, to_train
 from alexnet.errors import AUTO, UserError
 from alexnet.files import write_atomically
-from alexnet.runs import precision
+from alexnet.runs import disk, precision
+from alexnet.runs.disk import WEIGHTS, expected_bytes
 from alexnet.training import distributed
 
 FILE = "speed.json"  # in cache_dir
 PATIENCE = 20.0  # seconds of timing; of what is not timed then, the plan takes the mean of the others
 FIELDS = {"seconds", "memory", "device"}  # of alexnet.training.speed.Speed
 FORWARD = 1 / 3  # of the time that an image takes in training, for one that is only measured
+
+LITTLE = 1e9  # bytes of checkpoints that a plan need not tell of
 
 Speed = Mapping[str, Any]  # of FIELDS
 
@@ -83,6 +87,20 @@ def seconds(config: Mapping[str, Any], train: int, val: int, image: float) -> fl
     if precision.device_type(trainer.get("accelerator", AUTO)) == "cuda":
         image /= distributed.ranks(trainer)
     return float(image * (epochs * (trained + FORWARD * minival) + FORWARD * val))
+
+
+def on_disk(jobs: Sequence[Job], keep: str, output_dir: Path) -> str:
+    """A line on what the checkpoints of runs will take; empty where that is little."""
+    todo = to_train(jobs)
+    needed = sum(expected_bytes(job.parameters, keep) for job in todo)
+    if needed < LITTLE:
+        return ""
+    place = next(path for path in (output_dir.absolute(), *output_dir.absolute().parents) if path.is_dir())
+    free = disk_usage(place).free
+    less = sum(expected_bytes(job.parameters, WEIGHTS) for job in todo)
+    short = "; there is too little" if needed > free else ""
+    smaller = f"; checkpoint.keep={WEIGHTS} takes {disk.told([less])}" if less < needed else ""
+    return f"\ncheckpoints: {disk.told([needed])} of {disk.told([free])} free{short}{smaller}"
 
 
 def _key(config: Mapping[str, Any], batch: int, threads: int) -> str:

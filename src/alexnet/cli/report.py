@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from tqdm import tqdm
 
 from alexnet.errors import UserError, check_choice
 from alexnet.paths import CONF
@@ -30,6 +31,10 @@ def report(cfg: DictConfig) -> str:
     for key, barred in (("publish", ["list"] * cfg.list + others), ("list", others)):
         if cfg[key] and barred:
             raise UserError(f"{key}=true is of the checkout's results/claims: leave out {', '.join(barred)}.")
+    if cfg.prune is not None:
+        return prune(Path(cfg.output_dir).expanduser(), cfg.prune, cfg.sure)
+    if cfg.sure:
+        raise UserError("sure=true is of prune: add prune=last, for example, or leave it out.")
     if cfg.publish:
         return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:
@@ -37,6 +42,26 @@ def report(cfg: DictConfig) -> str:
     with _opened(cfg) as indexes:
         written = write(indexes, Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
+
+
+def prune(output_dir: Path, keep: str, sure: bool) -> str:
+    """What the checkpoints that keep does without take; removes them if sure.
+
+    Of finished runs alone, which no other process trains.
+    """
+    from alexnet.runs import disk
+    from alexnet.runs.lock import held
+
+    directories = [path for path in disk.finished(output_dir) if not held(path)]
+    found = {path: size for directory in directories for path, size in disk.excess(directory, keep).items()}
+    if not found:
+        return f"nothing to remove: {output_dir} has {len(directories)} finished runs"
+    if sure:
+        for directory in tqdm(directories, "pruning", unit="run", delay=1):
+            disk.keep_only(directory, keep)
+        return f"{disk.told(found.values())} freed in {len({path.parent for path in found})} runs"
+    lines = [f"{disk.told([size]):>8}  {path}" for path, size in found.items()]
+    return "\n".join([*lines, f"{disk.told(found.values())} would be freed: add sure=true to do it"])
 
 
 @contextmanager

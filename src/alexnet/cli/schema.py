@@ -252,11 +252,12 @@ class Convert(Run):
 
 @dataclass
 class Checkpoint:
-    """When a run writes last.ckpt."""
+    """When a run writes last.ckpt, and what is kept of its checkpoints."""
 
     minutes: float
     every_n_steps: int
     share: float
+    keep: str
 
 
 @dataclass
@@ -365,6 +366,8 @@ class Report:
     record: str | None
     list: bool
     publish: bool
+    prune: str | None
+    sure: bool
     out: str
     output_dir: str
 

@@ -22,6 +22,7 @@ from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.paths import CONF
 from alexnet.registry import TARGET, target
 from alexnet.runs import lock, precision
+from alexnet.runs.disk import KEEP
 from alexnet.runs.results import ALL, GIVE, INIT_WHAT, WEIGHTS_BUT_HEAD, Run, checkpoint_at, contents_digest
 from alexnet.training import arguments
 
@@ -115,6 +116,7 @@ def checked(cfg: DictConfig) -> DictConfig:
     check_range("checkpoint.minutes", cfg.checkpoint.minutes, 0)
     check_whole("checkpoint.every_n_steps", cfg.checkpoint.every_n_steps, 0)
     check_range("checkpoint.share", cfg.checkpoint.share, 0)
+    check_choice("checkpoint.keep", cfg.checkpoint.keep, KEEP)
     if cfg.name is not None:
         check_file_name("name", cfg.name)
     if cfg.init_from is not None:
@@ -161,8 +163,10 @@ def checked(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def check_parts(cfg: DictConfig) -> None:
-    """Raises UserError for a network, optimiser, schedule, augmentation or trainer that can't be made.
+def check_parts(cfg: DictConfig) -> int:
+    """The network's number of parameters.
+
+    Raises UserError for a network, optimiser, schedule, augmentation or trainer that can't be made.
 
     They are made without memory and thrown away, so that what a run would refuse is known in its plan, and
     before its images are fetched. Of callbacks and loggers, their settings are compared with their arguments.
@@ -202,6 +206,7 @@ def check_parts(cfg: DictConfig) -> None:
         made = optimizer(network)
         if schedule:
             schedule(made)
+        return sum(weight.numel() for weight in network.parameters())
 
 
 def check_call(key: str, part: DictConfig) -> Any:

@@ -22,11 +22,19 @@ from tqdm import tqdm
 
 from alexnet import progress
 from alexnet.claims import plan
-from alexnet.claims.claim import Claim, ImpossibleScale, list_claims, list_scales, load_claim, select_claims
+from alexnet.claims.claim import (
+    TIMED,
+    Claim,
+    ImpossibleScale,
+    list_claims,
+    list_scales,
+    load_claim,
+    select_claims,
+)
 from alexnet.claims.index import write_index
 from alexnet.claims.plan import Job
 from alexnet.cli import schema, settings, untrained, workers
-from alexnet.cli.estimates import estimate
+from alexnet.cli.estimates import estimate, on_disk
 from alexnet.cli.hydra_private import failure
 from alexnet.cli.messages import group_choice
 from alexnet.cli.settings import Request, parsed
@@ -34,6 +42,7 @@ from alexnet.cli.workers import Division
 from alexnet.errors import AUTO, UserError, check_auto, check_distinct, check_flag, explain
 from alexnet.files import one_at_a_time
 from alexnet.runs import cores, processes, results
+from alexnet.runs.disk import WEIGHTS
 from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
 from alexnet.runs.results import NOT_HASHED, Run, acting_callbacks, run_hash
 from alexnet.training import distributed
@@ -63,12 +72,19 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
         check_flag("rerun", cfg.rerun)
         check_flag("dry_run", cfg.dry_run)
         untrained.check(claim, cfg.trainer.accelerator)
-        print(f"{claim.name}: {claim.kind}, nothing is trained", flush=True)
+        rounds = f" in {claim.rounds} rounds of {len(claim.variants)} networks" * (claim.kind == TIMED)
+        print(f"{claim.name}: {claim.kind}{rounds}, nothing is trained", flush=True)
     if to_measure and not claims:
         untrained.check_settings(to_measure, overrides)
         if not cfg.dry_run:
             report(output_dir, {claim.name: measure(claim, output_dir) for claim in to_measure}, cfg)
         return []
+    measured = [claim.name for claim in claims if claim.needs]
+    if measured and cfg.checkpoint.keep in ("best", "none"):
+        raise UserError(
+            f"checkpoint.keep={cfg.checkpoint.keep} is not possible with claim={','.join(measured)}, which"
+            f" measures trained networks: choose checkpoint.keep={WEIGHTS}, and prune them afterwards."
+        )
     jobs = planner.of_claims(claims, overrides) if claims else planner.by_hand(overrides)
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error)
@@ -77,7 +93,8 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     told += plan.text(jobs, division.jobs, division.threads, device)
     if not is_basic(launcher) and plan.to_train(jobs):
         told += f", side by side as {type(launcher).__name__} has it"
-    print(told + measured_afterwards(claims, jobs), flush=True)
+    told += measured_afterwards(claims, jobs) + on_disk(jobs, cfg.checkpoint.keep, output_dir)
+    print(told, flush=True)
     impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
         if impossible:
@@ -208,7 +225,7 @@ class Planner:
         self.compose, self.cfg = compose, cfg
         self.configs: dict[tuple[str, ...], DictConfig] = {}
         self.typed: dict[int, DictConfig] = {}
-        self.with_parts: set[int] = set()
+        self.with_parts: dict[int, int] = {}  # by the id of a config, how many parameters its network has
         self.runs: dict[int, Run] = {}  # one of each of self.typed
         self.opened: dict[int, Any] = {}
         self.images: dict[str, Any] = {}
@@ -282,6 +299,7 @@ class Planner:
             if opened is None:
                 plain: Any = OmegaConf.to_container(settings.changed(typed, {"seed": seed}), resolve=True)
                 job = Job(overrides, row, seed, again=typed.rerun, settings=run_hash(plain, ""))
+                job.parameters = self.with_parts.get(id(typed), 0)
                 if counts := settings.counts_expected(typed):
                     job.images, job.config = counts, results.settled(plain)
                 return job
@@ -290,6 +308,7 @@ class Planner:
             job = Job(overrides, row, seed, run, again=typed.rerun, images=counts)
             if plan.to_train([job]):
                 self._check_parts(typed)
+                job.parameters = self.with_parts[id(typed)]
             return job
         except UserError as error:
             return Job(overrides, row, seed, error=str(error))
@@ -355,8 +374,7 @@ class Planner:
         if id(typed) not in self.with_parts:
             if not self.cfg.dry_run and self.cfg.jobs != 1 and cores.cores() > 1:
                 processes.import_libraries()
-            settings.check_parts(typed)
-            self.with_parts.add(id(typed))
+            self.with_parts[id(typed)] = settings.check_parts(typed)
 
     def _opened(self, cfg: DictConfig) -> Any:
         """Images and digest, once for all seeds; None in a dry run if they would have to be fetched."""

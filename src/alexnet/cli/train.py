@@ -50,7 +50,11 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     cfg, run = settings.run_of(cfg, images, digest, request)
     result = None if cfg.rerun else run.finished()
     if result:
-        log.info("finished before: this is its result; rerun=true trains it again")
+        ranks, before = distributed.ranks(cfg.trainer), result.get("devices", 1)
+        if ranks != before:
+            settings.check_parts(cfg)  # what another number of devices would refuse
+        on = f", on {before} device{'s' * (before > 1)}" * (ranks != before)
+        log.info("already trained%s; this is the stored result, and rerun=true trains it again", on)
     else:
         first = distributed.is_first_node(cfg.trainer)  # of several machines, it alone holds the lock
         with lock.training(run.directory, cfg.lock == lock.WAIT) if first else nullcontext() as owner:
@@ -64,7 +68,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
                 if anew:
                     run.clear()
                 result = start(cfg, run, images, digest, owner)
-    log.info("%s", results.ending(result, run.directory, images.note, images.title))
+    typed = {**result, "overrides": run.overrides}  # a finished run may have been asked for otherwise
+    log.info("%s", results.ending(typed, run.directory, images.note, images.title))
     return result
 
 
@@ -125,7 +130,7 @@ def build_and_fit(cfg: DictConfig, run: results.Run, images: "ImageSet", digest:
         **shared,
         callbacks=fit.callbacks(
             run.directory,
-            **cfg.checkpoint,
+            **{name: value for name, value in cfg.checkpoint.items() if name != "keep"},
             bar=cfg.trainer.enable_progress_bar,
             others={
                 name: instantiate(callback, _convert_="all")

@@ -252,7 +252,9 @@ def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def checkpoint_at(path: str | Path, key: str) -> Path:
     """The file, or last.ckpt of a run's directory; raises UserError, naming the key, if there is none."""
     path = Path(path).expanduser()
-    path = path / LAST if path.is_dir() else path
+    folder, path = path, path / LAST if path.is_dir() else path
+    if not path.is_file() and (folder / BEST).is_file():
+        raise UserError(f"{key}={folder} has kept no {LAST}: give {folder / BEST}.")
     if not path.is_file():
         raise UserError(f"{key}={path} is no file: {GIVE}")
     return path
@@ -351,14 +353,15 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     typed = [shlex.quote(item) for item in result.get("overrides", ()) if not item.startswith("seed=")]
     if result["status"] != "completed":
         return "\n".join(lines)
-    checkpoint = shlex.quote(f"checkpoint={directory / LAST}")
+    kept = next((name for name in (LAST, BEST) if (directory / name).exists()), None)
+    checkpoint = shlex.quote(f"checkpoint={directory / (kept or LAST)}")
     steps = [
         (" ".join(["train.py -m", *typed, "seed=0,1,2"]), "with three seeds: how much chance matters"),
         ("train.py --help", "all that can be switched"),
-        (f"neighbours.py {checkpoint}", "which training images are nearest"),
+        *[(f"neighbours.py {checkpoint}", "which training images are nearest")] * bool(kept),
     ]
     of_data = (result.get("config") or {}).get("data") or {}
-    if of_data.get("crop_size") != of_data.get("image_size"):  # else there is but one crop
+    if kept and of_data.get("crop_size") != of_data.get("image_size"):  # else there is but one crop
         steps.insert(2, (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"))
     if not any(item.startswith("model") for item in typed):
         norms = " ".join(["train.py -m", *typed, "model/norm=lrn,none"])

@@ -29,6 +29,7 @@ from alexnet.models import parallel, summary
 from alexnet.ops import memory
 from alexnet.runs import precision
 from alexnet.runs.checkpoint import load_layers, optimizer_state, resumable_step
+from alexnet.runs.disk import BOTH, keep_only
 from alexnet.runs.metrics import drop_from, last_metrics
 from alexnet.runs.results import ALL, BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
 from alexnet.training import distributed
@@ -218,6 +219,8 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         if writes:
             run.write(result)
             close(trainer.loggers, result)
+            if result["status"] == "completed":
+                keep_only(run.directory, run.config.get("checkpoint", {}).get("keep", BOTH))
     strategy.barrier()  # until the result is written
     return result
 
