@@ -1,5 +1,7 @@
 """What is kept of a finished run's checkpoints, by checkpoint.keep and by report.py prune=."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.runs import disk
 from alexnet.runs.results import BEST, LAST
+from alexnet.training import callbacks
 from tiny import config, directory, state
 
 FILES = {"both": {LAST, BEST}, "last": {LAST}, "best": {BEST}, "weights": {LAST}, "none": set[str]()}
@@ -47,15 +50,19 @@ def test_a_finished_run_keeps_what_was_asked_for(
     assert bool(states) == (keep != "weights")
 
 
-def test_a_run_that_was_stopped_keeps_all_that_it_goes_on_from(tmp_path: Path) -> None:
-    import signal
+def test_a_run_that_was_stopped_keeps_all_that_it_goes_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Any, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    stop = ["+callbacks.stop._target_=signalled.Signal", "+callbacks.stop.step=3", "+callbacks.stop.rank=0"]
-    stop.append(f"+callbacks.stop.number={int(signal.SIGTERM)}")
-    stopped = train(config(tmp_path, "checkpoint.keep=none", *stop))
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Speed, "on_train_batch_end", stop)
+        stopped = train(config(tmp_path, "checkpoint.keep=none"))
     assert stopped["status"] == "interrupted"
     assert LAST in kept(directory(tmp_path, stopped))
-    result = train(config(tmp_path, "checkpoint.keep=none", *stop))
+    result = train(config(tmp_path, "checkpoint.keep=none"))
     assert (result["status"], kept(directory(tmp_path, result))) == ("completed", set())
 
 

@@ -213,10 +213,11 @@ def test_chance_is_what_needs_no_network(
     ],
 )
 def test_what_is_suggested_next_has_the_model_that_was_used(
-    overrides: list[str], suggested: list[str], not_suggested: list[str]
+    overrides: list[str], suggested: list[str], not_suggested: list[str], tmp_path: Path
 ) -> None:
-    told = results.ending(ENDED | {"overrides": overrides}, Path("o/run"), "", "demo").partition("next:")[2]
-    assert all(words in told for words in [*suggested, "checkpoint=o/run/last.ckpt"])
+    (tmp_path / "last.ckpt").touch()
+    told = results.ending(ENDED | {"overrides": overrides}, tmp_path, "", "demo").partition("next:")[2]
+    assert all(words in told for words in [*suggested, f"checkpoint={tmp_path}/last.ckpt"])
     assert not any(words in told for words in not_suggested)
 
 
@@ -224,10 +225,17 @@ def test_a_run_that_stopped_is_told_nothing_of_evaluation() -> None:
     assert "next:" not in results.ending(ENDED | {"status": "interrupted"}, Path("o/run"), "", "demo")
 
 
-def test_ten_crops_are_suggested_where_there_are_ten() -> None:
+def test_only_checkpoints_that_were_kept_are_suggested(tmp_path: Path) -> None:
+    assert "checkpoint=" not in results.ending(ENDED, tmp_path, "", "demo")
+    (tmp_path / "best.ckpt").touch()
+    assert f"checkpoint={tmp_path}/best.ckpt" in results.ending(ENDED, tmp_path, "", "demo")
+
+
+def test_ten_crops_are_suggested_where_there_are_ten(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").touch()
     for crop, is_suggested in ((28, False), (24, True)):
         config = {"data": {"image_size": 28, "crop_size": crop}}
-        told = results.ending(ENDED | {"config": config}, Path("o/run"), "", "MNIST")
+        told = results.ending(ENDED | {"config": config}, tmp_path, "", "MNIST")
         assert ("crops=10" in told) is is_suggested
         assert "1 (5 steps)" in told
 
