@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.evaluation.crops import crop_places
@@ -84,7 +84,7 @@ def _kept(
     @torch.inference_mode()
     def parts() -> Iterator[NDArray[Any]]:
         batches = data.whole(split, pinned=pinned)
-        with tqdm(total=count, desc=bar, unit="image", delay=1) as progress:
+        with Bar(total=count, desc=bar, unit="image") as progress:
             for batch in batches:
                 yield compute(central(batch.crops, data.sizes[1]))
                 progress.update(len(batch.labels))

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
-from tqdm import tqdm
 
 from alexnet import tables
 from alexnet.analysis import features
+from alexnet.bars import Bar
 from alexnet.data.datamodule import ImageData, part_of
 from alexnet.errors import UserError, check_range, check_whole, did_you_mean
 from alexnet.evaluation.scores import Rows
@@ -124,7 +124,7 @@ def search(queries: Rows, among: Rows, count: int, bar: str = "search", chunk: i
     size = max(1, chunk // (4 * queries.shape[1]))
     count = min(count, len(among))
     parts = []
-    with tqdm(total=len(queries) * len(among), desc=bar, unit="pair", unit_scale=True, delay=1) as progress:
+    with Bar(total=len(queries) * len(among), desc=bar, unit="pair", unit_scale=True) as progress:
         for start in range(0, len(queries), size):
             wanted = np.asarray(queries[start : start + size], dtype=np.float32)
             distances: NDArray[Any] = np.empty((len(wanted), 0))

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.benchmark.timing import CPU, Row, Sizes, Timer, interleaved, one_core, speed_up, timed
 from alexnet.data.augment import Augment, Pixels
 from alexnet.data.decode import decode
@@ -65,7 +65,7 @@ def draw(folder: Path, sizes: Sizes, classes: int = 2) -> Path:
     """Class folders with drawn JPEGs of the size and weight of ImageNet's."""
     width, height = sizes.drawn
     top = (width - height) // 2
-    for number in tqdm(range(sizes.files), desc="drawing", unit="image", leave=False):
+    for number in Bar(range(sizes.files), desc="drawing", unit="image", leave=False):
         label = number % classes
         path = folder / CLASSES[label] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tqdm import tqdm
-
+from alexnet.bars import Bar
 from alexnet.benchmark.inputs import draw
 from alexnet.benchmark.timing import CPU, Row, Sizes, Timer, cost, interleaved, timed
 from alexnet.data.fingerprint import fingerprint
@@ -49,7 +48,7 @@ def rows(sizes: Sizes, rounds: int) -> list[Row]:
 
 def link(root: Path, contents: list[Path], files: int, classes: int) -> Path:
     """Class folders with so many hard links to contents in root/train, and one for each class in root/val."""
-    for number in tqdm(range(files + classes), desc="linking", unit="file", leave=False):
+    for number in Bar(range(files + classes), desc="linking", unit="file", leave=False):
         place = root / ("train" if number < files else "val") / f"{number % classes:04}"
         if number < classes or number >= files:
             place.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.errors import UserError, check_choice
 
 Timer = Callable[[], float]  # does its work once; seconds for a unit of it (an image, a step)
@@ -152,7 +152,7 @@ def interleaved(timers: Mapping[str, Timer], rounds: int, label: str) -> dict[st
     Every other round runs backwards: what another program takes of the machine then falls on all alike.
     """
     times: dict[str, list[float]] = {name: [] for name in timers}
-    with tqdm(total=(rounds + 1) * len(timers), desc=label, file=sys.stderr, leave=False) as bar:
+    with Bar(total=(rounds + 1) * len(timers), desc=label, file=sys.stderr, leave=False) as bar:
         for number in range(rounds + 1):
             for name in list(timers)[:: -1 if number % 2 else 1]:
                 bar.set_postfix_str(name)

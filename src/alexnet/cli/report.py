@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.errors import UserError, check_choice
 from alexnet.paths import CONF
 
@@ -57,7 +57,7 @@ def prune(output_dir: Path, keep: str, sure: bool) -> str:
     if not found:
         return f"nothing to remove: {output_dir} has {len(directories)} finished runs"
     if sure:
-        for directory in tqdm(directories, "pruning", unit="run", delay=1):
+        for directory in Bar(directories, "pruning", unit="run"):
             disk.keep_only(directory, keep)
         return f"{disk.told(found.values())} freed in {len({path.parent for path in found})} runs"
     lines = [f"{disk.told([size]):>8}  {path}" for path, size in found.items()]

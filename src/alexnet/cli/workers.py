@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from alexnet import progress
+from alexnet.bars import Bar
 from alexnet.claims import plan
 from alexnet.claims.plan import Job
 from alexnet.cli.hydra_private import ended, failure, local_launcher
@@ -172,7 +172,7 @@ def train(
     # None: hidden where standard error is no terminal
     settings["disable"] = None if cfg.trainer.enable_progress_bar else True
     progress.sweep = f"{len(batch)} runs"
-    with tqdm(**settings) as bar:
+    with Bar(**settings) as bar:
         for job, kind, content in events(batch, division, loader, cfg):
             name = f"{job.row}, seed {job.seed}"
             if kind == PART:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.files import one_at_a_time, replacing_folder
 
 VERSION = 1  # raise it with every change that alters a drawn pixel
@@ -227,7 +227,7 @@ def _fill(folder: Path, counts: tuple[int, int], size: int, seed: int) -> None:
     for split in SPLITS:
         for name in CLASSES:
             (folder / split / name).mkdir(parents=True)
-    for split, index in tqdm(jobs, desc="drawing data=demo", unit="image"):
+    for split, index in Bar(jobs, desc="drawing data=demo", unit="image"):
         label = index % len(CLASSES)
         name = CLASSES[label]
         image = draw_image(label, (seed, split, index), size)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.data.named import DIGITS, WNIDS, check_sizes
 from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
@@ -271,7 +271,7 @@ def _write_classes(
     for name in classes:
         (folder / name).mkdir(parents=True)
     pairs = zip(images, labels, strict=True)
-    for number, (pixels, label) in enumerate(tqdm(pairs, f"writing {folder.name}", len(labels))):
+    for number, (pixels, label) in enumerate(Bar(pairs, f"writing {folder.name}", len(labels))):
         Image.fromarray(pixels).save(folder / classes[label] / f"{number:05d}.png")
 
 

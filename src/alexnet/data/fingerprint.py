@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
+from alexnet.bars import Bar
 from alexnet.data.sources import File, ImageSet, Split, StoredFile, stamp
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
@@ -41,7 +40,7 @@ def _digests(split: Split, cache_dir: Path) -> list[str]:
     if changed:
         with ThreadPoolExecutor() as pool:
             results = pool.map(lambda file: _digest(paths[file]), changed)
-            bar = tqdm(results, f"reading {split.root.name}", len(changed), unit="file", delay=1)
+            bar = Bar(results, f"reading {split.root.name}", len(changed), unit="file")
             known.update({file: (stamps[file], digest) for file, digest in zip(changed, bar, strict=True)})
         text = "".join(f"{known[file][0]}\t{known[file][1]}\t{file}\0" for file in split.files)
         write_atomically(memory, text.encode("utf-8", "surrogateescape"))

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.data.decode import BrokenImageError, Pixels, blank, decode, decode_jpeg, decoder, encode_jpeg
 from alexnet.data.manifest import (
     FORMS,
@@ -363,7 +363,7 @@ def _decoded(name: str, split: Split, plan: Plan, chunks: list[range], threads: 
     threads = threads or os.cpu_count() or 1
     pool, waiting = ThreadPoolExecutor(threads), deque[Future[Chunk]]()
     first = len(split) - sum(map(len, chunks))
-    bar = tqdm(total=len(split), initial=first, desc=f"decoding {name}", unit="image", delay=1)
+    bar = Bar(total=len(split), initial=first, desc=f"decoding {name}", unit="image")
     try:
         for number in range(-2 * threads, len(chunks)):
             for rows in chunks[number + 2 * threads : number + 2 * threads + 1]:  # none at the end

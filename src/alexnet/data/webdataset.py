@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.data.sources import (
     EXTENSIONS,
     ONE_CLASS,
@@ -93,7 +93,7 @@ class WebDataset(Folders):
         unused = [path for path, split in tars.items() if split not in shards]
         images: dict[str, list[list[Member]]] = {}
         for name, paths in shards.items():
-            bar = tqdm(paths, f"looking into {name}", unit="tar", delay=1)
+            bar = Bar(paths, f"looking into {name}", unit="tar")
             images[name] = [list(_members(path, unused)) for path in bar]
         texts = [[member.label for of in images[name] for member in of] for name in shards]
         if not all(texts):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.evaluation.errors import chunks, classes_before
 from alexnet.evaluation.scores import Scores, write_rows
 
@@ -54,7 +54,7 @@ def averaged(scores: Sequence[Scores], labels: NDArray[np.int64]) -> list[BySize
     networks, (images, classes) = len(scores), scores[0].shape
     members = [subsets(networks, size) for size in range(1, networks + 1)]
     wrong = [np.zeros((2, len(chosen))) for chosen in members]  # top-1 and top-5, by subset
-    with tqdm(total=images, desc="averaging", unit="image", delay=1) as bar:
+    with Bar(total=images, desc="averaging", unit="image") as bar:
         for part in chunks(images, classes, copies=4 * max(map(len, members))):
             stacked = np.stack([softmax[part] for softmax in scores])
             for chosen, counts in zip(members, wrong, strict=True):

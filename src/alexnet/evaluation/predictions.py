@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.data.decode import BrokenImageError, Pixels, blank, decode
 from alexnet.data.loader import Batch, Batches
 from alexnet.errors import UserError, check_whole
@@ -199,7 +199,7 @@ def predict(
     check_whole("top", top, 1)
     places = crop_places(crops, photographs.image_size - predictor.crop_size)
     paths, labels, shares = photographs.paths, [], []
-    with tqdm(total=len(paths), desc="predict", unit="image", delay=1) as progress:
+    with Bar(total=len(paths), desc="predict", unit="image") as progress:
         for batch in photographs.batches(BATCH, pinned=predictor.device.type == "cuda"):
             best = predictor.softmax(batch.crops, places).topk(min(top, len(classes)))
             labels.append(best.indices.cpu().numpy())

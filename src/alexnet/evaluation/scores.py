@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from alexnet.bars import Bar
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
 from alexnet.evaluation.crops import Crop, crop_places
@@ -44,7 +44,7 @@ def _computed(
     predictor: Predictor, data: ImageData, split: str, places: list[Crop], bar: str
 ) -> Iterator[Scores]:
     batches = data.whole(split, pinned=predictor.device.type == "cuda")
-    with tqdm(total=len(batches.members), desc=bar, unit="image", delay=1) as shown:
+    with Bar(total=len(batches.members), desc=bar, unit="image") as shown:
         for batch in batches:
             yield predictor.softmax(batch.crops, places).cpu().numpy()
             shown.update(len(batch.labels))

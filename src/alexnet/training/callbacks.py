@@ -158,6 +158,39 @@ class Bar(TQDMProgressBar):
             self.train_progress_bar.set_description(f"{progress.sweep}, epoch {trainer.current_epoch}")
 
 
+class Lines(ProgressBar):
+    """In place of a bar, where output goes to a file or a notebook: a line an epoch, or a minute.
+
+    Epochs that are over within EVERY seconds of a line say nothing, but for the last.
+    """
+
+    EVERY, WITHIN = 10.0, 60.0  # seconds
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said_at = -math.inf
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if time.monotonic() - self.said_at > self.WITHIN and math.isfinite(self.said_at):
+            self._say(trainer, f"step {trainer.global_step:,} of {trainer.estimated_stepping_batches:,}")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.said_at = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        is_last = trainer.global_step >= trainer.estimated_stepping_batches
+        error = trainer.callback_metrics.get("minival/top1_error")
+        if error is not None and (is_last or time.monotonic() - self.said_at > self.EVERY):
+            self._say(trainer, f"minival top-1 error {float(error):.1f} %")
+
+    def _say(self, trainer: Trainer, what: str) -> None:
+        self.said_at = time.monotonic()
+        if trainer.is_global_zero:
+            epochs = f" of {trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+            sweep = f"{progress.sweep}, " * bool(progress.sweep)
+            print(f"{sweep}epoch {trainer.current_epoch + 1}{epochs}: {what}", flush=True)
+
+
 class Told(ProgressBar):
     """Tells the sweep, which draws one bar for all its runs, what part of this one is done."""
 

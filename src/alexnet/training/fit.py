@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import sys
 import time
 import traceback
 import warnings
@@ -39,6 +40,7 @@ from alexnet.training.callbacks import (
     BestCheckpoint,
     Interrupted,
     LastCheckpoint,
+    Lines,
     Predictions,
     Speed,
     Told,
@@ -126,7 +128,8 @@ def callbacks(
     )
     last = LastCheckpoint(run_dir / LAST, minutes, every_n_steps, share)
     bar = bar and not any(isinstance(callback, ProgressBar) for callback in more)
-    shown: list[Callback] = [Told() if progress.tell else Bar(leave=True)] if bar else []
+    own: Callback = Bar(leave=True) if sys.stdout.isatty() else Lines()
+    shown: list[Callback] = [Told() if progress.tell else own] if bar else []
     return [*more, *shown, best, Speed(), Predictions(run_dir / PREDICTIONS), last]
 
 
