@@ -61,7 +61,7 @@ def test_results_shows_each_claim_and_each_recorded_verdict() -> None:
     for row in measured:
         numbers = [number(row[name]) for name in ("mean", "low", "high")]
         assert "{} ({} to {})".format(*numbers) in page
-        if row["n"] < row["planned"]:
+        if row["planned"] is not None and row["n"] < row["planned"]:
             assert page.count(f"{row['n']} of {row['planned']} planned seeds") >= 2
     of_paper = [row for row in verdicts if row["section"].startswith("P")]
     assert page.count("| not run yet |") >= sum(not row["n"] for row in of_paper)
