@@ -51,6 +51,12 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
     "checkpoint": lambda state: {"state_dict": state, "epoch": 90, "best_acc1": torch.tensor(56.5)},
     "both": lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+    "timm's": lambda state: {"model": state, "epoch": 3, "args": {"lr": 0.1}},
+    "parallel features": lambda state: {  # of PyTorch's own example for ImageNet
+        "state_dict": {name.replace("features.", "features.module."): value for name, value in state.items()}
+    },
+    "compiled": lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
+    "Lightning's": lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}},
 }
 
 
@@ -62,6 +68,28 @@ def test_a_state_is_found_in_what_wraps_it(kind: str, tmp_path: Path) -> None:
     assert found.classes == 3
     assert list(found.state) == list(state)
     assert all(torch.equal(found.state[name], value) for name, value in state.items())
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = torchvision_state()
+    save_file(state, tmp_path / "it.safetensors")
+    found = TorchvisionWeights(tmp_path / "it.safetensors")
+    assert all(torch.equal(found.state[name], value) for name, value in state.items())
+    content = (tmp_path / "it.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"cut.safetensors is damaged \(.*\): fetch it again"):
+        TorchvisionWeights(tmp_path / "cut.safetensors")
+
+
+def test_two_networks_in_one_file_are_refused(tmp_path: Path) -> None:
+    state = torchvision_state()
+    torch.save(
+        {**state, **{f"module.{name}": value + 1 for name, value in state.items()}}, tmp_path / "it.pth"
+    )
+    with pytest.raises(UserError, match="weights of more than one network"):
+        TorchvisionWeights(tmp_path / "it.pth")
 
 
 @pytest.mark.quick(1)

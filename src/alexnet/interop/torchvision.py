@@ -4,8 +4,10 @@ It was trained on red, green, blue from 0 to 1, less a mean and over a deviation
 levels less a mean: the deviation goes into conv1. Zeros that pad an image mean the same in both.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +19,14 @@ from alexnet.runs.checkpoint import DAMAGED
 
 FIRST, HEAD = "features.0.weight", "classifier.6.weight"
 LEVELS = 255
-WRAPPERS = ("module.", "model.", "_orig_mod.")  # DataParallel's, Lightning modules', torch.compile's
+KEYS = ("state_dict", "model", "model_state_dict", "state_dict_ema")  # under which checkpoints keep weights
+WRAPPERS = (
+    r"(?<![^.])(module|model|network|_orig_mod)\."  # DataParallel's, Lightning modules', torch.compile's
+)
 
 
 class TorchvisionWeights:
-    """A state_dict in a file, alone or as "state_dict" of a checkpoint.
+    """A state_dict in a file of torch's or of safetensors, alone or in a checkpoint under one of KEYS.
 
     Raises UserError for another or damaged file, and for one that does not fit.
     """
@@ -29,19 +34,20 @@ class TorchvisionWeights:
     def __init__(self, path: Path) -> None:
         refuse_other_files(path, "weights", of_torch=True)
         try:
-            whole = torch.load(path, weights_only=True, map_location="cpu")
+            whole = _loaded(path)
         except DAMAGED as error:
             raise UserError(
                 f"weights={path} is damaged, no file of torch, or holds more than weights: give what"
                 " torchvision downloads, or what torch.save(network.state_dict(), PATH) wrote."
             ) from error
-        state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
+        state = whole if isinstance(whole, dict) else None
+        if state:
+            state = next((state[key] for key in KEYS if isinstance(state.get(key), dict)), state)
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise UserError(f"weights={path} holds no state_dict: save network.state_dict().")
-        for wrapper in WRAPPERS:
-            if state and all(name.startswith(wrapper) for name in state):
-                state = {name.removeprefix(wrapper): value for name, value in state.items()}
-        self.path, self.state = path, dict[str, Tensor](state)
+        self.path, self.state = path, {re.sub(WRAPPERS, "", name): value for name, value in state.items()}
+        if len(self.state) < len(state):
+            raise UserError(f"weights={path} holds the weights of more than one network: save those of one.")
 
     @property
     def classes(self) -> int:
@@ -51,6 +57,23 @@ class TorchvisionWeights:
     def fitted(self, network: nn.Module, model: str) -> dict[str, Tensor]:
         """The state of such a network, for grey levels less mean(); model: what messages call it."""
         return folded(fitted(self.path, self.state, network, model))
+
+
+def _loaded(path: Path) -> Any:
+    """What is in a file; safetensors' begins with the length of its head, and not as one of torch's."""
+    if path.suffix != ".safetensors":
+        return torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(
+            f"weights={path} needs the safetensors library: pip install -e '.[export]'."
+        ) from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"weights={path} is damaged ({error}): fetch it again.") from error
 
 
 def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
