@@ -74,7 +74,7 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     state = torchvision_state()
-    save_file(state, tmp_path / "it.safetensors")
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "it.safetensors")
     found = TorchvisionWeights(tmp_path / "it.safetensors")
     assert all(torch.equal(found.state[name], value) for name, value in state.items())
     content = (tmp_path / "it.safetensors").read_bytes()
