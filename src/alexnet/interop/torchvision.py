@@ -35,6 +35,8 @@ class TorchvisionWeights:
         refuse_other_files(path, "weights", of_torch=True)
         try:
             whole = _loaded(path)
+        except UserError:
+            raise
         except DAMAGED as error:
             raise UserError(
                 f"weights={path} is damaged, no file of torch, or holds more than weights: give what"
