@@ -32,7 +32,7 @@ def test_settings_reach_the_run_and_it_is_found_again(run: FinishedRun) -> None:
     ("settings", "words"),
     [
         ({"seed": -1}, "seed=-1"),
-        ({"nonsense": 1}, "nonsense is no setting"),
+        ({"nonsense": 1}, "There is no setting nonsense"),
         ({"optim.lr": "abc"}, "optim.lr=abc"),
         ({"data": "nonsense"}, "data=nonsense"),
         ({"data": "/my images"}, "data=image_folder data.root=/my images"),

@@ -101,7 +101,7 @@ def target(path: object, key: str) -> Part:
         place = " (Python looks in src/ and in PYTHONPATH)" if isinstance(error, ModuleNotFoundError) else ""
         raise UserError(f"{key}.{TARGET}={path} can't be imported: {error}{place}") from error
     if not callable(part):
-        raise UserError(f"{key}.{TARGET}={path} is no class or function.")
+        raise UserError(f"{key}.{TARGET}={path} is not a class or function.")
     return part  # type: ignore[no-any-return]
 
 

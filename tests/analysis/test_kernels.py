@@ -263,7 +263,7 @@ REFUSED = [
     (("checkpoint=[a,b]",), r"^checkpoint=\['a', 'b'\] is more than one network: give"),
     (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),
     (("runs='OUT/*-*'",), r"^these networks are of 2 kinds: .* Give those of one line:\n"),
-    (("checkpoint=/nowhere/last.ckpt",), r"^checkpoint=/nowhere/last\.ckpt is no file"),
+    (("checkpoint=/nowhere/last.ckpt",), r"^checkpoint=/nowhere/last\.ckpt is not a file"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Which claims are chosen by name, and what is told of a file that is no claim."""
+"""Which claims are chosen by name, and what is told of a file that is not a claim."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_file_is_named_where_it_lies(tmp_path: Path) -> None:
         load_claim("list", folder)
 
 
-# ---- what is no claim
+# ---- what is not a claim
 
 
 COMPARED = {"of": "x", "minus": "y"}

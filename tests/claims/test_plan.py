@@ -119,7 +119,7 @@ def test_a_damaged_result_is_one_jobs_error_until_it_is_removed(tmp_path: Path) 
     job.look()
     assert job.state == IMPOSSIBLE
     assert plan.to_train([job]) == []
-    assert "result.json is no result" in plan.text([job, made(tmp_path, seed=1)])
+    assert "result.json is not the result" in plan.text([job, made(tmp_path, seed=1)])
     assert Job([], "x", 0, job.run, again=True).state == NEW  # rerun=true replaces it
     (job.run.directory / "result.json").unlink()
     job.look()

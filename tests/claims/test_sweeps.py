@@ -160,9 +160,9 @@ def test_what_is_broken_in_one_run_leaves_the_others(
     whole = path.read_text()
     path.write_text("{")
     done = train(outputs, *LRN, "seed=0,1")
-    refused(done, "1 of 4 runs can't be trained (lrn/without seed 1)", f"{path} is no result of a run")
+    refused(done, "1 of 4 runs can't be trained (lrn/without seed 1)", f"{path} is not the result of a run")
     assert "can't run" in done.stdout
-    assert f"lrn/without: {path} is no result of a run" in done.stdout
+    assert f"lrn/without: {path} is not the result of a run" in done.stdout
     assert index(outputs)["runs"]["without"]["1"] == broken
     path.write_text(whole)
 

@@ -74,10 +74,10 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         ([*LRN, "seed=-1"], ["seed=-1 is not possible", "whole number from 0"]),
         (["-m", "seed=0,x"], ["seed=x is not possible"]),
         (["-m", "seed=true"], ["seed=True is not possible"]),
-        (["+hydra.foo=1"], ["hydra.foo is no setting of Hydra's"]),
+        (["+hydra.foo=1"], ["Hydra has no setting hydra.foo"]),
         (
             ["data=image_folder", "data.root=/no/such", "dry_run=true"],
-            ["data.root=/no/such is no folder"],
+            ["data.root=/no/such is not a folder"],
         ),
         ([*LRN, "dry_run=yes"], ["dry_run=yes is not possible: choose true, false"]),
         ([*LRN, "hydra/sweeper=basic"], ["claim=NAME is for a sweep of our own"]),

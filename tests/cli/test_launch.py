@@ -99,8 +99,8 @@ PLACES_FOR_NEW = "model.changes, model.dropout_rates, optim.layers"
 NEW = ("optim.layers.fc8.lr", "optim.layers.fc8", "model.changes.conv2.padding", "model.dropout_rates.conv4")
 REFUSED = {key: f"^A new entry takes a plus: .{key}=..., below {PLACES_FOR_NEW}.$" for key in NEW} | {
     "optim.layer.fc8.lr": "Did you mean optim.layers",
-    "model.changess": "model.changess is no setting",
-    "model.dropout_ratesx.fc6": "model.dropout_ratesx.fc6 is no setting",
+    "model.changess": "There is no setting model.changess",
+    "model.dropout_ratesx.fc6": "There is no setting model.dropout_ratesx.fc6",
 }
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_setting_is_told_of_a_plus_only_where_that_helps(key: str, me
 
 
 TYPED = [
-    ("train", "lrn", "lrn is no setting: .* Did you mean claim=lrn or model/norm=lrn?"),
+    ("train", "lrn", "There is no setting lrn: .* Did you mean claim=lrn or model/norm=lrn?"),
     ("train", "data.root", "data.root lacks its value: type data.root=VALUE."),
     ("train", "=5", "=5 has no key"),
     ("train", "+data=imagenette", "data has a choice already. .* leave out the plus: data=imagenette"),

@@ -21,18 +21,22 @@ def test_settings_of_each_entry_are_what_its_file_says(entry: str) -> None:
     cfg = compose(entry)
     assert cfg
     assert not OmegaConf.missing_keys(cfg)
-    with pytest.raises(UserError, match=r"^unheard_of is no setting\. .*The top level has "):
+    with pytest.raises(UserError, match=r"^There is no setting unheard_of\. .*The top level has "):
         compose(entry, ["+unheard_of=1"])
 
 
 WRONG = [
-    ("train", "+lr=0.5", "lr is no setting"),
-    ("train", "++optim.lrr=1", "optim.lrr is no setting. Did you mean optim.lr"),
-    ("train", "+checkpoint.hours=1", "checkpoint.hours is no setting.*checkpoint has every_n_steps, minutes"),
-    ("train", "+data={batch: 3}", "data.batch is no setting.*Did you mean data.batch_size"),
-    ("evaluate", "+data.size=3", "data.size is no setting.*data has pack, root"),
-    ("evaluate", "++crop=10", "crop is no setting. Did you mean crops"),
-    ("prepare", "+data.thread=3", "data.thread is no setting. Did you mean data.threads"),
+    ("train", "+lr=0.5", "There is no setting lr"),
+    ("train", "++optim.lrr=1", "There is no setting optim.lrr. Did you mean optim.lr"),
+    (
+        "train",
+        "+checkpoint.hours=1",
+        "There is no setting checkpoint.hours.*checkpoint has every_n_steps, minutes",
+    ),
+    ("train", "+data={batch: 3}", "There is no setting data.batch.*Did you mean data.batch_size"),
+    ("evaluate", "+data.size=3", "There is no setting data.size.*data has pack, root"),
+    ("evaluate", "++crop=10", "There is no setting crop. Did you mean crops"),
+    ("prepare", "+data.thread=3", "There is no setting data.thread. Did you mean data.threads"),
     ("prepare", "data.image_size=big", "data.image_size=big is not possible: choose a whole number"),
     ("preview", "seed=1.5", "seed=1.5 is not possible: choose a whole number"),
     ("convert", "data.batch_size=null", "data.batch_size=null is not possible: choose a whole number"),
@@ -46,25 +50,33 @@ WRONG = [
     ("train", "compile=2", "compile=2 is not possible: choose true, false"),
     ("train", "data.skip_broken=yes", "data.skip_broken=yes is not possible: choose true, false"),
     ("train", "~data.threads", "data.threads can't be left out"),
-    ("train", "+schedule.gamma=1", "schedule.gamma is no setting.*schedule has factor, name, patience, "),
+    (
+        "train",
+        "+schedule.gamma=1",
+        "There is no setting schedule.gamma.*schedule has factor, name, patience, ",
+    ),
     ("train", "schedule.patience=soon", "schedule.patience=soon is not possible: choose a whole number"),
-    ("train", "schedule.name=steps", "schedule.factor is no setting.*schedule has gamma, milestones, name"),
+    (
+        "train",
+        "schedule.name=steps",
+        "There is no setting schedule.factor.*schedule has gamma, milestones, name",
+    ),
     ("train", "logger=5", "logger=5 is not possible: choose one of csv, wandb"),
     ("train", "data=null", "data=null is not possible: choose one of .*demo"),
     ("train", "model=[alexnet,alexnet_lrn]", r"model=\[alexnet,alexnet_lrn\] is not possible: choose one of"),
     ("evaluate", "worst=ten", "worst=ten is not possible: choose a whole number"),
     ("evaluate", "format=xml", "format=xml is not possible: choose text, json"),
-    ("evaluate", "+crop=1", "crop is no setting. Did you mean crops"),
+    ("evaluate", "+crop=1", "There is no setting crop. Did you mean crops"),
     ("predict", "checkpoint=[a,b]", r"checkpoint=\['a', 'b'\] is not possible: choose a text"),
-    ("predict", "+topp=1", "topp is no setting. Did you mean top"),
+    ("predict", "+topp=1", "There is no setting topp. Did you mean top"),
     ("kernels", "out={a: 1}", "out={.*} is not possible: choose a text"),
     ("neighbours", "accelerator=cuda", "accelerator=cuda is not possible: choose auto, cpu, gpu"),
     ("neighbours", "seed=-1", "seed=-1 is not possible: choose a whole number from 0"),
     ("export", "opset=new", "opset=new is not possible: choose a whole number"),
     ("report", "list=no", "list=no is not possible: choose true, false"),
     ("report", "out=null", "out=null is not possible: choose a text"),
-    ("record", "+run=x", "run is no setting. Did you mean runs"),
-    ("dashboard", "+projects=x", "projects is no setting. Did you mean project"),
+    ("record", "+run=x", "There is no setting run. Did you mean runs"),
+    ("dashboard", "+projects=x", "There is no setting projects. Did you mean project"),
     ("benchmark", "rounds=many", "rounds=many is not possible: choose a whole number"),
     ("summary", "format=xml", "format=xml is not possible: choose text, json"),
 ]
@@ -78,14 +90,34 @@ def test_what_is_no_setting_or_of_another_type_is_named(entry: str, override: st
 
 
 OF_ANOTHER = [
-    ("model=vgg16", "model.towers=1", "model.towers is no setting of this model, which has batch_size, "),
-    ("model=vgg16", "model.survival=1", "model.survival is no.*model has .*dropout.*a plus: +model.surv"),
-    ("model=vgg16", "model.norm.n=3", "model.norm.n is no setting of this model, which has"),
-    ("model=zfnet", "model.survival=1", "model.survival is no setting.*model has activation, add, ceil_mode"),
-    ("model=lenet5", "model/norm=lrn", "model/norm is no choice for this model, which has no such part"),
-    ("model=resnet20", "schedule.patience=1", "schedule.patience is no setting of this schedule, which has"),
-    ("model=resnet20", "schedule.foo=1", "schedule.foo is no setting.*schedule has at, epochs, factor, name"),
-    ("data=mnist", "data.source.size=3", "data.source.size is no setting.*data.source has name, root"),
+    (
+        "model=vgg16",
+        "model.towers=1",
+        "There is no setting model.towers of this model, which has batch_size, ",
+    ),
+    (
+        "model=vgg16",
+        "model.survival=1",
+        "There is no setting model.survival.*model has .*dropout.*a plus: +model.surv",
+    ),
+    ("model=vgg16", "model.norm.n=3", "There is no setting model.norm.n of this model, which has"),
+    (
+        "model=zfnet",
+        "model.survival=1",
+        "There is no setting model.survival.*model has activation, add, ceil_mode",
+    ),
+    ("model=lenet5", "model/norm=lrn", "model/norm is not a choice for this model, which has no such part"),
+    (
+        "model=resnet20",
+        "schedule.patience=1",
+        "There is no setting schedule.patience of this schedule, which has",
+    ),
+    (
+        "model=resnet20",
+        "schedule.foo=1",
+        "There is no setting schedule.foo.*schedule has at, epochs, factor, name",
+    ),
+    ("data=mnist", "data.source.size=3", "There is no setting data.source.size.*data.source has name, root"),
 ]
 
 
@@ -104,7 +136,7 @@ def test_what_another_choice_has_is_no_setting_of_this_one(choice: str, override
     ],
 )
 def test_each_schedule_has_types_of_its_own(schedule: str) -> None:
-    with pytest.raises(UserError, match=r"^schedule.foo is no setting\. .*schedule has "):
+    with pytest.raises(UserError, match=r"^There is no setting schedule.foo\. .*schedule has "):
         compose("train", [f"schedule={schedule}", "+schedule.foo=1"])
     with pytest.raises(UserError, match=r"^schedule.milestones\[0\]=1.5 is not possible: choose a"):
         compose("train", ["schedule=steps", "schedule.milestones=[1.5]"])
@@ -131,8 +163,8 @@ CHECKED = [
     ("data.minival_fraction=0", "data.minival_fraction=0.0 is not possible"),
     ("checkpoint.minutes=-1", "checkpoint.minutes=-1.0 is not possible"),
     ("checkpoint.every_n_steps=-1", "checkpoint.every_n_steps=-1 is not possible"),
-    ("init_from=/nowhere", "init_from=/nowhere is no file: give a run's directory, or its last.ckpt"),
-    ("+logger.x=1", "logger.x=1 is no logger: give its class"),
+    ("init_from=/nowhere", "init_from=/nowhere is not a file: give a run's directory, or its last.ckpt"),
+    ("+logger.x=1", "logger.x=1 is not a logger: give its class"),
     ("+scale={name: x, seeds: 0, about: y}", "scale.seeds=0 is not possible"),
     ("+scale={name: x, seeds: 1, about: y, noise: {z: 0}}", "scale.noise.z=0.0 is not possible"),
     ("+scale={name: x, seeds: 1, about: y, error: {z: 100}}", "scale.error.z=100.0 is not possible"),
@@ -154,7 +186,7 @@ PARTS = [
     ("augment.colour_noise=-1", "augment.colour_noise=-1.0 is not possible"),
     ("trainer.max_time=never", "trainer: `Timer"),
     ("memory_format=flat", "memory_format=flat is not possible"),
-    ("+logger.x._target_=os.getcwd", "logger.x: os.getcwd is no lightning.pytorch.loggers.Logger"),
+    ("+logger.x._target_=os.getcwd", "logger.x: os.getcwd is not a lightning.pytorch.loggers.Logger"),
     ("optim.name=[]", r"optim.name=\[\] is not possible: choose published"),
     ("model.norm=5", "model.norm=5 is not possible: choose batch, lrn"),
     ("model.dropout.name={a: 1}", "model.dropout.name={'a': 1} is not possible: choose"),

@@ -202,5 +202,5 @@ def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
     pipe = images.train.path(0)
     pipe.unlink()
     os.mkfifo(pipe)
-    with pytest.raises(UserError, match=r"x\.png is no file"):
+    with pytest.raises(UserError, match=r"x\.png is not a file"):
         fingerprint(images, tmp_path / "cache")

@@ -75,7 +75,7 @@ def test_kaggles_folder_is_taken_as_it_is(own_folder: Path, labels: Labels, tmp_
         (lambda root, labels: lines(root, dict(list(labels.items())[1:])), "has no label for"),
         (
             lambda root, labels: lines(root, dict.fromkeys(labels, "7")),
-            "is labelled 7, which is no class folder",
+            "is labelled 7, which is not a class folder",
         ),
     ],
 )

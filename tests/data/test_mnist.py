@@ -92,11 +92,11 @@ def test_a_part_is_refused_unless_it_is_asked_for(tmp_path: Path) -> None:
 
 
 DAMAGES = {
-    "cut off": (0, lambda content: content[:-1], "is no whole IDX file of images"),
-    "too long": (0, lambda content: content + b"0", "is no whole IDX file of images"),
+    "cut off": (0, lambda content: content[:-1], "is not a whole IDX file of images"),
+    "too long": (0, lambda content: content + b"0", "is not a whole IDX file of images"),
     "no IDX": (0, lambda content: b"<html>" + content, "does not begin as one"),
     "labels in place of images": (0, lambda content: b"\0\0\x08\1" + content[4:], "does not begin as one"),
-    "empty": (1, lambda content: b"", "is no whole IDX file of labels"),
+    "empty": (1, lambda content: b"", "is not a whole IDX file of labels"),
     "a label too many": (
         1,
         lambda content: content[:7] + b"\x1f" + content[8:] + b"\0",
@@ -121,7 +121,7 @@ def test_a_damaged_file_is_named(which: int, damage: Any, words: str, tmp_path: 
 def test_a_damaged_archive_is_named(content: bytes, tmp_path: Path) -> None:
     path = idx.write(tmp_path, compressed=True) / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"^{path} is no whole IDX file of labels"):
+    with pytest.raises(UserError, match=rf"^{path} is not a whole IDX file of labels"):
         MNIST(tmp_path).load()
 
 

@@ -258,7 +258,7 @@ def test_another_size_is_refused(own_pack: Path, tmp_path: Path) -> None:
     ("pack", "words"),
     [
         ("non", "choose auto, none, the PATH of a pack. Did you mean none"),
-        ("/no/where", "is no pack: make one"),
+        ("/no/where", "is not a pack: make one"),
     ],
 )
 def test_what_is_no_pack_is_told(pack: str, words: str, tmp_path: Path) -> None:

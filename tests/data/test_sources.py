@@ -154,7 +154,7 @@ def test_what_is_missing_is_named(break_it: Callable[[Path], object], place: str
 
 
 def test_a_file_is_no_root(own_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.root=.*ant_0\.jpg is no folder"):
+    with pytest.raises(UserError, match=r"data\.root=.*ant_0\.jpg is not a folder"):
         Folders(own_folder / "train" / "ant" / "ant_0.jpg").load()
 
 

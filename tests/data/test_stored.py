@@ -298,9 +298,9 @@ def labelled(label: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (cut, r"set-train-001.tar is no whole tar file \(.*\): restore or remove it"),
-        (cut_between_files, r"set-train-001.tar is no whole tar file \(it has no end\)"),
-        (overwritten, r"set-train-001.tar is no whole tar file \(it has no end\)"),
+        (cut, r"set-train-001.tar is not a whole tar file \(.*\): restore or remove it"),
+        (cut_between_files, r"set-train-001.tar is not a whole tar file \(it has no end\)"),
+        (overwritten, r"set-train-001.tar is not a whole tar file \(it has no end\)"),
         (without_val, r"has no val\*.tar: data=webdataset reads files such as train-0000.tar"),
         (
             compressed_val,
@@ -397,10 +397,10 @@ def test_columns_are_chosen_where_several_could_be_meant(files: Files, tmp_path:
     assert HuggingFace(root, label="coarse_label").load().classes == ["a", "b", "c"]
     assert HuggingFace(root, label="fine_label").load().classes == ["ant", "bee", "cat"]
     with pytest.raises(
-        UserError, match=r"data.source.label=x is no column of labels .*: choose one of size, fine_label"
+        UserError, match=r"data.source.label=x is not a column of labels .*: choose one of size, fine_label"
     ):
         HuggingFace(root, label="x").load()
-    with pytest.raises(UserError, match=r"data.source.label=image is no column of labels"):
+    with pytest.raises(UserError, match=r"data.source.label=image is not a column of labels"):
         HuggingFace(root, label="image").load()
 
 
@@ -542,7 +542,7 @@ def test_without_the_library_it_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("source", [WebDataset, HuggingFace])
 def test_a_missing_root_is_named(source: type[Folders], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no folder: give one that holds"):
+    with pytest.raises(UserError, match=r"is not a folder: give one that holds"):
         source(tmp_path / "x").load()
     assert not source(tmp_path / "x").present()
     assert not source(None).present()

@@ -274,7 +274,7 @@ def test_a_damaged_checkpoint_is_told_of(outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"^checkpoint={path} is damaged"):
         evaluated(f"checkpoint={path}")
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(UserError, match=rf"^checkpoint={path} is no checkpoint of a run"):
+    with pytest.raises(UserError, match=rf"^checkpoint={path} is not a checkpoint of a run"):
         evaluated(f"checkpoint={path}")
 
 
@@ -349,7 +349,7 @@ WRONG = [
     (["runs=/nowhere/*"], r"^runs=/nowhere/\* finds no finished run: .*for example runs="),
     (
         ["checkpoint=/nowhere/last.ckpt"],
-        r"^checkpoint=/nowhere/last\.ckpt is no file: give a run's directory",
+        r"^checkpoint=/nowhere/last\.ckpt is not a file: give a run's directory",
     ),
 ]
 

@@ -195,7 +195,7 @@ ASKED = [
     ([], "weights=PATH is missing: give weights=FILE, model=caffe_alexnet"),
     (["weights=x"], "out=PATH is missing"),
     (["weights=x", "out=y"], "out=y is not possible: give a file, PATH.ckpt"),
-    (["weights=x", "out=y.ckpt"], "weights=x is no file"),
+    (["weights=x", "out=y.ckpt"], "weights=x is not a file"),
     (["model=alexnet_lrn"], "model=alexnet_lrn is not possible: choose caffe_alexnet, caffenet, torchvision"),
 ]
 

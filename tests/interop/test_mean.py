@@ -52,7 +52,7 @@ REFUSED = [
     (110, r"mean=110 is \(1, 1, 1\): give"),
     ("[0.406,0.456,0.485]", r"is 0\.406 to 0\.485: give grey levels, 0 to 255"),
     ("[300,117,104]", r"is 104 to 300: give grey levels"),
-    ("/nowhere/mean.binaryproto", r"mean=/nowhere/mean\.binaryproto is no file"),
+    ("/nowhere/mean.binaryproto", r"mean=/nowhere/mean\.binaryproto is not a file"),
 ]
 
 

@@ -107,10 +107,10 @@ def test_weights_that_do_not_fit_the_settings_are_told_of(run: Path) -> None:
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
-    with pytest.raises(UserError, match=f"checkpoint={path} is no file: give a run's directory"):
+    with pytest.raises(UserError, match=f"checkpoint={path} is not a file: give a run's directory"):
         checkpoint.load(path)
     torch.save({"state_dict": {"network.a": torch.zeros(1)}}, path)
-    with pytest.raises(UserError, match=f"checkpoint={path} is no checkpoint of a run"):
+    with pytest.raises(UserError, match=f"checkpoint={path} is not a checkpoint of a run"):
         checkpoint.load(path)
     path.write_bytes(b"hello")
     with pytest.raises(UserError, match=f"checkpoint={path} is damaged"):

@@ -147,7 +147,7 @@ def test_only_a_completed_run_is_finished(tmp_path: Path, status: str) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "completed"}'])
 def test_a_damaged_result_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(UserError, match=r"result\.json is no result"):
+    with pytest.raises(UserError, match=r"result\.json is not the result"):
         results.read(tmp_path)
 
 

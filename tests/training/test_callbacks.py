@@ -126,8 +126,8 @@ def test_a_callback_is_refused_in_one_message(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["+callbacks.x=5"], r"callbacks\.x=5 is no callback\. Each has a name"),
-        (["+callbacks.x._target_=torch.nn.ReLU"], r"callbacks\.x: torch\..*ReLU is no lightning\.pytorch"),
+        (["+callbacks.x=5"], r"callbacks\.x=5 is not a callback\. Each has a name"),
+        (["+callbacks.x._target_=torch.nn.ReLU"], r"callbacks\.x: torch\..*ReLU is not a lightning\.pytorch"),
         (added("EarlyStopping", "monitor=none"), r"Lightning can't do that: Early stopping .* `none`"),
         (added("GradientAccumulationScheduler", "scheduling={0:2}"), "Either remove `accumulate_grad"),
         (["trainer.limit_train_batches=0.01"], r"Lightning can't do that: .*increase the `limit_train"),

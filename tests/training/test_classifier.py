@@ -1,4 +1,4 @@
-"""Loss, errors in percent, masks by step, and the loss that is no number."""
+"""Loss, errors in percent, masks by step, and the loss that is not a number."""
 
 import math
 from functools import partial

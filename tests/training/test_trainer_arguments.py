@@ -275,8 +275,8 @@ def test_what_lightning_says_is_said_once_and_not_of_itself(
     ("typed", "message"),
     [
         ("trainer.plugins=x", "trainer.plugins is not possible: a run has its own"),
-        ("trainer.max_epoch=3", "trainer.max_epoch is no setting. Did you mean trainer.max_epochs"),
-        ("+trainer.max_epoch=3", "trainer.max_epoch is no setting. Did you mean trainer.max_epochs"),
+        ("trainer.max_epoch=3", "There is no setting trainer.max_epoch. Did you mean trainer.max_epochs"),
+        ("+trainer.max_epoch=3", "There is no setting trainer.max_epoch. Did you mean trainer.max_epochs"),
         ("trainer.devices=[0,0]", "trainer.devices names 0 twice"),
     ],
 )

@@ -124,7 +124,7 @@ OTHER = ("weights alone", "a list", "a tensor", "no state")
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [*((kind, "damaged") for kind in DAMAGED), *((kind, "no checkpoint of a run") for kind in OTHER)],
+    [*((kind, "damaged") for kind in DAMAGED), *((kind, "not a checkpoint of a run") for kind in OTHER)],
 )
 def test_what_is_no_checkpoint_is_refused_with_what_to_do(kind: str, said: str, tmp_path: Path) -> None:
     path = _damaged(kind, tmp_path / "last.ckpt")
@@ -143,7 +143,7 @@ def test_the_digest_is_that_of_the_contents(tmp_path: Path) -> None:
     assert contents_digest(first) != contents_digest(second)
     for wrong in (tmp_path / "none", tmp_path):
         with pytest.raises(
-            UserError, match=r"^init_from=.* is no file: give a run's directory, or its last.ckpt"
+            UserError, match=r"^init_from=.* is not a file: give a run's directory, or its last.ckpt"
         ):
             checkpoint_at(wrong, "init_from")
     (tmp_path / "last.ckpt").write_bytes(b"one")
@@ -286,7 +286,7 @@ def test_a_run_refuses_another_networks_layers(outputs: Path, first: Path, more:
 
 def test_a_run_refuses_a_file_that_is_missing(outputs: Path) -> None:
     with pytest.raises(
-        UserError, match=r"^init_from=/nowhere/last\.ckpt is no file: give a run's directory, or"
+        UserError, match=r"^init_from=/nowhere/last\.ckpt is not a file: give a run's directory, or"
     ):
         train(config(outputs, "init_from=/nowhere/last.ckpt"))
 

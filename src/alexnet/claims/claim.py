@@ -185,7 +185,7 @@ def select_claims(names: object, folder: Path = CLAIMS) -> list[str]:
 def load_claim(name: str, folder: Path = CLAIMS) -> Claim:
     """The claim of conf/claim/NAME.yaml.
 
-    Raises UserError for an unknown name, a file that is no claim or contradicts itself, and a scale that
+    Raises UserError for an unknown name, a file that is not a claim or contradicts itself, and a scale that
     conf/scale does not have.
     """
     check_choice("claim", name, list_claims(folder))

@@ -273,7 +273,7 @@ def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError("it is no index as a claim's sweep writes it") from error
+        raise UserError("it is not an index as a claim's sweep writes it") from error
 
 
 def _indexed_run(digest: str, output_dir: Path, directories: Sequence[Path]) -> IndexedRun:

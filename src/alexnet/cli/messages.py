@@ -109,7 +109,7 @@ def _unreadable(argument: str, entry: str) -> str:
             groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob(f"{argument}.yaml")}
             choices = sorted(f"{group}={argument}" for group in groups if group.split("/")[0] in known)
             hint = f"Did you mean {' or '.join(choices)}?" if choices else "--help lists them."
-        return f"{argument} is no setting: settings are typed KEY=VALUE. {hint}"
+        return f"There is no setting {argument}: settings are typed KEY=VALUE. {hint}"
     if any(argument.count(mark) % 2 for mark in "'\""):
         return f"{argument} has a quote that is not closed. {QUOTING}"
     if any(argument.count(left) != argument.count(right) for left, right in ("[]", "{}", "()")):
@@ -121,14 +121,16 @@ def _no_override(name: str, known: Sequence[str], parent: object) -> str:
     """known: with the default choices. parent: what was chosen in their place, which has no such name."""
     group, slash, _ = name.partition("/")
     if slash and group in known and (CONF / name).is_dir():
-        return f"{name} is no choice for this {group}, which has no such part: see its file in conf/{group}/."
+        return (
+            f"{name} is not a choice for this {group}, which has no such part: see its file in conf/{group}/."
+        )
     place = parent._get_full_key(None) if isinstance(parent, DictConfig) else ""
     if not isinstance(parent, DictConfig) or not place or name.startswith(OPEN):
         return no_setting(name, known)
     its = sorted(str(key) for key in parent if not str(key).startswith("_"))
     hint = f" Arguments of {parent.library}'s take a plus: +{name}=..." if "library" in parent else ""
     if name in known:
-        return f"{name} is no setting of this {place}, which has {', '.join(its)}.{hint}"
+        return f"There is no setting {name} of this {place}, which has {', '.join(its)}.{hint}"
     others = [key for key in known if not key.startswith(f"{place}.")]
     return no_setting(name, [*(f"{place}.{key}" for key in its), *others]) + hint
 
@@ -143,7 +145,7 @@ def check_options(arguments: Sequence[str]) -> None:
     """Raises UserError for options that Hydra does not have, as people know them of other programs."""
     for argument in arguments:
         if re.match(r"\+{1,2}hydra\.", argument) and not argument.lstrip("+").startswith(HYDRAS_OPEN):
-            raise UserError(f"{argument.lstrip('+').partition('=')[0]} is no setting of Hydra's.")
+            raise UserError(f"Hydra has no setting {argument.lstrip('+').partition('=')[0]}.")
     unknown = unknown_options(arguments)
     if not unknown:
         return
@@ -153,7 +155,7 @@ def check_options(arguments: Sequence[str]) -> None:
     name, _, value = option.lstrip("-").partition("=")
     after = next(iter(arguments[arguments.index(option) + 1 :]), "")
     value = value or (after if re.fullmatch(r"[^-=]+", after) else "VALUE")
-    raise UserError(f"{option} is no option. Settings are typed without dashes: {name}={value}")
+    raise UserError(f"{option} is not an option. Settings are typed without dashes: {name}={value}")
 
 
 def group_choice(argument: str) -> str:
@@ -187,7 +189,7 @@ def no_setting(name: str, keys: Sequence[str]) -> str:
     group = name.rpartition(".")[0]
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group]
     listing = f" {group or 'The top level'} has {', '.join(siblings)}." if siblings else ""
-    return f"{name} is no setting.{did_you_mean(name, keys)}{listing}"
+    return f"There is no setting {name}.{did_you_mean(name, keys)}{listing}"
 
 
 def _no_choice(path: str, options: Sequence[str]) -> str:

@@ -459,7 +459,7 @@ def checked(entry: str, cfg: DictConfig) -> DictConfig:
 
 
 def check_seed(seed: object) -> None:
-    """Raises UserError for what is no seed: a whole number of 32 bits."""
+    """Raises UserError for what is not a seed: a whole number of 32 bits."""
     check_whole("seed", seed, 0)
     check_range("seed", seed, 0, 2**32)
 

@@ -145,7 +145,7 @@ def checked(cfg: DictConfig) -> DictConfig:
     for name, logger in cfg.logger.items():
         if logger is not None and (not isinstance(logger, DictConfig) or TARGET not in logger):
             raise UserError(
-                f"logger.{name}={logger} is no logger: give its class, +logger.{name}._target_=PATH"
+                f"logger.{name}={logger} is not a logger: give its class, +logger.{name}._target_=PATH"
             )
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     callbacks: Any = OmegaConf.to_container(cfg.callbacks, resolve=True)
@@ -188,7 +188,7 @@ def check_parts(cfg: DictConfig) -> int:
                     kind = called if isinstance(called, type) else get_type_hints(called).get("return")
                     if group == "logger" and not (isinstance(kind, type) and issubclass(kind, Logger)):
                         raise UserError(
-                            f"logger.{name}: {part[TARGET]} is no lightning.pytorch.loggers.Logger."
+                            f"logger.{name}: {part[TARGET]} is not a lightning.pytorch.loggers.Logger."
                         )
         progress.quiet_lightning()
         without: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "plugins": fit.plugins()}

@@ -176,7 +176,7 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
 
 
 def seeds(overrides: Sequence[Override]) -> list[int]:
-    """Those of seed=...; raises UserError for what is no whole number."""
+    """Those of seed=...; raises UserError for what is not a whole number."""
     seed = next((override for override in reversed(overrides) if override.key_or_group == "seed"), None)
     if seed is None:
         return []

@@ -261,7 +261,9 @@ def read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
         shape = np.frombuffer(content, ">u4", dimensions, offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is no whole IDX file of {kind} ({error}): restore or remove it.") from error
+        raise UserError(
+            f"{path} is not a whole IDX file of {kind} ({error}): restore or remove it."
+        ) from error
 
 
 def _write_classes(

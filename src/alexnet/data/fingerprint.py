@@ -54,7 +54,7 @@ def _stamp(path: File) -> str:
     with _naming(path):
         found = stamp(path)
         if not path.is_file():
-            raise UserError(f"{path} is no file (a pipe or a device): remove it.")
+            raise UserError(f"{path} is not a file (a pipe or a device): remove it.")
     return found
 
 

@@ -42,8 +42,9 @@ def check_classes(folder: Path, labels: Mapping[str, str], classes: list[str]) -
     known = set(classes)
     if strange := next((item for item in labels.items() if item[1] not in known), None):
         raise UserError(
-            f"{folder / strange[0]} is labelled {strange[1]}, which is no class folder of train/: labels have"
-            " to be the names of these, such as n01440764; ILSVRC's and Caffe's numbers are not understood."
+            f"{folder / strange[0]} is labelled {strange[1]}, which is not a class folder of train/: labels"
+            " have to be the names of these, such as n01440764; ILSVRC's and Caffe's numbers are not"
+            " understood."
         )
 
 

@@ -129,7 +129,7 @@ class HuggingFace(Folders):
         for key, given, possible in (("image", self.image, images), ("label", self.label, labels)):
             if given is not None and given not in may_hold[key]:
                 raise UserError(
-                    f"data.source.{key}={given} is no column of {key}s in data.root={root}: choose one of"
+                    f"data.source.{key}={given} is not a column of {key}s in data.root={root}: choose one of"
                     f" {', '.join(may_hold[key] or kinds)}."
                 )
             if given is None and len(possible) != 1:
@@ -191,8 +191,8 @@ def _rows(folder: Path, split: Any, image: str, labels: NDArray[np.int64]) -> Sp
         paths += ["" if within else path or "" for within, path in zip(lies_in_it, outside, strict=True)]
     if strange := next((path for path in paths if path and not Path(path).is_absolute()), None):
         raise UserError(
-            f"{folder} has images that lie elsewhere, as {strange}, which is no whole path: save the data set"
-            " with its images in it."
+            f"{folder} has images that lie elsewhere, as {strange}, which is not a whole path: save the data"
+            " set with its images in it."
         )
     of_dataset = " ".join(stamp(Path(file["filename"])) for file in split.cache_files)
     files = [f"{image}/{number:08d}" for number in range(len(split))]

@@ -79,7 +79,7 @@ class Manifest:
             raise UserError(f"data.pack={folder} is not finished: give its command, src/prepare.py, again.")
         if not path.exists():
             raise UserError(
-                f"data.pack={folder} is no pack: make one there by python src/prepare.py data=NAME"
+                f"data.pack={folder} is not a pack: make one there by python src/prepare.py data=NAME"
                 f" data.root=PATH data.pack={folder}."
             )
         try:

@@ -217,7 +217,7 @@ class Folders:
         """The folder that root names; raises UserError if there is none."""
         root = self.place()
         if not root.is_dir():
-            raise UserError(f"data.root={self.root} is no folder: give one that holds {self.holds}.")
+            raise UserError(f"data.root={self.root} is not a folder: give one that holds {self.holds}.")
         return root.resolve()
 
     def scan(self, root: Path) -> ImageSet:

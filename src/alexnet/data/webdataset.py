@@ -162,7 +162,7 @@ def _members(path: Path, unused: list[str]) -> Iterator[Member]:
                 raise tarfile.ReadError("it has no end")
     except (tarfile.TarError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} is no whole tar file ({reason}): restore or remove it.") from error
+        raise UserError(f"{path} is not a whole tar file ({reason}): restore or remove it.") from error
 
 
 def _image(

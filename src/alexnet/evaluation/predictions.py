@@ -51,7 +51,7 @@ def find(images: str | None) -> list[Path]:
     matches = sorted(glob(pattern, recursive=True))  # noqa: PTH207
     paths = [path for match in matches for path in _files(Path(match))]
     if not paths:
-        raise UserError(f"images={images} {'holds no image' if place.is_dir() else 'is no file'}: {GIVE}")
+        raise UserError(f"images={images} {'holds no image' if place.is_dir() else 'is not a file'}: {GIVE}")
     return list(dict.fromkeys(paths))  # a folder and what lies in it may both match
 
 
@@ -207,7 +207,7 @@ def predict(
             progress.update(len(batch.labels))
     if not all(np.isfinite(share).all() for share in shares):
         raise UserError(
-            "the network's output is no number (nan): its training diverged; give another checkpoint."
+            "the network's output is not a number (nan): its training diverged; give another checkpoint."
         )
     broken = [(paths[index], reason) for index, reason in sorted(photographs.broken.items())]
     if len(broken) == len(paths):

@@ -29,7 +29,7 @@ PROTOTXT = rb"^\s*(layers?|solver_mode|base_lr|net|train_net|input_shape)\s*[:{]
 def refuse_other_files(path: Path, key: str, of_torch: bool = False) -> None:
     """Raises UserError for no file, or one of another kind; key: the setting, of_torch: its are meant."""
     if not path.is_file():
-        raise UserError(f"{key}={path} is no file.")
+        raise UserError(f"{key}={path} is not a file.")
     with path.open("rb") as file:
         head = file.read(HEAD)
     for start, advice in (NO_WEIGHTS | TORCH if key == "weights" and not of_torch else NO_WEIGHTS).items():

@@ -30,7 +30,7 @@ class Gaussian:
     """Weights from N(0, std^2), constant biases (P 5).
 
     std, bias: a number for each layer by its name, or under "default".
-    Raises UserError for a name that is no layer of the network's, a layer without a number, a negative std.
+    Raises UserError for a name that is not a layer of the network, a layer without a number, a negative std.
     """
 
     def __init__(self, std: Mapping[str, float], bias: Mapping[str, float]) -> None:

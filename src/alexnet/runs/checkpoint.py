@@ -114,7 +114,7 @@ def load(path: Path, key: str = "checkpoint") -> Checkpoint:
         facts = (data["mean"], list(data["classes"]), titles, data["fingerprint"], data.get("std"))
         return Checkpoint(path, {**content[CONFIG]}, _weights(content), *facts)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{key}={path} is no checkpoint of a run: {GIVE}") from error
+        raise UserError(f"{key}={path} is not a checkpoint of a run: {GIVE}") from error
 
 
 def save(checkpoint: Checkpoint) -> None:
@@ -139,7 +139,7 @@ def load_layers(network: nn.Module, path: Path, what: str = WEIGHTS_BUT_HEAD) ->
     try:
         saved = _weights(_read(path, "init_from"))
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"init_from={path} is no checkpoint of a run: {GIVE}") from error
+        raise UserError(f"init_from={path} is not a checkpoint of a run: {GIVE}") from error
     wanted = network.state_dict()
     if what == WEIGHTS_BUT_HEAD:
         last = head(network)
@@ -205,7 +205,7 @@ def _read(path: Path, key: str) -> dict[str, Any]:
     except DAMAGED as error:
         raise UserError(f"{key}={path} is damaged: {GIVE}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{key}={path} is no checkpoint of a run: {GIVE}")
+        raise UserError(f"{key}={path} is not a checkpoint of a run: {GIVE}")
     if {STATE, CONFIG} <= content.keys():  # or it is no checkpoint at all
         check_format(f"{key}={path}", content)
     return content

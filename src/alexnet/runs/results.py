@@ -256,7 +256,7 @@ def checkpoint_at(path: str | Path, key: str) -> Path:
     if not path.is_file() and (folder / BEST).is_file():
         raise UserError(f"{key}={folder} has kept no {LAST}: give {folder / BEST}.")
     if not path.is_file():
-        raise UserError(f"{key}={path} is no file: {GIVE}")
+        raise UserError(f"{key}={path} is not a file: {GIVE}")
     return path
 
 
@@ -275,7 +275,9 @@ def read(directory: Path) -> Result | None:
         result: Result = json.loads(path.read_text("utf-8"))
         result["status"], result["hash"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no result of a run: remove it, or give another hydra.run.dir.") from error
+        raise UserError(
+            f"{path} is not the result of a run: remove it, or give another hydra.run.dir."
+        ) from error
     check_format(path, result)
     return result
 

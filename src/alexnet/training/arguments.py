@@ -94,8 +94,8 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
             continue
         if not isinstance(callback, Mapping) or TARGET not in callback:
             raise UserError(
-                f"callbacks.{name}={_typed(callback)} is no callback. Each has a name, and a class with its"
-                " settings below it: +callbacks.NAME._target_=package.module.Class, or in a file of"
+                f"callbacks.{name}={_typed(callback)} is not a callback. Each has a name, and a class with"
+                " its settings below it: +callbacks.NAME._target_=package.module.Class, or in a file of"
                 " conf/callbacks, NAME: {_target_: package.module.Class}."
             )
         kind = str(callback[TARGET])

@@ -313,7 +313,7 @@ class Classifier(lightning.LightningModule):
     def _log(self, split: str) -> None:
         """Once an epoch: Lightning's log() in each step would take longer than a small network's step.
 
-        Raises UserError where the loss is no number, as the last step of a training can leave it.
+        Raises UserError where the loss is not a number, as the last step of a training can leave it.
         """
         for name, value in self.metrics_of(split).compute().items():
             if name == f"{split}/loss" and not torch.isfinite(value):

@@ -110,12 +110,12 @@ def callbacks(
 ) -> list[Callback]:
     """For lightning.Trainer: last.ckpt, best.ckpt by minival/top1_error, speed, predictions for val, others.
 
-    others: by their names in the settings. Raises UserError for one that is no callback.
+    others: by their names in the settings. Raises UserError for one that is not a callback.
     """
     for name, other in (others or {}).items():
         if not isinstance(other, Callback):
             kind = f"{type(other).__module__}.{type(other).__qualname__}"
-            raise UserError(f"callbacks.{name}: {kind} is no lightning.pytorch.callbacks.Callback.")
+            raise UserError(f"callbacks.{name}: {kind} is not a lightning.pytorch.callbacks.Callback.")
     more: list[Callback] = list((others or {}).values())
     averaged = any(isinstance(callback, WeightAveraging) for callback in more)
     best = BestCheckpoint(
