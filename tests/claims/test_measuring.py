@@ -114,8 +114,8 @@ def test_neighbours_are_measured_by_pixels_and_by_fc7(outputs: Path) -> None:
 
 
 TITLES = {
-    "averaging": ["errors over ten crops", "averaged networks", "what is taken for what"],
-    "ten_crops": ["errors over ten crops", "averaged networks", "what is taken for what"],
+    "averaging": ["errors over ten crops", "averaged networks", "confusion matrix"],
+    "ten_crops": ["errors over ten crops", "averaged networks", "confusion matrix"],
     "neighbours": ["neighbours of the same class", "nearest by the last hidden layer", "nearest by pixels"],
 }
 

@@ -171,7 +171,7 @@ def test_missing_metrics_are_named() -> None:
     assert found.reason == "val/top1_error_10_crops is not in these runs."
     early = judge(Comparison("a", "b", metric="train/top1_error", epoch=3), runs(WITH), runs(WITH))
     assert early.reason == "train/top1_error at the end of epoch 3 is not in these runs."
-    assert judge(HIGHER, runs(WITH), {}).reason == "No seed has finished with without and with."
+    assert judge(HIGHER, runs(WITH), {}).reason == "No seed has finished in both variants, without and with."
     assert "train/top1_error" in judge(RATIO, runs(WITH), runs(WITH)).reason
 
 

@@ -1,6 +1,7 @@
 """Figure 3 of P: kernels of the first convolution, their colour, and whether towers differ in it (P 6.1)."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,11 +70,12 @@ def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor
         towers = towers_of(Trained(checkpoint).network)
         kernels_of[checkpoint.config["seed"]] = kernels
         kinds.add((towers, kernels.shape))
-    if len(kinds) > 1 or len(kernels_of) < len(checkpoints):
-        seeds = [checkpoint.config["seed"] for checkpoint in checkpoints]
+    if len(kinds) > 1:
+        raise UserError(f"runs has {len(kinds)} kinds of networks: give a pattern for those of one kind.")
+    seeds = Counter(checkpoint.config["seed"] for checkpoint in checkpoints)
+    if twice := sorted(seed for seed, times in seeds.items() if times > 1):
         raise UserError(
-            f"runs has {len(kinds)} kinds of networks, with the seeds {seeds}: give a pattern for those of"
-            " one kind, each with a seed of its own."
+            f"runs: seeds {', '.join(map(str, twice))} occur more than once: choose the runs of one variant."
         )
     return dict(sorted(kernels_of.items())), towers
 

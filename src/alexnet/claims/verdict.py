@@ -263,7 +263,9 @@ def _what_is_missing(
     comparison: Comparison, sides: Sequence[Side], by_seed: Sequence[Mapping[int, Figure]]
 ) -> str:
     if not set.intersection(*(set(side.runs) for side in sides)):
-        return f"No seed has finished with {' and '.join(side.name for side in sides)}."
+        names = list(dict.fromkeys(side.name for side in sides))
+        both = f"both variants, {names[0]} and {names[1]}" if len(names) > 1 else names[0]
+        return f"No seed has finished in {both}."
     without = next((side for side, figures in zip(sides, by_seed, strict=True) if not figures), None)
     metric = (without or sides[0]).metric
     if metric == STEPS_TO:
@@ -419,6 +421,11 @@ def _aim(comparison: Comparison) -> str:
     return f"the {'ratio' if comparison.kind == 'ratio' else 'difference'} is above {comparison.threshold:g}"
 
 
+def _what(case: Evidence) -> str:
+    kind = case.comparison.kind
+    return kind if kind == "ratio" else "figure" if kind == "value" else "difference"
+
+
 def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
     """So many more seeds, and in words."""
     if case.bound:
@@ -436,7 +443,11 @@ def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
         needed = values_needed(case.region, effect, case.std)
         if needed and needed > len(case.effects):
             more = needed - len(case.effects)
-            return more, f"About {more} more {case.unit} would settle it, if it is {whose}.{images}"
+            units = case.unit if more > 1 else case.unit[:-1]
+            return (
+                more,
+                f"About {more} more {units} should settle it if the true {_what(case)} is {whose}.{images}",
+            )
     if case.std == 0:
         return None, f"All {case.unit} give the same, so their interval is a point: more won't tell."
     return None, f"Even {MOST:,} {case.unit} are not likely to settle it.{images}"

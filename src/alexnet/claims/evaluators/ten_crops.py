@@ -25,7 +25,7 @@ AVERAGED_HEAD = (
     *("top-1 error", "lowest to highest", "top-5 error", "lowest to highest"),
 )
 WORST_HEAD = ("class", "images", "top-1 error", "most often taken for", "times")
-INTERVALS = "In percent, with the 95 % interval that so many images leave."
+INTERVALS = "In percent, with the 95 % interval for this number of images."
 SIZES = (
     "The mean softmax over networks and ten crops (P 6, table 2). Of each number of networks all subsets, or"
     " 200 drawn ones; mean, lowest and highest error in percent."
@@ -82,7 +82,7 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
         [row.title, row.images, row.top1_error, row.taken_for, row.taken] for row in result.worst
     ]
     picture = result.files["confusion_png"].name
-    return [*exhibits, Exhibit(f"{variant}: what is taken for what", CONFUSION, picture, WORST_HEAD, worst)]
+    return [*exhibits, Exhibit(f"{variant}: confusion matrix", CONFUSION, picture, WORST_HEAD, worst)]
 
 
 def _between(low: float, high: float) -> str:
