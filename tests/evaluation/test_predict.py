@@ -269,7 +269,7 @@ def test_a_network_that_diverged_is_an_error(trained: Checkpoint, image_folder: 
     weights = {name: value * float("nan") for name, value in trained.weights.items()}
     lost = replace(trained, path=tmp_path / "last.ckpt", weights=weights)
     checkpoint.save(lost)
-    with pytest.raises(UserError, match=r"no number \(nan\): its training diverged"):
+    with pytest.raises(UserError, match=r"not a number \(nan\): its training diverged"):
         _predicted(lost, image_folder / "val")
 
 
