@@ -31,7 +31,7 @@ WRONG = [
     (
         "train",
         "+checkpoint.hours=1",
-        "There is no setting checkpoint.hours.*checkpoint has every_n_steps, minutes",
+        "There is no setting checkpoint.hours.*checkpoint has every_n_steps, keep, minutes",
     ),
     ("train", "+data={batch: 3}", "There is no setting data.batch.*Did you mean data.batch_size"),
     ("evaluate", "+data.size=3", "There is no setting data.size.*data has pack, root"),

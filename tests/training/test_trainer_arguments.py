@@ -157,7 +157,7 @@ TABLE: dict[str, tuple[tuple[str, ...], Callable[[Observed, Observed], bool]]] =
     ),
     "enable_progress_bar": (
         ("trainer.enable_progress_bar=true",),
-        lambda run, plain: "Epoch 1" in run.shown and "Epoch 1" not in plain.shown,
+        lambda run, plain: "epoch 2 of 2" in run.shown and "epoch 2 of 2" not in plain.shown,
     ),
     "enable_model_summary": (
         ("trainer.enable_model_summary=true",),
