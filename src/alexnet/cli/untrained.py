@@ -48,12 +48,15 @@ def check_settings(claims: Sequence[Claim], overrides: Iterable[Override]) -> No
             raise UserError(f"{override.input_line} is not possible: claim={names} trains nothing.")
 
 
-def check(claim: Claim, accelerator: str = AUTO) -> None:
-    """Raises UserError for a claim that can't be timed here, or has variants that can't be trained."""
+def check(claim: Claim, accelerator: str = AUTO) -> dict[str, DictConfig]:
+    """The settings of each variant that is to be timed; none of a computed claim.
+
+    Raises UserError for a claim that can't be timed here, or has variants that can't be trained.
+    """
     if claim.kind != TIMED:
-        return
-    needed = 1
-    for name, cfg in _composed(claim, accelerator).items():
+        return {}
+    configs, needed = _composed(claim, accelerator), 1
+    for name, cfg in configs.items():
         devices = distributed.devices(cfg.trainer)
         needed = max(needed, devices)
         if devices > 1 and cfg.trainer.strategy != "towers":
@@ -75,8 +78,9 @@ def check(claim: Claim, accelerator: str = AUTO) -> None:
         raise UserError(
             f"claim={claim.name} is timed on {needed} {kind}, and this machine has {there}{instead}."
         )
-    for cfg in _composed(claim, accelerator).values():
+    for cfg in configs.values():
         settings.check_parts(cfg)
+    return configs
 
 
 def _composed(claim: Claim, accelerator: str) -> dict[str, DictConfig]:
@@ -95,10 +99,9 @@ def measure(claim: Claim, output_dir: Path, rerun: bool = False, accelerator: st
 
     Raises UserError as check() does.
     """
-    check(claim, accelerator)
-    if claim.kind == TIMED:
+    if typed := check(claim, accelerator):
         with one_at_a_time(output_dir / LOCKS / "timed.lock", "timing steps"):
-            return _timed(claim, output_dir, rerun, accelerator)
+            return _timed(claim, typed, output_dir, rerun)
     with composer() as compose:
         figures = {
             name: cost(compose, [*claim.common, *overrides])[1] for name, overrides in claim.variants.items()
@@ -106,14 +109,12 @@ def measure(claim: Claim, output_dir: Path, rerun: bool = False, accelerator: st
     return write_figures(output_dir, claim.name, figures, COMPUTED_SCALE)
 
 
-def _timed(claim: Claim, output_dir: Path, rerun: bool, accelerator: str) -> Path:
+def _timed(claim: Claim, typed: Mapping[str, DictConfig], output_dir: Path, rerun: bool) -> Path:
     """The variants in turns, each in processes of its own: seconds of a step by variant and round."""
     from alexnet.benchmark.timing import interleaved
 
-    configs: dict[str, Any] = {
-        name: OmegaConf.to_container(cfg, resolve=True) for name, cfg in _composed(claim, accelerator).items()
-    }
-    on_cpu = precision.device_type(accelerator) == "cpu"
+    configs: dict[str, Any] = {name: OmegaConf.to_container(cfg, resolve=True) for name, cfg in typed.items()}
+    on_cpu = precision.device_type(configs[claim.base]["trainer"]["accelerator"]) == "cpu"
     design = {"rounds": claim.rounds, "variants": {name: [*of] for name, of in claim.variants.items()}}
     design |= {"common": [*claim.common], "on_cpu": on_cpu}
     path = figures_path(output_dir, claim.name, TIMED)

@@ -1,6 +1,7 @@
 """What a data set is, whatever its place: a hash of names and contents, remembered between runs."""
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -52,10 +53,10 @@ def _stamp(path: File) -> str:
     if isinstance(path, StoredFile):
         return path.stamp
     with _naming(path):
-        found = stamp(path)
-        if not path.is_file():
-            raise UserError(f"{path} is not a file (a pipe or a device): remove it.")
-    return found
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is not a file (a pipe or a device): remove it.")
+    return stamp(status)
 
 
 def _digest(path: File) -> str:

@@ -194,7 +194,7 @@ def _rows(folder: Path, split: Any, image: str, labels: NDArray[np.int64]) -> Sp
             f"{folder} has images that lie elsewhere, as {strange}, which is not a whole path: save the data"
             " set with its images in it."
         )
-    of_dataset = " ".join(stamp(Path(file["filename"])) for file in split.cache_files)
+    of_dataset = " ".join(stamp(Path(file["filename"]).stat()) for file in split.cache_files)
     files = [f"{image}/{number:08d}" for number in range(len(split))]
     stored = partial(_stored, folder, files, paths, of_dataset, encoded, image)
     return Split(folder, files, labels, stored)

@@ -86,9 +86,8 @@ class StoredFile:
 File = Path | StoredFile
 
 
-def stamp(path: Path) -> str:
+def stamp(status: os.stat_result) -> str:
     """Size and time of change of a file, which tell whether it is still the same."""
-    status = path.stat()
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 

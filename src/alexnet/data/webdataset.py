@@ -209,5 +209,6 @@ def _split(
     if double := [file for file, times in Counter(files).items() if times > 1]:
         raise UserError(f"{root} has two images called {double[0]}: remove or rename one of them.")
     folder, places = root / name, np.array(rows, np.int64).reshape(-1, 3)
-    stored = partial(_stored, folder, files, shards, list(map(stamp, shards)), places)
+    stamps = [stamp(shard.stat()) for shard in shards]
+    stored = partial(_stored, folder, files, shards, stamps, places)
     return Split(folder, files, labels, stored)
