@@ -39,7 +39,7 @@ def report(cfg: DictConfig) -> str:
         return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:
         return "\n".join(publish.listings(publish.judged(ROOT)[0]))
-    with _opened(cfg) as indexes:
+    with opened(cfg.output_dir, cfg.record, cfg.results) as indexes:
         written = write(indexes, Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
 
@@ -65,26 +65,26 @@ def prune(output_dir: Path, keep: str, sure: bool) -> str:
 
 
 @contextmanager
-def _opened(cfg: DictConfig) -> "Iterator[Indexes]":
-    """Own and recorded runs, as results says; without either the own ones, which says what to do."""
+def opened(output_dir: str, record: str | None = None, results: str = "auto") -> "Iterator[Indexes]":
+    """Own and recorded runs, as conf/report.yaml's settings say; raises UserError where there are none."""
     from alexnet.claims.index import FOLDER, Indexes, in_order, open_indexes
     from alexnet.claims.record import SWEEPS, opened
 
-    output_dir = Path(cfg.output_dir).expanduser()
-    folder = Path(cfg.record).expanduser() if cfg.record else ROOT / "results/claims"
-    has_own, has_record = any((output_dir / FOLDER).glob("*.json")), (folder / SWEEPS).exists()
-    if not has_record and (cfg.results in ("recorded", "both") or (cfg.results == "auto" and not has_own)):
-        own = "" if cfg.results != "auto" else f"{output_dir} has no runs of claims, and "
+    outputs = Path(output_dir).expanduser()
+    folder = Path(record).expanduser() if record else ROOT / "results/claims"
+    has_own, has_record = any((outputs / FOLDER).glob("*.json")), (folder / SWEEPS).exists()
+    if not has_record and (results in ("recorded", "both") or (results == "auto" and not has_own)):
+        own = "" if results != "auto" else f"{output_dir} has no runs of claims, and "
         raise UserError(
             f"{own}{folder} has no recorded runs, which come with a checkout of the project and not with its"
             " package: give record=FOLDER, or train: python src/train.py claim=lrn scale=demo"
         )
-    own_runs = open_indexes(output_dir) if has_own or cfg.results in ("own", "both") else Indexes([])
-    if cfg.results == "own" or not has_record:
+    own_runs = open_indexes(outputs) if has_own or results in ("own", "both") else Indexes([])
+    if results == "own" or not has_record:
         yield own_runs
         return
     with opened(folder) as recorded:
-        if cfg.results == "recorded":
+        if results == "recorded":
             yield recorded
         else:
             figures = {index.claim.name: index.figures for index in recorded.indexes if index.figures}

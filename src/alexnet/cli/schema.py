@@ -261,6 +261,14 @@ class Checkpoint:
 
 
 @dataclass
+class Sweep:
+    """What a sweep by hand sets."""
+
+    name: str | None
+    variant: str | None
+
+
+@dataclass
 class Train(Run):
     """conf/train.yaml."""
 
@@ -268,6 +276,7 @@ class Train(Run):
     callbacks: dict[str, Any]
     checkpoint: Checkpoint
     variant: str | None
+    sweep: Sweep
     dry_run: bool
     rerun: bool
     lock: str
@@ -387,8 +396,10 @@ class Record:
 class Dashboard:
     """conf/dashboard.yaml."""
 
-    project: str
+    project: str | None
     entity: str | None
+    mode: str
+    upload: str | None
     output_dir: str
 
 

@@ -277,11 +277,14 @@ class Planner:
                     f"{override.input_line} is not possible: this sweeper does not support {kind}."
                 )
         typed_seeds = seeds(overrides)
+        asked = " ".join(determining(overrides, self.cfg))
         jobs = []
         for items in product(*values):
             row = " ".join(item for item in items if item in swept) or "run"
+            named = [f"sweep.{key}={_label(text)}" for key, text in (("name", asked), ("variant", row))]
             for seed in typed_seeds or [int(self.cfg.seed)]:
-                jobs.append(self.job(row, seed, [*items, f"seed={seed}"] if typed_seeds else [*items]))
+                of_seed = [f"seed={seed}"] * bool(typed_seeds)
+                jobs.append(self.job(row, seed, [*items, *named * bool(self.cfg.logger), *of_seed]))
         alike = [job.key for job in jobs if job.seed == jobs[0].seed and not job.error]
         if len(alike) > 1 and len(set(alike)) == 1:
             keys = " ".join(dict.fromkeys(item.partition("=")[0] for item in swept))
@@ -393,6 +396,12 @@ class Planner:
             if not wanted:
                 self.expected.append(settings.images_expected(cfg))
         return self.images[key]
+
+
+def _label(text: str) -> str:
+    """In Hydra's quotes, without what means something in them."""
+    plain = re.sub(r"['$\\]", "", text)
+    return f"'{plain or 'seeds'}'"
 
 
 def _texts(overrides: Iterable[Override]) -> list[str]:
@@ -534,7 +543,6 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
     """
     from alexnet import report  # with scipy and matplotlib, which the plan does without
     from alexnet.claims.index import open_indexes
-    from alexnet.report.wandb_claims import log_claim
 
     failures = []
     with one_at_a_time(output_dir / LOCKS / "report.lock", "measuring runs or writing their report"):
@@ -545,10 +553,12 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
             failures = [failure for index in unmeasured for failure in measure(index)]
         written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
-    if "wandb" in cfg.logger:
+    if cfg.logger and cfg.logger.get("wandb"):
+        from alexnet.report.wandb_claims import Account, log_claim
+
+        account = Account(**{key: cfg.logger.wandb[key] for key in ("project", "entity", "mode")})
         for index in indexes.of(paths.values()):
-            name = index.claim.name
-            rows = [row for row in written.rows if row["claim"] == name]
-            account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
-            log_claim(output_dir, name, index.scale_name, rows, written.page, *account, index.folder)
+            of_index = (index.claim.name, index.scale_name, " ".join(index.settings))
+            rows = [row for row in written.rows if (row["claim"], row["scale"], row["settings"]) == of_index]
+            log_claim(index, rows, written.page, account)
     return failures

@@ -16,7 +16,7 @@ from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import write_parquet
 from alexnet.evaluation.scores import Scores, score_path, stem
 from alexnet.evaluation.trained import Trained
-from alexnet.files import write_atomically
+from alexnet.files import save_figure, write_atomically
 from alexnet.runs import tracking
 from alexnet.runs.checkpoint import Checkpoint
 from alexnet.runs.results import LAST
@@ -122,9 +122,9 @@ class Evaluation:
         crops = f"{self.crops}_crop{'s' * (self.crops > 1)}"
         end = f"_averaged_over_{len(self.networks)}" if len(self.networks) > 1 else ""
         end += f"_of_{self.kinds}_kinds" if self.kinds > 1 else ""
-        pictures = {f"{self.split}/{crops}{end}_confusion": self.files["confusion_png"]}
+        pictures = {f"{self.split}/confusion_matrix_{crops}{end}": self.files["confusion_png"]}
         rows = [list(asdict(worst).values()) for worst in self.worst]
-        tables = {f"{self.split}/{crops}{end}_worst_classes": tracking.Table(WORST_COLUMNS, rows)}
+        tables = {f"{self.split}/worst_classes_{crops}{end}": tracking.Table(WORST_COLUMNS, rows)}
         for network in self.networks:
             metrics = {
                 f"{self.split}/{name}_{crops}{suffix}": getattr(errors, name)
@@ -183,7 +183,7 @@ def evaluate(
     evaluation = Evaluation(data, split, crops, errors(shown, labels), single, by_size, listed, files)
     confusion.save(counts, titles, files["confusion_npy"], files["confusion_csv"])
     head = f"{evaluation.head}\n{data.images.note}"
-    confusion.draw(counts, titles, head, files["confusion_png"])
+    save_figure(confusion.draw(counts, titles, head), files["confusion_png"])
     write_atomically(files["json"], (evaluation.as_json() + "\n").encode())
     return evaluation
 

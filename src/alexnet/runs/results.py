@@ -20,18 +20,20 @@ from alexnet.runs import precision
 
 FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes another number
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
-METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
-EVALUATION, WANDB = "evaluation", "wandb"  # folders: what was made of a checkpoint afterwards, and W&B's own
+METRICS, PREDICTIONS, MLFLOW_ID = "metrics.csv", "predictions.npz", "mlflow-run"
+PICTURES = {"kernels/conv1": "kernels.png", "diagnosis/layers": "diagnose.png"}  # by their names in loggers
+# folders: what was made of a checkpoint afterwards, and those of loggers
+EVALUATION, WANDB, TENSORBOARD = "evaluation", "wandb", "tensorboard"
 GIVE = f"give a run's directory, or its {LAST} or {BEST}."
 WRITTEN = (  # by a run, into its directory
     *(RESULT, LAST, BEST, METRICS, PREDICTIONS),
-    *("hparams.yaml", "train.log", "kernels.png", "diagnose.csv", "diagnose.png"),
+    *("hparams.yaml", "train.log", "diagnose.csv", MLFLOW_ID, *PICTURES.values()),
 )
 INIT_WHAT = WEIGHTS_BUT_HEAD, WEIGHTS, ALL = ("weights_but_head", "weights", "all")  # of init_from
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("claim", "variant", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
+        *("claim", "variant", "sweep", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
         *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from", "init_what"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "subset", "skip_broken")),
@@ -135,7 +137,7 @@ class Run:
         """Removes what an earlier run wrote here, and nothing else."""
         for name in WRITTEN:
             (self.directory / name).unlink(missing_ok=True)
-        for name in (EVALUATION, WANDB):
+        for name in (EVALUATION, WANDB, TENSORBOARD):
             shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def facts(self) -> Result:
