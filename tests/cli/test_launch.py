@@ -98,9 +98,9 @@ def test_what_is_no_path_or_quoted_already_stays(argument: str) -> None:
     assert quoted(argument) == argument
 
 
-PLACES_FOR_NEW = "model.changes, model.dropout_rates, optim.layers"
 NEW = ("optim.layers.fc8.lr", "optim.layers.fc8", "model.changes.conv2.padding", "model.dropout_rates.conv4")
-REFUSED = {key: f"^A new entry takes a plus: .{key}=..., below {PLACES_FOR_NEW}.$" for key in NEW} | {
+REFUSED = {key: f"^There is no {key} yet. To add it, put a plus in front: .{key}=...$" for key in NEW} | {
+    "logger.wandb.mode": "^There is no setting logger.wandb.mode without logger=wandb: choose it as well.$",
     "optim.layer.fc8.lr": "Did you mean optim.layers",
     "model.changess": "There is no setting model.changess",
     "model.dropout_ratesx.fc6": "There is no setting model.dropout_ratesx.fc6",
@@ -119,6 +119,7 @@ TYPED = [
     ("train", "lrn", "There is no setting lrn: .* Did you mean claim=lrn or model/norm=lrn?"),
     ("train", "data.root", "data.root lacks its value: type data.root=VALUE."),
     ("train", "=5", "=5 has no key"),
+    ("train", "optim={}", "optim={} changes nothing: leave it out"),
     ("train", "+data=imagenette", "data has a choice already. .* leave out the plus: data=imagenette"),
     ("train", "data=./photos", "data=./photos is not possible: .* data=image_folder data.root=./photos"),
     ("train", "model/norm=a", "model/norm=a is not possible: choose batch"),

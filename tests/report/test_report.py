@@ -92,7 +92,7 @@ def test_a_verdict_names_its_scale_in_its_own_line_wherever_it_stands(made: Any)
     assert len(markdown) > 2
     assert len(stated) > 4
     for line in [*markdown, *stated]:
-        assert "drawn images, 67 px, 2 epochs" in line or "ILSVRC-2012, 90 epochs" in line
+        assert "synthetic images, 67 px, 2 epochs" in line or "ILSVRC-2012, 90 epochs" in line
     for row in written.rows:
         assert row["about"].startswith(made_up.SCALES[row["scale"]]["about"])
 
@@ -246,7 +246,7 @@ def test_own_runs_of_several_devices_are_not_compared(made: Any) -> None:
     assert row.states == {"completed": 6, "on another device": 2}
     text = _text(outputs, claims)
     assert "lrn-paper: judged on a GPU, 32-true; trained on x86_64 (cpu), 32-true too" in text
-    assert "(2 of 3 planned seeds; 6 of 8 runs finished, 2 on another device)" in text
+    assert "(2 of 3 planned seeds, 1 still to run; 6 of 8 runs finished, 2 on another device)" in text
     made_up.claim(claims, "lrn", ["with", "without"], [LRN], about=["trainer.device"])
     assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 4
 
@@ -258,7 +258,7 @@ def test_threads_are_no_other_device_and_several_commits_are_named(made: Any) ->
         hashes = [by_seed[seed] for by_seed in runs.values()]
         _trained_on(outputs, hashes, device=f"x86_64 (cpu, {seed} threads)", commit=f"{seed // 2}" * 40)
     assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 3
-    said = "runs of commits 000000000 and 111111111 are compared in lrn-paper"
+    said = "lrn-paper: trained at different commits of this project, 000000000 and 111111111"
     assert open_indexes(outputs, claims).notes == [said]
 
 
@@ -267,7 +267,7 @@ def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(ma
     claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
     written, listed = _report(*made), tables.listing(claims, _results(*made))
     page = written.page.read_text()
-    for said, n, rows in (("2 of 3 planned seeds", 2, 3), ("4 seeds, 3 planned", 4, 2)):
+    for said, n, rows in (("2 of 3 planned seeds, 1 still to run", 2, 3), ("4 seeds, 3 planned", 4, 2)):
         assert written.text.count(said) == rows
         assert page.count(said) == 2 * rows, "in the table and with the reason"
         assert listed.count(f"; n {said} |") == {2: 2, 4: 1}[n]
@@ -275,7 +275,7 @@ def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(ma
     figure = charts.forest(_results(*made))
     assert figure
     names = [" ".join(each.get_text().split()) for axes in figure.axes for each in axes.get_yticklabels()]
-    assert all(name.endswith((" planned seeds", " 3 planned")) for name in names)
+    assert all(name.endswith((" still to run", " 3 planned")) for name in names)
     made_up.sweep(made[0], "lrn", "paper", LRN_RUNS)
     as_planned = [line for line in _text(*made).splitlines() if line.startswith("| P 3.3 | lrn |")][:2]
     assert all("paper: ILSVRC" in line and "planned" not in line for line in as_planned)
@@ -391,8 +391,8 @@ def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(m
     assert at_paper[0].startswith(f"{difference.mean():.2f} ({number(low)} to ")
     assert at_paper[0].endswith("; n 3")
     assert at_paper[2] == "ILSVRC-2012, 90 epochs |"
-    assert at_demo[2] == "drawn images, 67 px, 2 epochs |"
-    assert relu[0].endswith("; n 2 of 3 planned seeds")
+    assert at_demo[2] == "synthetic images, 67 px, 2 epochs |"
+    assert relu[0].endswith("; n 2 of 3 planned seeds, 1 still to run")
 
 
 def _rows_of(made: Any, name: str) -> Any:

@@ -120,9 +120,9 @@ def test_each_row_has_a_cell_and_a_label_for_each_column(page: Path, read: _Read
 def test_verdict_scale_why_and_command_are_told_in_words(page: Path) -> None:
     text = " ".join(unescape(re.sub(r"<[^>]+>", " ", page.read_text("utf-8"))).split())
     for words in (
-        "drawn images, 67 px, 2 epochs, changed by name=",
+        "synthetic images, 67 px, 2 epochs, changed by name=",
         "not the paper's scale",
-        "on drawn images: says nothing about the paper",
+        "synthetic images: this says nothing about the paper",
         "not measured",
         "ILSVRC-2012, 90 epochs",
         "python src/train.py claim=relu",

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alexnet.cli.settings import checked
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.runs import tracking
-from alexnet.training.wandb_run import wandb_logger
 from tiny import config, directory
 from wandb_log import artifacts, history, logs, no_account, settings, started, summary, tables
 
@@ -190,17 +190,19 @@ def test_characters_that_are_refused_are_replaced(tmp_path: Path) -> None:
     assert (len(head.run_group), list(map(len, head.tags))) == (128, [64])
 
 
-@pytest.mark.parametrize("variable", [None, "WANDB_MODE"])
-def test_another_mode_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
-) -> None:
-    if variable:
-        monkeypatch.setenv(variable, "maybe")
-    key = variable or "logger.wandb.mode"
-    with pytest.raises(UserError, match=rf"{key}=maybe .*online, offline, disabled"):
-        wandb_logger(tmp_path, **({} if variable else {"mode": "maybe"}))
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (["logger.wandb.mode=maybe"], r"logger.wandb.mode=maybe .*auto, online, offline, disabled"),
+        (["logger.wandb.log_model=true", "checkpoint.keep=none"], r"log_model=true .*checkpoint.keep=none"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_the_plan(tmp_path: Path, items: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        checked(config(tmp_path, "logger=wandb", *items))
 
 
-def test_a_checkpoint_that_is_not_kept_is_no_artifact(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"log_model=true .*checkpoint.keep=none"):
-        wandb_logger(tmp_path, log_model=True, keep="none")
+def test_another_mode_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "maybe")
+    with pytest.raises(UserError, match=r"WANDB_MODE=maybe .*online, offline, disabled"):
+        tracking.mode_of("auto")

@@ -52,7 +52,7 @@ Figures = Mapping[str, Mapping[str, float | Sequence[float]]]  # see ClaimIndex
 
 def kind_of_device(name: object) -> str:
     """result.json's device without the number of threads, which changes rounding at most."""
-    return re.sub(r", \d+ threads", "", str(name or "unknown"))
+    return re.sub(r", \d+ threads?", "", str(name or "unknown"))
 
 
 def numerics(claim: Claim, result: results.Result) -> Numerics:
@@ -237,7 +237,8 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
         if len(commits := index.commits) > 1:
             mixed[commits].append(index.path.stem)
     notes += [
-        f"runs of commits {' and '.join(them)} are compared in {', '.join(mixed[them])}" for them in mixed
+        f"{', '.join(mixed[them])}: trained at different commits of this project, {' and '.join(them)}"
+        for them in mixed
     ]
     return Indexes(ordered, notes)
 

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import product
@@ -92,7 +92,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     told = planner.about_images() + designed(claims, jobs, planner, overrides)
     told += plan.text(jobs, division.jobs, division.threads, device)
     if not is_basic(launcher) and plan.to_train(jobs):
-        told += f", side by side as {type(launcher).__name__} has it"
+        told += f", started by {type(launcher).__name__}"
     told += measured_afterwards(claims, jobs) + on_disk(jobs, cfg.checkpoint.keep, output_dir)
     print(told, flush=True)
     impossible = [job for job in jobs if job.error]
@@ -109,7 +109,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()
-    failures = report(output_dir, indexes, cfg) if indexes else []
+    failures = report(output_dir, indexes, cfg, {job.seed for job in jobs}) if indexes else []
     if not claims:
         print(f"\n{plan.ends(jobs)}", flush=True)
     failed = [job for job in jobs if job.key in returned and failure(returned[job.key])]
@@ -536,10 +536,12 @@ def wait_for_others(jobs: Sequence[Job]) -> None:
         time.sleep(0.5)
 
 
-def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[str]:
+def report(
+    output_dir: Path, paths: dict[str, Path], cfg: DictConfig, seeds: Collection[int] = ()
+) -> list[str]:
     """Measures what claims need beside training and writes their report; gives what went wrong.
 
-    paths: of the claims' indexes.
+    paths: of the claims' indexes. seeds: that were asked for, which need not be all that there are.
     """
     from alexnet import report  # with scipy and matplotlib, which the plan does without
     from alexnet.claims.index import open_indexes
@@ -553,6 +555,11 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
             failures = [failure for index in unmeasured for failure in measure(index)]
         written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
+    trained = {
+        seed for index in indexes.of(paths.values()) for by_seed in index.runs.values() for seed in by_seed
+    }
+    if others := sorted(trained - set(seeds)):
+        print(f"with the runs of seed {', '.join(map(str, others))}, which earlier sweeps had", flush=True)
     if cfg.logger and cfg.logger.get("wandb"):
         from alexnet.report.wandb_claims import Account, log_claim
 

@@ -84,7 +84,7 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
 
 
 def scale(index: ClaimIndex) -> str:
-    """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
+    """ "synthetic images, 67 px, 2 epochs: not the paper's scale"."""
     about, subset = _about(index), f"; {index.subset}" if index.subset else ""
     recorded = f"; recorded on {index.recorded}" if index.recorded else ""
     if not index.scale.get("papers") or subset or _has_other_images(index):
@@ -123,7 +123,7 @@ def corrected(result: ComparisonResult) -> str:
 
 def drawn(index: ClaimIndex) -> str:
     """A warning, or nothing."""
-    return "on drawn images: says nothing about the paper" if index.drawn else ""
+    return "synthetic images: this says nothing about the paper" if index.drawn else ""
 
 
 def chance(result: ComparisonResult) -> str:
@@ -137,11 +137,13 @@ def chance(result: ComparisonResult) -> str:
 
 
 def seeds(result: ComparisonResult) -> str:
-    """ "4 of 5 planned seeds", "8 seeds, 5 planned"; empty where there are as many, or that is not known."""
+    """ "4 of 5 planned seeds, 1 still to run", "8 seeds, 5 planned"; empty where none differ, or that isn't
+    known."""
     n, planned = result.verdict.n, result.index.planned_seeds
     if not n or planned in (None, n):
         return ""
-    return f"{n} of {planned} planned seeds" if n < planned else f"{n} seeds, {planned} planned"
+    left = f"{n} of {planned} planned seeds, {planned - n} still to run"
+    return left if n < planned else f"{n} seeds, {planned} planned"
 
 
 def redesigned(result: ComparisonResult) -> str:
@@ -181,7 +183,7 @@ def summary(results: Sequence[ComparisonResult]) -> list[str]:
         counts = ", ".join(
             f"{of_scale.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in of_scale
         )
-        where = f"{about}{'; drawn images say nothing about the paper' * is_drawn}"
+        where = f"{about}{'; synthetic images say nothing about the paper' * is_drawn}"
         total = f"{len(of_scale)} comparison{'s' * (len(of_scale) > 1)}"
         lines.append(f"{name} ({where}): {total}, {counts}")
     return lines

@@ -341,7 +341,7 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
         errors = f"top-1 error {shown or 'none'}{chance}"
         return f"{result['status']}: {errors}; {result['seconds']:.0f} s; {directory}"
     length = f"{result['epochs']} ({result['steps']:,} steps)"
-    rows = {"status": result["status"], "data": title, "epochs": length}
+    rows = {"status": result["status"], "data": title} | ({"epochs": length} if result["steps"] else {})
     for split in measured:
         top1, top5 = (metrics[f"{split}/top{k}_error"] for k in (1, 5))
         rows[f"{split} error"] = f"top-1 {top1:.1f} %, top-5 {top5:.1f} %"
@@ -351,7 +351,8 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     if at_chance(result):
         chance = result["data"]["chance_error"]
         rows["remark"] = f"no better than naming the commonest class each time, which errs in {chance:.1f} %"
-    rows |= {"images/s": result["images_per_second"], "minutes": round(result["seconds"] / 60, 1)}
+    rows |= {"images/s": speed} if (speed := result["images_per_second"]) else {}
+    rows |= {"minutes": round(result["seconds"] / 60, 1)}
     rows |= ({"note": note} if note else {}) | {"directory": directory}
     lines = ["", *(f"  {name:<14} {value}" for name, value in rows.items())]
     typed = [shlex.quote(item) for item in result.get("overrides", ()) if not item.startswith("seed=")]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # takes a second
     from wandb import Run
 
 ONLINE, OFFLINE, DISABLED = MODES = ("online", "offline", "disabled")
+ASKED = (AUTO, *MODES)
 OLDER_MODES = {"dryrun": OFFLINE, "run": ONLINE}  # as WANDB_MODE may still say
 PROJECT = "alexnet"
 IDENTITY = "identity.json"  # in a run's folder wandb
@@ -107,7 +108,7 @@ def mode_of(asked: str) -> str:
 
     Raises UserError for another value.
     """
-    check_choice("logger.wandb.mode", asked, (AUTO, *MODES))
+    check_choice("logger.wandb.mode", asked, ASKED)
     if asked != AUTO:
         return asked
     if of_environment := os.environ.get("WANDB_MODE"):

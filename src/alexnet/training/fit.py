@@ -239,8 +239,8 @@ def device_name(device: torch.device) -> str:
     """The accelerator's name, or the processor's with the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} {instructions} ({device.type}, {torch.get_num_threads()} threads)"
+    instructions, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"{platform.machine()} {instructions} ({device.type}, {threads} thread{'s' * (threads != 1)})"
 
 
 @contextmanager

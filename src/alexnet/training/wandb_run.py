@@ -12,7 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
 from alexnet.data.datamodule import ImageData
-from alexnet.errors import AUTO, UserError
+from alexnet.errors import AUTO
 from alexnet.evaluation import confusion
 from alexnet.runs import tracking
 from alexnet.runs.metrics import FinishedRun, curve, predictions
@@ -76,7 +76,6 @@ def wandb_logger(
     notes: str | None = None,
     tags: Iterable[str] = (),
     log_model: bool = False,
-    keep: str | None = None,
     variant: str | None = None,
     sweep: Mapping[str, str | None] | None = None,
     labels: Iterable[str | None] = (),
@@ -85,14 +84,8 @@ def wandb_logger(
 
     project: alexnet. group, and the job type: of variant, CLAIM/VARIANT, or of a sweep by hand, its name and
     variant. labels: tags beside these; None for one that is not there, and of a class
-    ("alexnet.data.sources.Demo") the last part counts. keep: as checkpoint.keep.
-
-    Raises UserError for another mode than auto, online, offline, disabled, and for log_model where no
-    checkpoint is kept.
+    ("alexnet.data.sources.Demo") the last part counts. mode: one of tracking.ASKED.
     """
-    tracking.mode_of(mode)
-    if log_model and keep == "none":
-        raise UserError("logger.wandb.log_model=true is not possible with checkpoint.keep=none: drop one.")
     claim, _, of_claim = (variant or "").partition("/")
     name, row = (claim, of_claim) if claim else ((sweep or {}).get(key) for key in ("name", "variant"))
     short = [tracking.last_name(label) for label in labels if label]
