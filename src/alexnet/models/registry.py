@@ -154,8 +154,8 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
     path, prefix = settings.pop(TARGET, None), settings.pop("library", None)
     if path and NAME in settings:
         raise UserError(
-            f"model has both name={settings[NAME]} and {TARGET}={path}: a network of one's own is a file of its"
-            f" own, conf/model/MINE.yaml, with {TARGET} and what it takes, and model=MINE chooses it."
+            f"model has both name={settings[NAME]} and {TARGET}={path}: give a network of yours a file of its"
+            f" own, conf/model/MINE.yaml, with {TARGET} and what it takes, and choose model=MINE."
         )
     name: Any = target(path, "model") if path else str(settings.pop(NAME))
     classes = settings.pop("num_classes", None)
