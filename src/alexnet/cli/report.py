@@ -3,15 +3,15 @@
 Writes index.html, report.md and results.csv, and prints the table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from alexnet.bars import Bar
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import UserError, check_choice, check_list
 from alexnet.paths import CONF
 
 if TYPE_CHECKING:
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 RESULTS = ("auto", "own", "recorded", "both")
 ROOT = CONF.parent  # of a checkout
-OTHERS = {"results": "auto", "record": None, "output_dir": "outputs", "out": "outputs/report"}  # by default
+USUAL: dict[str, Any] = {  # by default
+    **{"results": "auto", "record": None, "list": False, "publish": False, "prune": None, "sure": False},
+    **{"forget": None, "output_dir": "outputs"},
+}
+JOBS: dict[
+    str, tuple[str, Collection[str]]
+] = {  # in place of the page: of what they are, what else they take
+    "publish": ("publish=true is of the checkout's results/claims", ()),
+    "list": ("list=true is of the checkout's results/claims", ()),
+    "prune": ("prune is of the runs in output_dir", ("sure", "output_dir")),
+    "forget": ("forget is of the claims in output_dir", ("output_dir",)),
+}
 
 
 def report(cfg: DictConfig) -> str:
@@ -27,12 +38,17 @@ def report(cfg: DictConfig) -> str:
     from alexnet.report import RUNS, TEXT, publish, write
 
     check_choice("results", cfg.results, RESULTS)
-    others = [key for key, usual in OTHERS.items() if cfg[key] != usual]
-    for key, barred in (("publish", ["list"] * cfg.list + others), ("list", others)):
-        if cfg[key] and barred:
-            raise UserError(f"{key}=true is of the checkout's results/claims: leave out {', '.join(barred)}.")
+    usual = USUAL | {"out": f"{cfg.output_dir}/report"}
+    typed = [key for key, value in usual.items() if cfg[key] != value]
+    for job, (about, takes) in JOBS.items():
+        barred = [key for key in typed if key not in (job, *takes)]
+        if job in typed and barred:
+            raise UserError(f"{about}: leave out {', '.join(barred)}.")
+    output_dir = Path(cfg.output_dir).expanduser()
+    if cfg.forget is not None:
+        return forget(output_dir, [cfg.forget] if isinstance(cfg.forget, str) else cfg.forget)
     if cfg.prune is not None:
-        return prune(Path(cfg.output_dir).expanduser(), cfg.prune, cfg.sure)
+        return prune(output_dir, cfg.prune, cfg.sure)
     if cfg.sure:
         raise UserError("sure=true is of prune: add prune=last, for example, or leave it out.")
     if cfg.publish:
@@ -42,6 +58,16 @@ def report(cfg: DictConfig) -> str:
     with opened(cfg.output_dir, cfg.record, cfg.results) as indexes:
         written = write(indexes, Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
+
+
+def forget(output_dir: Path, names: Iterable[object]) -> str:
+    """Which indexes were removed, see claims.index.forget()."""
+    from alexnet.claims import index
+
+    check_list("forget", names)
+    removed = index.forget(output_dir, map(str, names))
+    again = "Their runs stay where they are: python src/report.py draws the page without these claims."
+    return "\n".join([*(f"removed {path}" for path in removed), again])
 
 
 def prune(output_dir: Path, keep: str, sure: bool) -> str:

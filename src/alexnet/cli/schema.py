@@ -377,6 +377,7 @@ class Report:
     publish: bool
     prune: str | None
     sure: bool
+    forget: Any
     out: str
     output_dir: str
 
