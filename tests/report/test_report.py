@@ -139,10 +139,39 @@ def test_what_is_not_the_papers_scale_says_so_above_its_rows(made: Any) -> None:
 def test_settings_changed_by_the_user_stand_in_the_row(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "trainer.max_epochs=1")
     text = _report(*made).text
-    assert (
-        text.count("changed by trainer.max_epochs=1: not exactly the paper's scale") == 2
-    )  # summary, heading
+    assert text.count("changed by trainer.max_epochs=1: not exactly the paper's scale**") == 1  # heading
     assert text.count("| paper: ILSVRC-2012, 90 epochs, changed by trainer.max_epochs=1 |") == 2
+
+
+def test_trial_runs_come_last_under_the_names_that_forget_takes(made: Any) -> None:
+    before = _text(*made)
+    for settings in (["trainer.max_epochs=1", "trainer.max_epochs=2"], ["trainer.max_epochs=1"]):
+        made_up.sweep(made[0], "relu", "paper", {"relu": [30.0], "tanh": [45.0]}, *settings)
+    results = _results(*made)
+    tables_of_scales, _, trials = tables.render(results).partition("\nTrial runs with other settings")
+    assert tables_of_scales in before, "neither the summary nor a table has changed"
+    assert re.findall(r"\*\*`(\S+)`, paper: ", trials) == ["relu-paper1", "relu-paper2"]
+    assert trials.count("| relu |") == 2
+    assert "forget=NAME" in trials
+    assert {row["settings"] for row in _report(*made).rows if row["claim"] == "relu"} == {
+        "",
+        "trainer.max_epochs=1",
+        "trainer.max_epochs=1 trainer.max_epochs=2",
+    }
+
+
+def test_what_a_record_lacks_is_not_run_and_no_row(made: Any) -> None:
+    compare = [LRN, LRN | {"of": "half"}]
+    made_up.claim(made[1], "lrn", ["with", "without", "half"], compare)
+    written = _report(*made)
+    said = f"lrn at paper (val top-1 error: half {MINUS} with)"
+    assert f"Not run: {said}, lrn at demo" in written.text
+    assert "| val top-1 error: half" not in written.text
+    assert "2 comparisons, 1 reproduced, 1 not run" in written.text
+    page = written.page.read_text()
+    assert f"Not run: {said}" in page
+    assert page.count("<td>not run</td>") == 2, "of the variants, at each scale"
+    assert "not measured" not in page + written.text
 
 
 def _tell(outputs: Path, hashes: Any, **data: Any) -> None:
@@ -179,7 +208,7 @@ def test_runs_on_a_subset_are_known_by_their_sweep_where_they_were_trained_under
 
 def test_other_images_are_not_the_papers_scale(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "data=image_folder")
-    assert _report(*made).text.count("changed by data=image_folder: not the paper's scale") == 2
+    assert _report(*made).text.count("changed by data=image_folder: not the paper's scale**") == 1
 
 
 def test_runs_no_better_than_guessing_are_remarked_on(made: Any) -> None:

@@ -1,7 +1,8 @@
 """How a comparison is put into words, the same in all its forms."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from alexnet.claims.claim import COMPUTED, Comparison
 from alexnet.claims.design import changes
@@ -9,6 +10,8 @@ from alexnet.claims.index import COMPLETED, ClaimIndex
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
 from alexnet.runs.results import at_chance
 from alexnet.tables import MINUS, NONE, number, spread
+
+NOT_RUN = "not run"
 
 
 def metric(name: str, level: float | None = None, epoch: int | None = None) -> str:
@@ -153,6 +156,26 @@ def redesigned(result: ComparisonResult) -> str:
     return "" if is_planned else "compared otherwise than planned"
 
 
+def is_run(result: ComparisonResult) -> bool:
+    """Whether an index has all variants that it needs, though no run may have finished."""
+    needed = {result.comparison.of, result.comparison.minus or result.comparison.of}
+    return not result.claim.is_trained or needed <= result.index.runs.keys()
+
+
+def outcome(result: ComparisonResult) -> str:
+    """The verdict's, or that there is nothing to judge."""
+    return result.verdict.outcome if is_run(result) else NOT_RUN
+
+
+def not_run(results: Iterable[ComparisonResult]) -> str:
+    """ "dropout at cifar10 (val top-1 error: with), ..." of those that are not; empty for none."""
+    phrases = defaultdict[str, list[str]](list)
+    for result in results:
+        if not is_run(result):
+            phrases[f"{result.claim.name} at {result.index.scale_name}"].append(phrase(result.comparison))
+    return ", ".join(f"{what} ({'; '.join(compared)})" for what, compared in phrases.items())
+
+
 def departures(result: ComparisonResult) -> str:
     """Both; empty for none."""
     return "; ".join(filter(None, (seeds(result), redesigned(result))))
@@ -177,11 +200,11 @@ def summary(results: Sequence[ComparisonResult]) -> list[str]:
     outcomes: dict[tuple[str, str, bool], list[str]] = {}
     for result in results:
         key = (result.index.scale_name, scale(result.index), result.index.drawn)
-        outcomes.setdefault(key, []).append(result.verdict.outcome)
+        outcomes.setdefault(key, []).append(outcome(result))
     lines = []
     for (name, about, is_drawn), of_scale in outcomes.items():
         counts = ", ".join(
-            f"{of_scale.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in of_scale
+            f"{of_scale.count(each)} {each}" for each in (*OUTCOMES, NOT_RUN) if each in of_scale
         )
         where = f"{about}{'; synthetic images say nothing about the paper' * is_drawn}"
         total = f"{len(of_scale)} comparison{'s' * (len(of_scale) > 1)}"
