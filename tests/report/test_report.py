@@ -171,6 +171,7 @@ def test_what_a_record_lacks_is_not_run_and_no_row(made: Any) -> None:
     page = written.page.read_text()
     assert f"Not run: {said}" in page
     assert page.count("<td>not run</td>") == 2, "of the variants, at each scale"
+    assert '<span class="name">half</span>' not in page
     assert "not measured" not in page + written.text
 
 
