@@ -217,6 +217,7 @@ def test_a_single_epoch_is_in_the_middle_of_an_axis_of_whole_epochs(made: Made) 
     (axes,) = figure.axes
     low, high = axes.get_xlim()
     assert (low, high) == (0.5, 1.5)
+    assert axes.get_ylim() == (0, pytest.approx(1.05 * (90 + 40 / 2) / 2, rel=0.01)), "room above the highest"
     assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
     seeds = [each.get_segments()[0][:, 1] for each in axes.collections]  # type: ignore[attr-defined]
     assert np.ptp(seeds, axis=1) == pytest.approx([1.0, 0.5])

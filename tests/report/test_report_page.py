@@ -243,22 +243,29 @@ def test_a_click_sorts_and_another_turns_it_round(page: Path) -> None:
 
 
 OPEN = "page.querySelectorAll('details:not([open]) > summary').forEach((each) => each.click());"
+LINK = """
+const link = page.querySelector('a[href^="#trial-"]'), target = page.querySelector(link.hash);
+const unfolded = [target.closest('details').open];
+link.click();
+unfolded.push(target.closest('details').open);
+"""
 KEYS = """
 const able = [...page.querySelectorAll('a[href], button, summary, [tabindex]')].filter(
   (each) => each.tabIndex >= 0);
 const missed = able.filter((each) => { each.focus(); return page.activeElement !== each; });
 const blank = [...page.images].filter((each) => each.naturalWidth < 100);
 return { buttons: page.querySelectorAll('th button').length, able: able.length, missed: missed.length,
-         title: page.title, blank: blank.length };
+         title: page.title, blank: blank.length, unfolded };
 """
 
 
 @needs_chromium
 def test_keys_reach_all_that_a_mouse_does_and_figures_show(page: Path) -> None:
-    found = _seen(page, OPEN + KEYS)
+    found = _seen(page, LINK + OPEN + KEYS)
     assert found["buttons"] == 2 * len(COLUMNS)
     assert found["able"] > found["buttons"]
     assert found["missed"] == found["blank"] == 0
+    assert found["unfolded"] == [False, True]
     assert found["title"] == "AlexNet, its claims rerun"
 
 

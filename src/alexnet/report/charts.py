@@ -151,7 +151,7 @@ def training_curves(index: ClaimIndex) -> Figure | None:
         axes.annotate(
             f"{level:g} %", (1, level), (0, 3), ("axes fraction", "data"), "offset points", ha="right"
         )
-    axes.set(xlabel="epoch", ylabel="training error, top-1, %", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="training error, top-1, %", ylim=(0, 1.05 * axes.dataLim.y1))
     title = f"{index.claim.name}: {scale(index)}{'; ' * index.drawn}{drawn(index)}"
     axes.set_title(fill(title, 90), fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
