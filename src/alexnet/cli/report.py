@@ -23,9 +23,8 @@ USUAL: dict[str, Any] = {  # by default
     **{"results": "auto", "record": None, "list": False, "publish": False, "prune": None, "sure": False},
     **{"forget": None, "output_dir": "outputs"},
 }
-JOBS: dict[
-    str, tuple[str, Collection[str]]
-] = {  # in place of the page: of what they are, what else they take
+# What takes the place of the page: of what it is, and which other settings it takes
+JOBS: dict[str, tuple[str, Collection[str]]] = {
     "publish": ("publish=true is of the checkout's results/claims", ()),
     "list": ("list=true is of the checkout's results/claims", ()),
     "prune": ("prune is of the runs in output_dir", ("sure", "output_dir")),
