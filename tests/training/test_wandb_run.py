@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import commands
 from alexnet.cli.settings import checked
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.runs import tracking
-from tiny import config, directory
+from tiny import DEMO, TINY, config, directory
 from wandb_log import artifacts, history, logs, no_account, settings, started, summary, tables
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # wandb's own
@@ -206,3 +207,21 @@ def test_another_mode_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WANDB_MODE", "maybe")
     with pytest.raises(UserError, match=r"WANDB_MODE=maybe .*online, offline, disabled"):
         tracking.mode_of("auto")
+
+
+@pytest.mark.parametrize(
+    ("row", "swept"),
+    [("model/norm=lrn", "model/norm=lrn,none"), ("run", "seed=0,1")],
+)
+def test_a_sweep_by_hand_is_a_group_with_what_was_varied(tmp_path: Path, row: str, swept: str) -> None:
+    typed = [*TINY, *DEMO, f"output_dir={tmp_path}", "data.epochs=1", "jobs=1", swept]
+    with no_account(tmp_path):
+        done = commands.fork("src/train.py", "-m", *typed, "logger=wandb", HOME=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        heads = [started(records) for records in logs(tmp_path)]
+    (group,) = {head.run_group for head in heads}
+    assert len(heads) == 2
+    assert row in {head.job_type for head in heads}
+    assert ("model/norm=lrn,none" in group) == (row != "run")
+    assert "model.width=0.05" in group
+    assert "output_dir" not in group

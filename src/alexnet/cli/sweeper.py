@@ -277,7 +277,8 @@ class Planner:
                     f"{override.input_line} is not possible: this sweeper does not support {kind}."
                 )
         typed_seeds = seeds(overrides)
-        asked = " ".join(determining(overrides, self.cfg))
+        first = sorted(overrides, key=lambda override: not override.is_sweep_override())  # what is varied
+        asked = " ".join(determining(first, self.cfg))
         jobs = []
         for items in product(*values):
             row = " ".join(item for item in items if item in swept) or "run"

@@ -1,5 +1,6 @@
 """Weights & Biases: what a run is called there, and what is added to it after it has ended."""
 
+import hashlib
 import json
 import os
 import re
@@ -74,10 +75,10 @@ class Tracked:
         return {
             "id": self.id or None,
             "name": self.name,
-            "project": REFUSED.sub("_", self.project)[:LONGEST],
+            "project": _short(REFUSED.sub("_", self.project)),
             "entity": self.entity,
-            "group": self.group and self.group[:LONGEST],
-            "job_type": self.job_type and self.job_type[:LONGEST],
+            "group": self.group and _short(self.group),
+            "job_type": self.job_type and _short(self.job_type),
             "notes": self.notes,
             "tags": [label[:LONGEST_TAG] for label in labels if label],
             "dir": folder,
@@ -85,6 +86,14 @@ class Tracked:
             "resume": "allow",
             "settings": wandb.Settings(silent=True),
         }
+
+
+def _short(name: str) -> str:
+    """As long as a name may be, with an end of its own where something is cut off."""
+    if len(name) <= LONGEST:
+        return name
+    end = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{name[: LONGEST - 9]}-{end}"
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
