@@ -76,7 +76,9 @@ def compose(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises UserError for settings that can't be.
     """
     with translated(entry):
-        return schema.checked(entry, composed(entry, [group_choice(override) for override in overrides]))
+        return schema.checked(
+            entry, composed(entry, [group_choice(of_all(override, entry)) for override in overrides])
+        )
 
 
 @contextmanager
@@ -132,9 +134,12 @@ def _asks_for_sweep(argument: str) -> bool:
 
 
 def of_all(argument: str, entry: str = "train") -> str:
-    """claim=all with the names written out, as Hydra would look for such a file; summary's model=all."""
+    """claim=all with the names written out, as Hydra would look for such a file; summary's model=all;
+    data=NAME for a trained network, where it is no group."""
     if argument == "model=all" and entry == "summary":
         return "models=all"
+    if argument.startswith("data=") and entry in ("evaluate", "neighbours"):
+        return f"data.name={argument.removeprefix('data=')}"
     if argument not in ("claim=all", "claim=[all]"):
         return argument
     return f"claim=[{','.join(list_claims())}]"

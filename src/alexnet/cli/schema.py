@@ -284,10 +284,12 @@ class Train(Run):
 
 @dataclass
 class Place:
-    """Where a trained network's images are."""
+    """Which images a trained network is to see, and where they are."""
 
+    name: str | None
     root: str | None
     pack: str | None
+    subset: bool | None
 
 
 @dataclass
@@ -303,6 +305,7 @@ class Evaluate:
     format: str
     accelerator: str
     data: Place
+    classes: str | None
     cache_dir: str | None
     out: str | None
     output_dir: str
@@ -314,6 +317,7 @@ class Predict:
 
     checkpoint: str | None
     images: str | None
+    classes: str | None
     crops: int
     top: int
     shown: int
@@ -344,6 +348,7 @@ class Neighbours:
     accelerator: str
     format: str
     data: Place
+    classes: str | None
     cache_dir: str | None
     out: str | None
 
