@@ -246,6 +246,7 @@ class Convert(Run):
 
     weights: str | None
     mean: Any
+    preset: str | None
     classes: str | None
     out: str | None
 

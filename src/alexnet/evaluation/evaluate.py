@@ -90,8 +90,8 @@ class Evaluation:
         if few := self.among_set:
             notes.append(
                 f"the images are of {few.outputs} of the network's {self.errors.outputs:,} classes. Errors"
-                f" are given twice: where any of all {self.errors.outputs:,} outputs may be the answer, and where"
-                f" only the {few.outputs} outputs of these classes may"
+                f" are given twice: where any of all {self.errors.outputs:,} outputs may be the answer, and"
+                f" where only the {few.outputs} outputs of these classes may"
             )
         return notes
 

@@ -1,6 +1,7 @@
 """A trained network: from its checkpoint to its weights, its images, and what it makes of them."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -80,8 +81,10 @@ class Trained:
         """The network with its weights; raises UserError where they don't fit each other."""
         model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
         network = from_config(model)
+        weights = OrderedDict(self.checkpoint.weights)
+        weights._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]  # which MNASNet reads
         try:
-            network.load_state_dict(self.checkpoint.weights)
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(
                 f"{self.checkpoint.path} does not fit its own settings of the model (an earlier version's?):"

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from alexnet.data.class_lists import read_names
 from alexnet.data.downloads import imagenet_names
 from alexnet.errors import UserError
+from alexnet.models import contract
 
 ILSVRC = 1000  # classes
 SHOWN = 12  # layers in a message
@@ -44,12 +44,13 @@ def refuse_other_files(path: Path, key: str, of_torch: bool = False) -> None:
 
 
 def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: str) -> dict[str, Tensor]:
-    """The state as float32, in the network's shapes; ones in front of a shape (Caffe's old way) go.
+    """The state in the network's types and shapes; ones in front of a shape (Caffe's old way) go.
 
     Raises UserError, naming layers and shapes, for layers that are missing, not known or of another shape,
     and for weights that are not finite. model: what messages call the network.
     """
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wanted = network.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in wanted.items()}
     if missing := [name for name in shapes if name not in state]:
         raise UserError(
             f"weights={path} has no {_layers(missing)}, which model={model} needs. It has"
@@ -75,7 +76,7 @@ def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: s
             raise UserError(f"weights={path}: {name} is {seen}, and model={model} has {shape}{advice}")
         if not value.isfinite().all():
             raise UserError(f"weights={path}: {name} holds infinite numbers or none: training had diverged.")
-        fitting[name] = value.detach().to(torch.float32).reshape(shape).contiguous()
+        fitting[name] = value.detach().to(wanted[name].dtype).reshape(shape).contiguous()
     return fitting
 
 
@@ -84,10 +85,12 @@ def _layers(names: list[str]) -> str:
     return ", ".join(layers[:SHOWN]) + ", ..." * (len(layers) > SHOWN) or "no weights at all"
 
 
-def outputs(state: Mapping[str, Tensor], head: str) -> int:
-    """How many the last layer has, whose weights are called head; ILSVRC's where it is missing."""
-    shape = state[head].shape if head in state else ()
-    return shape[-2] if len(shape) > 1 else ILSVRC
+def outputs(state: Mapping[str, Tensor], network: nn.Module) -> int:
+    """How many the last layer of such a network has in the state; ILSVRC's where it is missing."""
+    name = f"{contract.head(network)}.weight"
+    dimensions, name = network.state_dict()[name].ndim, name.removeprefix("network.")  # of WithAuxiliaryHeads
+    shape = state[name].shape if name in state else ()
+    return shape[-dimensions] if len(shape) >= dimensions else ILSVRC
 
 
 def class_names(count: int, path: Path | None = None) -> tuple[list[str], list[str]]:
