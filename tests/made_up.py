@@ -13,7 +13,7 @@ from alexnet.runs.metrics import FinishedRun
 from alexnet.runs.results import FORMAT
 
 SCALES: dict[str, dict[str, Any]] = {
-    "demo": {"name": "demo", "seeds": 3, "about": "drawn images, 67 px, 2 epochs", "papers": False},
+    "demo": {"name": "demo", "seeds": 3, "about": "synthetic images, 67 px, 2 epochs", "papers": False},
     "paper": {"name": "paper", "seeds": 3, "about": "ILSVRC-2012, 90 epochs", "papers": True},
 }
 CLASSES = 10

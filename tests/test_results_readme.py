@@ -10,6 +10,7 @@ from scipy import stats
 from alexnet import tables
 from alexnet.analysis import dropout_study
 from alexnet.benchmark import report
+from alexnet.report import charts
 from tiny import ROOT
 
 RESULTS = ROOT / "results"
@@ -183,3 +184,10 @@ def test_links_and_files_are_there() -> None:
     headings = [re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in LINES]
     assert len(anchors) > 3
     assert set(anchors) <= set(headings)
+
+
+def test_figures_are_dark_where_the_readers_page_is() -> None:
+    """Else: python src/report.py publish=true, and python src/summary.py model=all out=results/models."""
+    figures = [*RESULTS.rglob("*.svg")]
+    assert len(figures) == 3
+    assert all(charts.DARK_RULES in path.read_text() for path in figures)

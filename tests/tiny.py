@@ -1,4 +1,4 @@
-"""Runs small enough for tests: a few drawn images, a narrow network, two epochs."""
+"""Runs small enough for tests: a few synthetic images, a narrow network, two epochs."""
 
 from copy import deepcopy
 from functools import cache

@@ -84,3 +84,17 @@ def _records(path: Path) -> Iterator[Any]:
         if kind in (1, 4):  # a whole record, or its last part
             yield Record.FromString(parts)
             parts = b""
+
+
+def artifacts(records: list[Any]) -> list[Any]:
+    """Those that were logged."""
+    asked = [r.request.log_artifact.artifact for r in records if r.request.HasField("log_artifact")]
+    return asked + [record.artifact for record in records if record.HasField("artifact")]
+
+
+def tables(folder: Path, records: list[Any]) -> dict[str, Any]:
+    """What a run's tables hold, by their names."""
+    found = summary(records)
+    names = [name.removesuffix("/path") for name in found if name.endswith("/path")]
+    paths = {name: next(folder.rglob(found[f"{name}/path"])) for name in names}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.suffix == ".json"}

@@ -238,8 +238,8 @@ def test_commits_that_differ_are_named(outputs: Path, tmp_path: Path, claims: Pa
     record.write(kept, tmp_path / "record")
     with record.opened(tmp_path / "record", claims) as indexes:
         (note,) = indexes.notes
-    assert note.startswith(
-        "runs of commits 012345678 and fffffffff and fffffffff+changes are compared in lrn-"
+    assert note.endswith(
+        "at different commits of this project, 012345678 and fffffffff and fffffffff+changes"
     )
 
 

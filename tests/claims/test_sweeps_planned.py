@@ -113,7 +113,7 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], w
 @pytest.mark.slow
 def test_a_plan_says_how_large_the_runs_are(tmp_path: Path) -> None:
     done = train(tmp_path, *LRN, "seed=0", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
-    assert "drawn images, 67 px, 1 epochs" in done.stdout
+    assert "synthetic images, 67 px, 1 epochs" in done.stdout
     assert "2 epochs" not in done.stdout
 
 

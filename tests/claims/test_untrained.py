@@ -30,7 +30,6 @@ from alexnet.claims.verdict import (
     judge_figures,
 )
 from alexnet.cli import report, untrained
-from alexnet.cli.configs import composed
 from alexnet.cli.settings import parsed
 from alexnet.errors import UserError
 from alexnet.report import publish, tables, write
@@ -146,7 +145,7 @@ def test_verdicts_have_no_interval_and_are_in_all_that_is_written(outputs: Path,
 
 
 def test_figures_that_are_recorded_as_well_are_shown_once(outputs: Path) -> None:
-    with report._opened(composed("report", ["results=both", f"output_dir='{outputs}'"])) as opened:
+    with report.opened(str(outputs), results="both") as opened:
         names = [index.claim.name for index in opened.indexes if index.claim.kind == COMPUTED]
     assert sorted(names) == sorted(claim.name for claim in CLAIMS)
 

@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         (["seed=0,1"], ["put -m before the settings"]),
         (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
         (["trainer.devices=0", "seed=7"], ["trainer.devices=0"]),
-        (["optim.layers.fc8.lr=2"], ["takes a plus: +optim.layers.fc8.lr=..."]),
+        (["optim.layers.fc8.lr=2"], ["To add it, put a plus in front: +optim.layers.fc8.lr=..."]),
         (
             ["--model", "alexnet"],
             ["--model is not an option. Settings are typed without dashes: model=alexnet"],

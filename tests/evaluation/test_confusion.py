@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 from alexnet.evaluation import errors
 from alexnet.evaluation.confusion import Worst, confusion, draw, save, worst
+from alexnet.files import save_figure
 
 COUNTS = np.array([[2, 1, 7], [0, 0, 0], [0, 0, 4]])
 
@@ -53,20 +53,6 @@ def test_the_tables_hold_all_of_it(tmp_path: Path) -> None:
     assert [[int(each) for each in row[1:]] for row in rows] == COUNTS.tolist()
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Those that were saved."""
-    found: list[Figure] = []
-    saved = Figure.savefig
-
-    def saving(self: Figure, *args: Any, **more: Any) -> None:
-        found.append(self)
-        saved(self, *args, **more)
-
-    monkeypatch.setattr(Figure, "savefig", saving)
-    return found
-
-
 def _drawn(classes: int) -> NDArray[np.int64]:
     counts = np.random.default_rng(0).poisson(0.2, (classes, classes))
     counts[np.diag_indices(classes)] = np.arange(1, classes + 1)
@@ -79,17 +65,15 @@ def _texts(figure: Figure) -> list[Text]:
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("classes", [2, 10, 30, 100])
-def test_all_that_is_written_lies_within_the_picture(
-    classes: int, figures: list[Figure], tmp_path: Path
-) -> None:
+def test_all_that_is_written_lies_within_the_picture(classes: int, tmp_path: Path) -> None:
     titles = [
         f"a $class$ with a name {place} long enough, another (n{place:05d})" for place in range(classes)
     ]
     head = f"{'a_long_name_of_a_run' * 3}: imagenet, val, 50,000 images, 10 crops\nnote"
-    draw(_drawn(classes), titles, head, tmp_path / "c.png")
+    figure = draw(_drawn(classes), titles, head)
+    save_figure(figure, tmp_path / "c.png")
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.format == "PNG"
-    (figure,) = figures
     width, height = figure.canvas.get_width_height()
     for each in _texts(figure):
         box = each.get_window_extent()
@@ -97,25 +81,24 @@ def test_all_that_is_written_lies_within_the_picture(
         assert inside, each.get_text()
 
 
-def test_rows_have_their_classes_and_shares_in_percent(figures: list[Figure], tmp_path: Path) -> None:
-    draw(COUNTS, ["a (n1)", "b, bee (n2)", "c"], "head", tmp_path / "c.png")
-    axes = figures[0].axes[0]
+def test_rows_have_their_classes_and_shares_in_percent() -> None:
+    axes = draw(COUNTS, ["a (n1)", "b, bee (n2)", "c"], "head").axes[0]
     for ticks in (axes.get_yticklabels(), axes.get_xticklabels()):
         assert [each.get_text() for each in ticks] == ["a", "b", "c"]
     shown = {each.get_position(): each.get_text() for each in axes.texts}
     assert shown == {(0, 0): "20", (1, 0): "10", (2, 0): "70", (2, 2): "100"}
 
 
-def test_of_many_classes_the_worst_are_shown_and_it_says_so(figures: list[Figure], tmp_path: Path) -> None:
+def test_of_many_classes_the_worst_are_shown_and_it_says_so() -> None:
     counts = _drawn(100)
-    draw(counts, [f"c{place}" for place in range(100)], "head", tmp_path / "c.png")
-    axes = figures[0].axes[0]
+    figure = draw(counts, [f"c{place}" for place in range(100)], "head")
+    axes = figure.axes[0]
     rows = [each.get_text() for each in axes.get_yticklabels()]
     expected = {each.title for each in worst(counts, [f"c{place}" for place in range(100)], 30)}
     assert len(rows) == 30
     assert set(rows) == expected
     assert axes.get_xticklabels()[-1].get_text() == "all others"
     said = "the 30 classes with the highest error, of 100"
-    assert any(said in each.get_text() for each in _texts(figures[0]))
+    assert any(said in each.get_text() for each in _texts(figure))
     shares = np.asarray(axes.images[0].get_array())
     assert shares.sum(axis=1) == pytest.approx(np.full(30, 100))

@@ -351,6 +351,7 @@ def test_a_network_of_ones_own_is_named_by_its_path() -> None:
         ({"_target_": f"{__name__}.of_words"}, "model: of_words makes a str, and no torch.nn.Module"),
         ({"_target_": "torch.nn.Tanh"}, "model: Tanh makes no network of these settings, .*num_classes"),
         ({"_target_": "builtins.dict"}, "model: dict makes no network"),
+        ({"name": "alexnet", "_target_": "torch.nn.Tanh"}, "both name=alexnet and _target_=torch.nn.Tanh"),
     ],
 )
 def test_what_is_no_network_is_refused(settings: dict[str, Any], said: str) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard, built without network or account: its claims by section, and only metrics that runs have."""
+"""The dashboard, built without network or account: by what is looked at, and claim by claim."""
 
 import importlib
 import json
@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from wandb.errors import CommError
 
-from alexnet.claims.claim import list_claims, load_claim
+import made_up
+from alexnet.claims.claim import list_claims, load_claim, section_key
+from alexnet.claims.index import open_indexes
+from alexnet.claims.verdict import judge_all
 from alexnet.errors import UserError
 from alexnet.report import dashboard
+from alexnet.training import wandb_run
 from commands import run
 from trained import Trained
 from wandb_log import no_account
@@ -21,7 +25,7 @@ from wandb_log import no_account
 RULE = "Rectified units train faster than saturating ones."
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def claims() -> list[Any]:
     """Those of the project, and more in another section."""
     own = [load_claim(name) for name in list_claims()]
@@ -29,10 +33,21 @@ def claims() -> list[Any]:
     return [*own, *made]
 
 
-@pytest.fixture
-def written(claims: list[Any], tmp_path: Path) -> tuple[Any, Any]:
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What a made-up sweep of claim=lrn found."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    made_up.sweep(outputs, "lrn", "demo", {"with": [60.0, 61.0, 62.0], "without": [61.0, 62.5, 63.0]})
+    return judge_all(open_indexes(outputs).indexes)
+
+
+@pytest.fixture(scope="module")
+def written(
+    claims: list[Any], results: list[Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Any]:
     """The specification of workspace and report."""
-    paths = dashboard.write(dashboard.build(claims, "alexnet"), tmp_path)
+    folder = tmp_path_factory.mktemp("dashboard")
+    paths = dashboard.write(dashboard.build(claims, results, "alexnet"), folder)
     assert [path.name for path in paths] == ["workspace.json", "report.json"]
     workspace, report = (json.loads(path.read_text()) for path in paths)
     return workspace["spec"], report["spec"]
@@ -51,56 +66,98 @@ def texts(blocks: Any, level: int) -> list[str]:
     return [block["children"][0]["text"] for block in blocks if block.get("level") == level]
 
 
-def test_the_workspace_has_a_section_per_section_of_claims(written: Any, claims: list[Any]) -> None:
-    sections = next(values(written[0], "sections"))
-    assert [each["name"] for each in sections] == sorted({claim.section for claim in claims})
-    for section in sections:
-        (words,) = (panel["config"]["value"] for panel in section["panels"] if "value" in panel["config"])
-        own = [claim for claim in claims if claim.section == section["name"]]
-        assert all(claim.sentence in words and f"`{claim.name}`" in words for claim in own)
-        assert words.count("group `") == len(own)
+SECTIONS = {
+    "Errors": {"val/top1_error", "val/top5_error", "minival/best_top1_error"},
+    "Training curves": {"train/top1_error", "minival/top1_error", "train/loss", "minival/loss"},
+    "Learning rate": {"lr"},
+    "Speed": {"train/images_per_second", "seconds"},
+    "Kernels": {"kernels/conv1"},
+    "Diagnosis": {"diagnosis/layers"},
+    "Predictions": {"val/confusion_matrix"},
+}
 
 
-def test_the_workspace_shows_the_claims_runs_by_claim_and_variant(written: Any, claims: list[Any]) -> None:
+def test_the_workspaces_sections_are_by_what_is_looked_at(written: Any, claims: list[Any]) -> None:
+    about, *sections = next(values(written[0], "sections"))
+    assert {section["name"]: shown(section) for section in sections} == SECTIONS
+    assert all(claim.sentence in json.dumps(about, ensure_ascii=False) for claim in claims)
+
+
+def shown(section: Any) -> set[str]:
+    """What its panels draw."""
+    keys = [*values(section, "metrics"), *values(section, "mediaKeys")]
+    return {each.removeprefix("summary_metrics.") for key in keys for each in key}
+
+
+def test_errors_have_their_spread_over_the_seeds_of_a_variant(written: Any) -> None:
+    _, errors, *_ = next(values(written[0], "sections"))
+    assert [panel["viewType"] for panel in errors["panels"]] == ["Bar Chart"] * 3
+    assert {each["config"]["groupArea"] for each in errors["panels"]} == {"stddev"}
+
+
+def test_the_workspace_shows_runs_by_claim_and_variant(written: Any) -> None:
     (runs,) = written[0]["section"]["runSets"]
     assert [key["name"] for key in runs["grouping"]] == ["group", "jobType", "scale.value.name"]
-    group, job_type = runs["filters"]["filters"]
-    assert sorted(group["value"]) == sorted(claim.name for claim in claims)
+    (job_type,) = runs["filters"]["filters"]
     assert (job_type["op"], job_type["value"]) == ("!=", "claim")
 
 
 def test_the_report_has_each_claim_below_its_section(written: Any, claims: list[Any]) -> None:
     blocks = written[1]["blocks"]
-    assert texts(blocks, 1) == ["All claims", *sorted({claim.section for claim in claims})]
-    ordered = sorted(claims, key=lambda claim: (claim.section, claim.name))
+    ordered = sorted(claims, key=lambda claim: (section_key(claim.section), claim.name))
+    assert texts(blocks, 1) == ["All claims", *dict.fromkeys(claim.section for claim in ordered)]
     assert texts(blocks, 2) == [claim.name for claim in ordered]
-    shown = [block["children"][0]["text"] for block in blocks if block["type"] == "paragraph"]
+    said = [block["children"][0]["text"] for block in blocks if block["type"] == "paragraph"]
     for claim in ordered:
-        assert claim.sentence in shown
-        assert claim.command in shown
+        assert claim.sentence in said
+        assert claim.command in said
 
 
-def test_each_claims_curves_are_those_of_its_own_runs_by_variant(written: Any, claims: list[Any]) -> None:
+def test_a_claims_panels_are_of_its_own_runs_by_variant_also_of_shared_ones(
+    written: Any, claims: list[Any]
+) -> None:
     grids = [block["metadata"] for block in written[1]["blocks"] if block["type"] == "panel-grid"]
-    table, *own = ([each["filters"]["filters"] for each in grid["runSets"]] for grid in grids)
-    assert [[rule["value"] for rule in rules] for rules in table] == [["claim"]]
-    ordered = sorted(claims, key=lambda claim: (claim.section, claim.name))
-    assert [rules[0]["value"] for (rules,) in own] == [claim.name for claim in ordered]
-    for grid in grids[1:]:
-        assert [key["name"] for key in grid["runSets"][0]["grouping"]] == ["jobType", "scale.value.name"]
+    table, *own = grids
+    assert [rule["value"] for rule in rules(table)] == ["claim"]
+    ordered = sorted(claims, key=lambda claim: (section_key(claim.section), claim.name))
+    assert [rules(grid)[0]["value"] for grid in own] == [[claim.name] for claim in ordered]
+    for claim, grid in zip(ordered, own, strict=True):
+        names = [key["name"] for key in grid["runSets"][0]["grouping"]]
+        assert names == [f"claims.value.{claim.name}", "scale.value.name"]
+
+
+def rules(grid: Any) -> Any:
+    """The filters of its runs."""
+    found = grid["runSets"][0]["filters"]["filters"]
+    return found[0]["filters"] if "filters" in found[0] and found[0]["filters"] else found
+
+
+def test_the_report_says_the_papers_figure_ours_and_the_verdict(written: Any, results: list[Any]) -> None:
+    (told,) = [
+        text
+        for block in written[1]["blocks"]
+        if "| compared |" in (text := json.dumps(block, ensure_ascii=False))
+    ]
+    (first, *_) = [result for result in results if result.comparison.paper is not None]
+    for figure in (first.comparison.paper, first.comparison.source, round(first.verdict.mean, 2)):
+        assert f" {figure:g}" in told
+    assert first.verdict.outcome in told
+    assert json.dumps(written[1]).count("Not run yet.") == len(list_claims()) + 2 - 1
 
 
 def test_the_report_shows_the_table_that_sweeps_log(written: Any) -> None:
     assert '"claims"' in json.dumps(next(b for b in written[1]["blocks"] if b["type"] == "panel-grid"))
 
 
-def test_every_metric_is_in_a_runs_result(written: Any, trained: Trained) -> None:
-    result = json.loads((trained.checkpoint.path.parent / "result.json").read_text())
+def test_every_metric_is_one_that_runs_have(written: Any, trained: Trained) -> None:
+    folder = trained.checkpoint.path.parent
+    result = json.loads((folder / "result.json").read_text())
+    known = {*wandb_run.summary(folder, result), *result["metrics"]}
     named = {each.removeprefix("summary_metrics.") for found in values(written, "metrics") for each in found}
-    assert named == {"train/top1_error", "minival/top1_error", "val/top1_error", "val/top5_error"}
-    assert named <= result["metrics"].keys()
+    assert named == set.union(*(SECTIONS[name] for name in list(SECTIONS)[:4]))
+    assert named <= known
     pinned = {each.removeprefix("summary:") for found in values(written[0], "columnOrder") for each in found}
-    assert pinned - {"run:displayName", "config:seed.value"} <= result["metrics"].keys()
+    assert pinned - {"run:displayName", "config:seed.value"} <= known
 
 
 def test_the_command_writes_it_without_an_account_and_says_how_to_upload(tmp_path: Path) -> None:
@@ -131,14 +188,14 @@ def test_saved_again_both_are_replaced(
         monkeypatch.setattr(kind, "url", address)
         old: Any = kind(entity="e", project="p")
         monkeypatch.setattr(kind, "from_url", {address: old}.__getitem__)
-    urls = dashboard.upload(dashboard.build(claims[:1], "p", "e"), tmp_path)
+    urls = dashboard.upload(dashboard.build(claims[:1], [], "p", "e"), tmp_path)
     assert urls == ["https://example.org/Workspace", "https://example.org/Report"]
-    assert dashboard.upload(dashboard.build(claims, "p", "e"), tmp_path) == urls
+    assert dashboard.upload(dashboard.build(claims, [], "p", "e"), tmp_path) == urls
     loaded = [kind.from_url(url) for kind, url in zip((type(sent[0]), type(sent[1])), urls, strict=True)]
     assert all(now is before for now, before in zip(sent[2:], loaded, strict=True))
-    assert [each.name for each in sent[2].sections] == sorted({claim.section for claim in claims})
+    assert [each.name for each in sent[2].sections] == ["Claims", *SECTIONS]
     assert len(sent[3].blocks) > len(sent[1].blocks)
-    dashboard.upload(dashboard.build(claims, "another", "e"), tmp_path)
+    dashboard.upload(dashboard.build(claims, [], "another", "e"), tmp_path)
     assert sent[4] is not sent[2]
 
 
@@ -150,5 +207,5 @@ def test_what_weights_and_biases_refuses_is_one_message(
 
     monkeypatch.setattr(dashboard.ws.Workspace, "save", refuse)
     with pytest.raises(UserError, match=r"dashboard of team/p: permission denied"):
-        dashboard.upload(dashboard.build(claims, "p", "team"), tmp_path)
+        dashboard.upload(dashboard.build(claims, [], "p", "team"), tmp_path)
     assert not list(tmp_path.iterdir())

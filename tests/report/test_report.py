@@ -92,7 +92,7 @@ def test_a_verdict_names_its_scale_in_its_own_line_wherever_it_stands(made: Any)
     assert len(markdown) > 2
     assert len(stated) > 4
     for line in [*markdown, *stated]:
-        assert "drawn images, 67 px, 2 epochs" in line or "ILSVRC-2012, 90 epochs" in line
+        assert "synthetic images, 67 px, 2 epochs" in line or "ILSVRC-2012, 90 epochs" in line
     for row in written.rows:
         assert row["about"].startswith(made_up.SCALES[row["scale"]]["about"])
 
@@ -139,10 +139,40 @@ def test_what_is_not_the_papers_scale_says_so_above_its_rows(made: Any) -> None:
 def test_settings_changed_by_the_user_stand_in_the_row(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "trainer.max_epochs=1")
     text = _report(*made).text
-    assert (
-        text.count("changed by trainer.max_epochs=1: not exactly the paper's scale") == 2
-    )  # summary, heading
+    assert text.count("changed by trainer.max_epochs=1: not exactly the paper's scale**") == 1  # heading
     assert text.count("| paper: ILSVRC-2012, 90 epochs, changed by trainer.max_epochs=1 |") == 2
+
+
+def test_trial_runs_come_last_under_the_names_that_forget_takes(made: Any) -> None:
+    before = _text(*made)
+    for settings in (["trainer.max_epochs=1", "trainer.max_epochs=2"], ["trainer.max_epochs=1"]):
+        made_up.sweep(made[0], "relu", "paper", {"relu": [30.0], "tanh": [45.0]}, *settings)
+    results = _results(*made)
+    tables_of_scales, _, trials = tables.render(results).partition("\nTrial runs with other settings")
+    assert tables_of_scales in before, "neither the summary nor a table has changed"
+    assert re.findall(r"\*\*`(\S+)`, paper: ", trials) == ["relu-paper1", "relu-paper2"]
+    assert trials.count("| relu |") == 2
+    assert "forget=NAME" in trials
+    assert {row["settings"] for row in _report(*made).rows if row["claim"] == "relu"} == {
+        "",
+        "trainer.max_epochs=1",
+        "trainer.max_epochs=1 trainer.max_epochs=2",
+    }
+
+
+def test_what_a_record_lacks_is_not_run_and_no_row(made: Any) -> None:
+    compare = [LRN, LRN | {"of": "half"}]
+    made_up.claim(made[1], "lrn", ["with", "without", "half"], compare)
+    written = _report(*made)
+    said = f"lrn at paper (val top-1 error: half {MINUS} with)"
+    assert f"Not run: {said}, lrn at demo" in written.text
+    assert "| val top-1 error: half" not in written.text
+    assert "2 comparisons, 1 reproduced, 1 not run" in written.text
+    page = written.page.read_text()
+    assert f"Not run: {said}" in page
+    assert page.count("<td>not run</td>") == 2, "of the variants, at each scale"
+    assert '<span class="name">half</span>' not in page
+    assert "not measured" not in page + written.text
 
 
 def _tell(outputs: Path, hashes: Any, **data: Any) -> None:
@@ -179,7 +209,7 @@ def test_runs_on_a_subset_are_known_by_their_sweep_where_they_were_trained_under
 
 def test_other_images_are_not_the_papers_scale(made: Any) -> None:
     made_up.sweep(made[0], "lrn", "paper", {"with": WITH, "without": WITHOUT}, "data=image_folder")
-    assert _report(*made).text.count("changed by data=image_folder: not the paper's scale") == 2
+    assert _report(*made).text.count("changed by data=image_folder: not the paper's scale**") == 1
 
 
 def test_runs_no_better_than_guessing_are_remarked_on(made: Any) -> None:
@@ -246,7 +276,7 @@ def test_own_runs_of_several_devices_are_not_compared(made: Any) -> None:
     assert row.states == {"completed": 6, "on another device": 2}
     text = _text(outputs, claims)
     assert "lrn-paper: judged on a GPU, 32-true; trained on x86_64 (cpu), 32-true too" in text
-    assert "(2 of 3 planned seeds; 6 of 8 runs finished, 2 on another device)" in text
+    assert "(2 of 3 planned seeds, 1 still to run; 6 of 8 runs finished, 2 on another device)" in text
     made_up.claim(claims, "lrn", ["with", "without"], [LRN], about=["trainer.device"])
     assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 4
 
@@ -258,7 +288,7 @@ def test_threads_are_no_other_device_and_several_commits_are_named(made: Any) ->
         hashes = [by_seed[seed] for by_seed in runs.values()]
         _trained_on(outputs, hashes, device=f"x86_64 (cpu, {seed} threads)", commit=f"{seed // 2}" * 40)
     assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 3
-    said = "runs of commits 000000000 and 111111111 are compared in lrn-paper"
+    said = "lrn-paper: trained at different commits of this project, 000000000 and 111111111"
     assert open_indexes(outputs, claims).notes == [said]
 
 
@@ -267,7 +297,7 @@ def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(ma
     claims = [load_claim(name, made[1]) for name in ("lrn", "relu")]
     written, listed = _report(*made), tables.listing(claims, _results(*made))
     page = written.page.read_text()
-    for said, n, rows in (("2 of 3 planned seeds", 2, 3), ("4 seeds, 3 planned", 4, 2)):
+    for said, n, rows in (("2 of 3 planned seeds, 1 still to run", 2, 3), ("4 seeds, 3 planned", 4, 2)):
         assert written.text.count(said) == rows
         assert page.count(said) == 2 * rows, "in the table and with the reason"
         assert listed.count(f"; n {said} |") == {2: 2, 4: 1}[n]
@@ -275,7 +305,7 @@ def test_a_verdict_of_other_than_the_planned_seeds_says_so_wherever_it_stands(ma
     figure = charts.forest(_results(*made))
     assert figure
     names = [" ".join(each.get_text().split()) for axes in figure.axes for each in axes.get_yticklabels()]
-    assert all(name.endswith((" planned seeds", " 3 planned")) for name in names)
+    assert all(name.endswith((" still to run", " 3 planned")) for name in names)
     made_up.sweep(made[0], "lrn", "paper", LRN_RUNS)
     as_planned = [line for line in _text(*made).splitlines() if line.startswith("| P 3.3 | lrn |")][:2]
     assert all("paper: ILSVRC" in line and "planned" not in line for line in as_planned)
@@ -391,8 +421,8 @@ def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(m
     assert at_paper[0].startswith(f"{difference.mean():.2f} ({number(low)} to ")
     assert at_paper[0].endswith("; n 3")
     assert at_paper[2] == "ILSVRC-2012, 90 epochs |"
-    assert at_demo[2] == "drawn images, 67 px, 2 epochs |"
-    assert relu[0].endswith("; n 2 of 3 planned seeds")
+    assert at_demo[2] == "synthetic images, 67 px, 2 epochs |"
+    assert relu[0].endswith("; n 2 of 3 planned seeds, 1 still to run")
 
 
 def _rows_of(made: Any, name: str) -> Any:

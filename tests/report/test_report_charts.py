@@ -1,6 +1,7 @@
 """The report's figures: what is drawn is what the runs have, and nothing is drawn where there is nothing."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,78 @@ def test_two_lines_of_a_claim_are_told_apart_by_their_variants(made: Made) -> No
     figure = charts.by_dropout_rate(_indexes(made))
     assert figure
     labels = [bars.get_label() for bars in figure.axes[0].containers]
-    assert labels == ["published, paper: off, half", "published, paper: thin, thin_half"]
+    assert labels == ["published, paper (rates: off, half)", "published, paper (rates: thin, thin_half)"]
+
+
+def test_lines_of_two_claims_have_two_names_and_a_shared_run_one_dot(made: Made) -> None:
+    half = {"dropout": {"name": PUBLISHED, "rate": 0.5}}
+    _runs(*made, "rates", {"off": {"dropout": None}, "half": half})
+    _runs(*made, "thin", {"off": {"dropout": None, "width": 0.5}, "half": half | {"width": 0.5}})
+    shared = _indexes(made)
+    runs = {name: {seed: run.hash for seed, run in of.items()} for name, of in shared[-1].runs.items()}
+    made_up.claim(made[1], "also", ["half"], [{"of": "half", "kind": "value", "paper": 1.0}])
+    made_up.index(made[0], "also", "paper", {"half": runs["half"]})
+    figure = charts.by_dropout_rate(_indexes(made))
+    assert figure
+    labels = [bars.get_label() for bars in figure.axes[0].containers]
+    assert labels == ["published, paper (thin: off, half)", "published, paper (rates: off, half)"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "."]
+    assert [len(line.get_xdata()) for line in dots] == [2] * 4  # type: ignore[arg-type]
+
+
+def test_a_single_epoch_is_in_the_middle_of_an_axis_of_whole_epochs(made: Made) -> None:
+    made_up.sweep(made[0], "it", "paper", {"a": [30.0, 34.0], "b": [40.0, 38.0]}, epochs=1)
+    figure = charts.training_curves(_indexes(made)[0])
+    assert figure
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert (low, high) == (0.5, 1.5)
+    assert axes.get_ylim() == (0, pytest.approx(1.05 * (90 + 40 / 2) / 2, rel=0.01)), "room above the highest"
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+    seeds = [each.get_segments()[0][:, 1] for each in axes.collections]  # type: ignore[attr-defined]
+    assert np.ptp(seeds, axis=1) == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 6, 15, 90])
+def test_epochs_are_whole(made: Made, epochs: int) -> None:
+    made_up.sweep(made[0], "it", "paper", {"a": [30.0], "b": [40.0]}, epochs=epochs)
+    figure = charts.training_curves(_indexes(made)[0])
+    assert figure
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) > 1
+    assert all(tick == round(tick) for tick in ticks)
+
+
+def _light(colour: str) -> float:
+    """Relative luminance, as WCAG 2.2 has it."""
+    rgb = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_each_colour_stands_out_on_dark_paper_and_no_two_become_one() -> None:
+    used = [colour.lower() for colour in (*charts.COLOURS, *charts.BY_OUTCOME.values())]
+    on_dark = [charts.DARK.get(colour, colour) for colour in used]
+    paper = _light(charts.DARK["#ffffff"])
+    assert min(map(_light, on_dark)) + 0.05 >= 4.5 * (paper + 0.05)
+    assert len({*on_dark}) == len({*used})
+    assert charts.DARK.keys() <= {*used, "#ffffff"}, "a colour that no figure has"
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+def test_a_figure_has_no_colour_that_dark_pages_do_not_know(made: Made, transparent: bool) -> None:
+    figures = charts.forest(_results(made)), charts.training_curves(_indexes(made)[0])
+    for figure in filter(None, figures):
+        drawn = charts.svg(figure, transparent=transparent)
+        style, body = drawn.split("</style>", 1)
+        assert "@media (prefers-color-scheme: dark)" in style
+        colours = {*re.findall(r"#[0-9a-f]{6}\b", body)} - {"#b0b0b0"}  # a thin grid
+        assert colours <= {*charts.DARK, *(colour.lower() for colour in charts.COLOURS)}
+        assert all(f"stroke: {colour}" in style for colour in colours & {*charts.DARK})
+        paper = re.search(r'id="patch_1">.*?style="(.*?)"', body, re.DOTALL)
+        assert paper
+        assert paper[1] == ("fill: none" if transparent else "fill: #ffffff")
 
 
 def test_runs_that_differ_in_more_than_the_rate_are_not_joined(made: Made) -> None:

@@ -20,7 +20,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("outputs")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stopping() -> Stopping:
     """Sends the process a signal after so many batches of a run: with stopping(batches, signal)."""
 

@@ -1,18 +1,18 @@
-"""metrics.csv that goes on, and Weights & Biases without an account."""
+"""metrics.csv that goes on, TensorBoard and MLflow, each read back from what it wrote."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from alexnet.cli.train import train
-from alexnet.errors import UserError
 from alexnet.runs.metrics import drop_from, last_metrics
-from alexnet.training.loggers import ResumableCSVLogger, wandb_logger
-from tiny import config
-from wandb_log import history, logs, no_account, settings, started, summary
+from alexnet.training.loggers import ResumableCSVLogger
+from tiny import config, directory
+
+OF_OTHERS = pytest.mark.filterwarnings("ignore")  # of MLflow's and TensorBoard's own
 
 
 def write(folder: Path, steps: range) -> None:
@@ -48,90 +48,63 @@ def test_forgetting_all_leaves_no_file(tmp_path: Path) -> None:
     assert last_metrics(tmp_path) == {}
 
 
-def test_offline_must_be_one_of_three(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"logger.wandb.offline=maybe .*auto, true, false"):
-        wandb_logger(tmp_path, offline="maybe")
-
-
-Logged = tuple[Path, Any, list[list[Any]]]
-OF_WANDB = pytest.mark.filterwarnings("ignore")  # its own
-
-
 @pytest.fixture(scope="module")
-def of_a_claim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
-    """A run of a claim's sweep, without an account."""
-    folder = tmp_path_factory.mktemp("wandb")
-    with no_account(folder):
-        result = train(config(folder, "logger=wandb", "variant=lrn/without", "scale=demo", "seed=3"))
-        yield folder, result, logs(folder)
+def resumed(tmp_path_factory: pytest.TempPathFactory, stopping: Any) -> tuple[Path, Any]:
+    """A run with both at once that was stopped and went on, after steps that are in no checkpoint."""
+    folder = tmp_path_factory.mktemp("loggers")
+    arguments = ("logger=[tensorboard,mlflow]", "variant=lrn/with", "callbacks=diagnose")
+    with stopping(4):
+        stopped = train(config(folder, *arguments))
+    assert stopped["status"] == "interrupted"
+    lost = TensorBoardLogger(directory(folder, stopped), name="tensorboard", version="")
+    lost.log_metrics({"train/loss_step": 99.0}, step=5)
+    lost.finalize("failed")
+    return folder, train(config(folder, *arguments))
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """Of the metrics.csv of the one run below a folder."""
-    (path,) = folder.glob("*/metrics.csv")
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def of_csv(folder: Path, result: Any, metric: str) -> list[tuple[int, float]]:
+    """Step and value, as metrics.csv has them."""
+    with (directory(folder, result) / "metrics.csv").open(newline="") as file:
+        return [(int(row["step"]), float(row[metric])) for row in csv.DictReader(file) if row[metric]]
 
 
-@OF_WANDB
-def test_wandb_sums_up_what_the_result_says(of_a_claim: Logged) -> None:
-    _, result, (records,) = of_a_claim
-    found = summary(records)
-    assert {key: found[key] for key in result["metrics"]} == result["metrics"]
-    assert result["metrics"].keys() >= {"val/top1_error", "val/top5_error", "minival/top1_error"}
-    keys = ("status", "seed", "hash", "steps", "epochs", "seconds")
-    assert {key: found[key] for key in keys} == {key: result[key] for key in keys}
+@OF_OTHERS
+@pytest.mark.parametrize("metric", ["train/loss_step", "minival/top1_error", "val/top1_error"])
+def test_tensorboard_has_what_metrics_csv_has(resumed: tuple[Path, Any], metric: str) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, result = resumed
+    events = EventAccumulator(str(directory(folder, result) / "tensorboard")).Reload()
+    found = [(event.step, event.value) for event in events.Scalars(metric)]
+    expected = of_csv(folder, result, metric)
+    assert [step for step, _ in found] == [step for step, _ in expected]
+    assert [value for _, value in found] == pytest.approx([value for _, value in expected])
+    assert set(events.Tags()["images"]) == {"kernels/conv1", "diagnosis/layers"}
 
 
-@OF_WANDB
-def test_wandb_keeps_each_epoch_and_the_kernels(of_a_claim: Logged) -> None:
-    folder, _, (records,) = of_a_claim
-    epochs = [row for row in rows(folder) if row["train/top1_error"]]
-    steps = [row for row in history(records) if "train/top1_error" in row]
-    assert [row["train/top1_error"] for row in steps] == [float(row["train/top1_error"]) for row in epochs]
-    assert [row["trainer/global_step"] for row in steps] == [int(row["step"]) for row in epochs]
-    assert any(row.get("kernels/conv1/_type") == "images/separated" for row in history(records))
+@OF_OTHERS
+@pytest.mark.parametrize("metric", ["train/loss_step", "minival/top1_error", "val/top1_error"])
+def test_mlflow_has_what_metrics_csv_has_in_one_run(resumed: tuple[Path, Any], metric: str) -> None:
+    from mlflow import MlflowClient
+
+    folder, result = resumed
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "alexnet"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    found = sorted((entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, metric))
+    assert found == [(step, pytest.approx(value)) for step, value in of_csv(folder, result, metric)]
+    assert (run.info.run_name, run.info.status) == (directory(folder, result).name, "FINISHED")
+    assert run.data.params["optim/lr"] == "0.01"
+    assert run.data.tags["variant"] == "lrn/with"
+    names = {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert names == {"kernels.png", "diagnose.png"}
 
 
-@OF_WANDB
-def test_wandb_groups_a_claims_runs_by_variant(of_a_claim: Logged) -> None:
-    folder, result, (records,) = of_a_claim
-    head = started(records)
-    (run_dir,) = folder.glob(f"*-{result['hash']}")
-    assert (head.run_id, head.project, head.run_group, head.job_type) == (
-        run_dir.name,
-        "alexnet",
-        "lrn",
-        "without",
-    )
-    assert sorted(head.tags) == ["demo", "lrn"]  # the scale and the data have one name here
-
-
-@OF_WANDB
-def test_wandb_has_the_whole_config(of_a_claim: Logged) -> None:
-    _, result, (records,) = of_a_claim
-    kept = settings(records)
-    assert (kept["seed"], kept["variant"], kept["scale"]["name"]) == (3, "lrn/without", "demo")
-    assert kept["optim"]["lr"] == 0.01
-    assert {key: kept[key] for key in ("data", "model", "schedule")} == {
-        key: result["config"][key] for key in ("data", "model", "schedule")
-    }
-
-
-@OF_WANDB
-def test_wandb_lets_a_stopped_run_go_on_under_its_id(tmp_path: Path, stopping: Any) -> None:
-    with no_account(tmp_path):
-        with stopping(6):
-            assert train(config(tmp_path, "logger=wandb"))["status"] == "interrupted"
-        result = train(config(tmp_path, "logger=wandb"))
-        first, second = logs(tmp_path)
-    (run_dir,) = tmp_path.glob(f"*-{result['hash']}")
-    assert {started(each).run_id for each in (first, second)} == {run_dir.name}
-    assert [started(second).run_group, started(second).job_type] == ["", ""]  # by hand: of no claim
-    seen = [
-        row["trainer/global_step"] for row in history(first) + history(second) if "train/loss_step" in row
-    ]
-    assert seen == [int(row["step"]) for row in rows(tmp_path) if row["train/loss_step"]]
-    assert {0, 7} <= set(seen)
-    found = summary(second)
-    assert {key: found[key] for key in result["metrics"]} == result["metrics"]
+@OF_OTHERS
+def test_mlflow_takes_its_servers_address_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+    train(config(tmp_path, "logger=mlflow", "data.epochs=1"))
+    assert (tmp_path / "elsewhere.db").exists()
+    assert not (tmp_path / "mlflow.db").exists()

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -333,7 +332,7 @@ def write_runs(weights_by_seed: Mapping[int, Tensor], towers: int, folder: Path)
 
 
 class KernelPicture(Callback):
-    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P), and for W&B.
+    """Draws the first layer's kernels by tower at the end of training (fig. 3 of P).
 
     path: of the PNG.
     """
@@ -350,6 +349,3 @@ class KernelPicture(Callback):
         if kernels is None or not trainer.is_global_zero:
             return
         figure(kernels, towers_of(network), self.path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("kernels/conv1", [str(self.path)])

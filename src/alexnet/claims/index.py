@@ -5,9 +5,11 @@ Reading never fails because of a run: one that is missing, unfinished or broken 
 
 import json
 import re
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 from alexnet.claims.claim import COMPUTED, Claim, load_claim, section_key
 from alexnet.claims.exhibits import exhibits_are_of
 from alexnet.claims.plan import Job
-from alexnet.errors import UserError
+from alexnet.errors import UserError, check_choice
 from alexnet.files import one_at_a_time, write_atomically
 from alexnet.paths import CLAIMS
 from alexnet.runs import results
@@ -52,7 +54,7 @@ Figures = Mapping[str, Mapping[str, float | Sequence[float]]]  # see ClaimIndex
 
 def kind_of_device(name: object) -> str:
     """result.json's device without the number of threads, which changes rounding at most."""
-    return re.sub(r", \d+ threads", "", str(name or "unknown"))
+    return re.sub(r", \d+ threads?", "", str(name or "unknown"))
 
 
 def numerics(claim: Claim, result: results.Result) -> Numerics:
@@ -237,7 +239,8 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
         if len(commits := index.commits) > 1:
             mixed[commits].append(index.path.stem)
     notes += [
-        f"runs of commits {' and '.join(them)} are compared in {', '.join(mixed[them])}" for them in mixed
+        f"{', '.join(mixed[them])}: trained at different commits of this project, {' and '.join(them)}"
+        for them in mixed
     ]
     return Indexes(ordered, notes)
 
@@ -339,6 +342,30 @@ def write_index(
                 index["design"] = earlier.get("design") or index["design"]
         write_atomically(path, (json.dumps(index, indent=1) + "\n").encode())
     return path
+
+
+def forget(output_dir: Path, patterns: Iterable[str]) -> list[Path]:
+    """Removes the indexes of these names, each with its folder of figures, and no run; gives the files.
+
+    patterns: names, or what several have in common, as lrn-*. Raises UserError for what is no index's name,
+    before anything is removed.
+    """
+    paths = {path.stem: path for path in sorted((output_dir / FOLDER).glob("*.json"))}
+    if not paths:
+        raise UserError(f"{output_dir / FOLDER} has no index of a claim's runs, and so nothing to forget.")
+    forgotten = dict[str, Path]()
+    for pattern in patterns:
+        names = [name for name in paths if fnmatchcase(name, pattern)]
+        if not names:
+            check_choice("forget", pattern, paths)
+        forgotten |= {name: paths[name] for name in names}
+    for name, path in forgotten.items():
+        with one_at_a_time(output_dir / LOCKS / f"{name}.lock", f"writing {path}"):
+            folder = path.with_suffix("")
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            path.unlink(missing_ok=True)
+    return [*forgotten.values()]
 
 
 def figures_path(output_dir: Path, claim: str, kind: str) -> Path:

@@ -179,7 +179,11 @@ def text(jobs: Sequence[Job], at_once: int = 1, threads: int | None = None, devi
     shared = f" ({len(jobs) - len(runs)} more are shared)" if len(jobs) > len(runs) else ""
     todo = [job for job in to_train(jobs) if job.state != RUNNING]
     each = f" with {threads} thread{'s' * (threads != 1)} each" if threads else ""
-    beside = f", {at_once} at a time{each}" if at_once > 1 or (threads and len(todo) > 1) else ""
+    beside = (
+        f", {at_once} at a time{each}"
+        if at_once > 1
+        else ", one after the other" * (bool(threads) and len(todo) > 1)
+    )
     left = seconds_left(jobs, todo, at_once, device)
     time = f"; about {duration(left)}{beside}" if todo and left is not None else beside if todo else ""
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}{shared}: {counted}{time}"

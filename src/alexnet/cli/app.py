@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import Any
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -21,6 +20,7 @@ from alexnet import progress
 from alexnet.claims.claim import list_claims
 from alexnet.cli import schema, slurm
 from alexnet.cli.configs import composed
+from alexnet.cli.help import text as help_text
 from alexnet.cli.hydra_private import VERSION, compose_fast
 from alexnet.cli.messages import check_options, friendly, group_choice, translated
 from alexnet.paths import CONF
@@ -60,8 +60,8 @@ def run(main: Callable[[], object], entry: str) -> None:
     global _full
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
-    if shown := plain_help(sys.argv[1:], entry):
-        print(shown)
+    if not set(HELP).isdisjoint(sys.argv[1:]):
+        print(help_text(entry, sys.argv[1:]))
         return
     compose_fast()
     with slurm.requeueing(), friendly(_full), translated(entry):
@@ -94,21 +94,6 @@ def task(entry: str = "train") -> Iterator[None]:
         return
     with friendly(_full), translated(entry):
         yield
-
-
-def plain_help(arguments: Sequence[str], entry: str) -> str:
-    """--help of an entry without groups: its settings as the file has them; "" where Hydra's is better."""
-    if set(HELP).isdisjoint(arguments):
-        return ""
-    text = (CONF / f"{entry}.yaml").read_text("utf-8")
-    sections = {key.value: (key, value) for key, value in yaml.compose(text).value}
-    choices = [item for item in yaml.safe_load(text)["defaults"] if isinstance(item, dict)]
-    if any(not next(iter(choice)).startswith("override ") for choice in choices):
-        return ""
-    hidden: set[int] = set()
-    for key, value in (sections["defaults"], sections["hydra"]):
-        hidden.update(range(key.start_mark.line, value.end_mark.line))
-    return "\n".join(line for number, line in enumerate(text.splitlines()) if number not in hidden)
 
 
 def arranged(arguments: Sequence[str], entry: str = "train") -> list[str]:

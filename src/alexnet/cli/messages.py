@@ -175,6 +175,10 @@ def group_choice(argument: str) -> str:
     value: Any = override.value()
     if value is None and group in MAY_BE_NONE:
         return f"~{group}"
+    if value == {}:
+        raise UserError(
+            f"{argument} changes nothing: leave it out, or give {group}=NAME or {group}.KEY=VALUE."
+        )
     if isinstance(value, str | dict) or (isinstance(value, list) and group in TAKE_SEVERAL):
         return argument
     shown = argument.lstrip("+").partition("=")[2]
@@ -185,7 +189,11 @@ def group_choice(argument: str) -> str:
 def no_setting(name: str, keys: Sequence[str]) -> str:
     """What to type in place of a name that is none of the keys."""
     if any(name == place or name.startswith(f"{place}.") for place in OPEN):
-        return f"A new entry takes a plus: +{name.removesuffix('.')}=..., below {', '.join(OPEN)}."
+        return f"There is no {name} yet. To add it, put a plus in front: +{name.removesuffix('.')}=..."
+    top, _, below = name.partition(".")
+    choice = below.partition(".")[0]
+    if f"{top}.{choice}" not in keys and (CONF / top / f"{choice}.yaml").is_file():
+        return f"There is no setting {name} without {top}={choice}: choose it as well."
     group = name.rpartition(".")[0]
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group]
     listing = f" {group or 'The top level'} has {', '.join(siblings)}." if siblings else ""

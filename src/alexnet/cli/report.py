@@ -3,15 +3,15 @@
 Writes index.html, report.md and results.csv, and prints the table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from alexnet.bars import Bar
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import UserError, check_choice, check_list
 from alexnet.paths import CONF
 
 if TYPE_CHECKING:
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 RESULTS = ("auto", "own", "recorded", "both")
 ROOT = CONF.parent  # of a checkout
-OTHERS = {"results": "auto", "record": None, "output_dir": "outputs", "out": "outputs/report"}  # by default
+USUAL: dict[str, Any] = {  # by default
+    **{"results": "auto", "record": None, "list": False, "publish": False, "prune": None, "sure": False},
+    **{"forget": None, "output_dir": "outputs"},
+}
+# What takes the place of the page: of what it is, and which other settings it takes
+JOBS: dict[str, tuple[str, Collection[str]]] = {
+    "publish": ("publish=true is of the checkout's results/claims", ()),
+    "list": ("list=true is of the checkout's results/claims", ()),
+    "prune": ("prune is of the runs in output_dir", ("sure", "output_dir")),
+    "forget": ("forget is of the claims in output_dir", ("output_dir",)),
+}
 
 
 def report(cfg: DictConfig) -> str:
@@ -27,21 +37,36 @@ def report(cfg: DictConfig) -> str:
     from alexnet.report import RUNS, TEXT, publish, write
 
     check_choice("results", cfg.results, RESULTS)
-    others = [key for key, usual in OTHERS.items() if cfg[key] != usual]
-    for key, barred in (("publish", ["list"] * cfg.list + others), ("list", others)):
-        if cfg[key] and barred:
-            raise UserError(f"{key}=true is of the checkout's results/claims: leave out {', '.join(barred)}.")
+    usual = USUAL | {"out": f"{cfg.output_dir}/report"}
+    typed = [key for key, value in usual.items() if cfg[key] != value]
+    for job, (about, takes) in JOBS.items():
+        barred = [key for key in typed if key not in (job, *takes)]
+        if job in typed and barred:
+            raise UserError(f"{about}: leave out {', '.join(barred)}.")
+    output_dir = Path(cfg.output_dir).expanduser()
+    if cfg.forget is not None:
+        return forget(output_dir, [cfg.forget] if isinstance(cfg.forget, str) else cfg.forget)
     if cfg.prune is not None:
-        return prune(Path(cfg.output_dir).expanduser(), cfg.prune, cfg.sure)
+        return prune(output_dir, cfg.prune, cfg.sure)
     if cfg.sure:
         raise UserError("sure=true is of prune: add prune=last, for example, or leave it out.")
     if cfg.publish:
         return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:
         return "\n".join(publish.listings(publish.judged(ROOT)[0]))
-    with _opened(cfg) as indexes:
+    with opened(cfg.output_dir, cfg.record, cfg.results) as indexes:
         written = write(indexes, Path(cfg.out).expanduser())
     return f"{written.text}\n{written.page}, {TEXT}, {RUNS}"
+
+
+def forget(output_dir: Path, names: Iterable[object]) -> str:
+    """Which indexes were removed, see claims.index.forget()."""
+    from alexnet.claims import index
+
+    check_list("forget", names)
+    removed = index.forget(output_dir, map(str, names))
+    again = "Their runs stay where they are: python src/report.py draws the page without these claims."
+    return "\n".join([*(f"removed {path}" for path in removed), again])
 
 
 def prune(output_dir: Path, keep: str, sure: bool) -> str:
@@ -65,26 +90,26 @@ def prune(output_dir: Path, keep: str, sure: bool) -> str:
 
 
 @contextmanager
-def _opened(cfg: DictConfig) -> "Iterator[Indexes]":
-    """Own and recorded runs, as results says; without either the own ones, which says what to do."""
+def opened(output_dir: str, record: str | None = None, results: str = "auto") -> "Iterator[Indexes]":
+    """Own and recorded runs, as conf/report.yaml's settings say; raises UserError where there are none."""
     from alexnet.claims.index import FOLDER, Indexes, in_order, open_indexes
     from alexnet.claims.record import SWEEPS, opened
 
-    output_dir = Path(cfg.output_dir).expanduser()
-    folder = Path(cfg.record).expanduser() if cfg.record else ROOT / "results/claims"
-    has_own, has_record = any((output_dir / FOLDER).glob("*.json")), (folder / SWEEPS).exists()
-    if not has_record and (cfg.results in ("recorded", "both") or (cfg.results == "auto" and not has_own)):
-        own = "" if cfg.results != "auto" else f"{output_dir} has no runs of claims, and "
+    outputs = Path(output_dir).expanduser()
+    folder = Path(record).expanduser() if record else ROOT / "results/claims"
+    has_own, has_record = any((outputs / FOLDER).glob("*.json")), (folder / SWEEPS).exists()
+    if not has_record and (results in ("recorded", "both") or (results == "auto" and not has_own)):
+        own = "" if results != "auto" else f"{output_dir} has no runs of claims, and "
         raise UserError(
             f"{own}{folder} has no recorded runs, which come with a checkout of the project and not with its"
             " package: give record=FOLDER, or train: python src/train.py claim=lrn scale=demo"
         )
-    own_runs = open_indexes(output_dir) if has_own or cfg.results in ("own", "both") else Indexes([])
-    if cfg.results == "own" or not has_record:
+    own_runs = open_indexes(outputs) if has_own or results in ("own", "both") else Indexes([])
+    if results == "own" or not has_record:
         yield own_runs
         return
     with opened(folder) as recorded:
-        if cfg.results == "recorded":
+        if results == "recorded":
             yield recorded
         else:
             figures = {index.claim.name: index.figures for index in recorded.indexes if index.figures}

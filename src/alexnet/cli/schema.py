@@ -262,6 +262,14 @@ class Checkpoint:
 
 
 @dataclass
+class Sweep:
+    """What a sweep by hand sets."""
+
+    name: str | None
+    variant: str | None
+
+
+@dataclass
 class Train(Run):
     """conf/train.yaml."""
 
@@ -269,6 +277,7 @@ class Train(Run):
     callbacks: dict[str, Any]
     checkpoint: Checkpoint
     variant: str | None
+    sweep: Sweep
     dry_run: bool
     rerun: bool
     lock: str
@@ -374,6 +383,7 @@ class Report:
     publish: bool
     prune: str | None
     sure: bool
+    forget: Any
     out: str
     output_dir: str
 
@@ -393,8 +403,10 @@ class Record:
 class Dashboard:
     """conf/dashboard.yaml."""
 
-    project: str
+    project: str | None
     entity: str | None
+    mode: str
+    upload: str | None
     output_dir: str
 
 

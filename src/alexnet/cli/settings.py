@@ -18,10 +18,10 @@ from alexnet import progress
 from alexnet.cli import schema
 from alexnet.cli.configs import composed, keys
 from alexnet.cli.messages import no_setting, translated
-from alexnet.errors import UserError, check_choice, check_range, check_whole
+from alexnet.errors import AUTO, UserError, check_choice, check_range, check_whole
 from alexnet.paths import CONF
 from alexnet.registry import TARGET, target
-from alexnet.runs import lock, precision
+from alexnet.runs import lock, precision, tracking
 from alexnet.runs.disk import KEEP
 from alexnet.runs.results import ALL, GIVE, INIT_WHAT, WEIGHTS_BUT_HEAD, Run, checkpoint_at, contents_digest
 from alexnet.training import arguments
@@ -146,6 +146,12 @@ def checked(cfg: DictConfig) -> DictConfig:
         if logger is not None and (not isinstance(logger, DictConfig) or TARGET not in logger):
             raise UserError(
                 f"logger.{name}={logger} is not a logger: give its class, +logger.{name}._target_=PATH"
+            )
+    if wandb := cfg.logger.get("wandb"):
+        check_choice("logger.wandb.mode", wandb.get("mode", AUTO), tracking.ASKED)
+        if wandb.get("log_model") and cfg.checkpoint.keep == "none":
+            raise UserError(
+                "logger.wandb.log_model=true is not possible with checkpoint.keep=none: leave out one."
             )
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     callbacks: Any = OmegaConf.to_container(cfg.callbacks, resolve=True)

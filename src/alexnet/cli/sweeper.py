@@ -5,7 +5,7 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import product
@@ -92,7 +92,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     told = planner.about_images() + designed(claims, jobs, planner, overrides)
     told += plan.text(jobs, division.jobs, division.threads, device)
     if not is_basic(launcher) and plan.to_train(jobs):
-        told += f", side by side as {type(launcher).__name__} has it"
+        told += f", started by {type(launcher).__name__}"
     told += measured_afterwards(claims, jobs) + on_disk(jobs, cfg.checkpoint.keep, output_dir)
     print(told, flush=True)
     impossible = [job for job in jobs if job.error]
@@ -109,7 +109,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     returned = train(jobs, division, cfg, loader, launcher, device)
     for job in jobs:
         job.look()
-    failures = report(output_dir, indexes, cfg) if indexes else []
+    failures = report(output_dir, indexes, cfg, {job.seed for job in jobs}) if indexes else []
     if not claims:
         print(f"\n{plan.ends(jobs)}", flush=True)
     failed = [job for job in jobs if job.key in returned and failure(returned[job.key])]
@@ -277,11 +277,14 @@ class Planner:
                     f"{override.input_line} is not possible: this sweeper does not support {kind}."
                 )
         typed_seeds = seeds(overrides)
+        asked = " ".join(determining(overrides, self.cfg))
         jobs = []
         for items in product(*values):
             row = " ".join(item for item in items if item in swept) or "run"
+            named = [f"sweep.{key}={_label(text)}" for key, text in (("name", asked), ("variant", row))]
             for seed in typed_seeds or [int(self.cfg.seed)]:
-                jobs.append(self.job(row, seed, [*items, f"seed={seed}"] if typed_seeds else [*items]))
+                of_seed = [f"seed={seed}"] * bool(typed_seeds)
+                jobs.append(self.job(row, seed, [*items, *named * bool(self.cfg.logger), *of_seed]))
         alike = [job.key for job in jobs if job.seed == jobs[0].seed and not job.error]
         if len(alike) > 1 and len(set(alike)) == 1:
             keys = " ".join(dict.fromkeys(item.partition("=")[0] for item in swept))
@@ -393,6 +396,12 @@ class Planner:
             if not wanted:
                 self.expected.append(settings.images_expected(cfg))
         return self.images[key]
+
+
+def _label(text: str) -> str:
+    """In Hydra's quotes, without what means something in them."""
+    plain = re.sub(r"['$\\]", "", text)
+    return f"'{plain or 'seeds'}'"
 
 
 def _texts(overrides: Iterable[Override]) -> list[str]:
@@ -527,14 +536,15 @@ def wait_for_others(jobs: Sequence[Job]) -> None:
         time.sleep(0.5)
 
 
-def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[str]:
+def report(
+    output_dir: Path, paths: dict[str, Path], cfg: DictConfig, seeds: Collection[int] = ()
+) -> list[str]:
     """Measures what claims need beside training and writes their report; gives what went wrong.
 
-    paths: of the claims' indexes.
+    paths: of the claims' indexes. seeds: that were asked for, which need not be all that there are.
     """
     from alexnet import report  # with scipy and matplotlib, which the plan does without
     from alexnet.claims.index import open_indexes
-    from alexnet.report.wandb_claims import log_claim
 
     failures = []
     with one_at_a_time(output_dir / LOCKS / "report.lock", "measuring runs or writing their report"):
@@ -545,10 +555,17 @@ def report(output_dir: Path, paths: dict[str, Path], cfg: DictConfig) -> list[st
             failures = [failure for index in unmeasured for failure in measure(index)]
         written = report.write(indexes, output_dir / "report", list(paths))
     print(f"\n{written.text}\n{written.page}", flush=True)
-    if "wandb" in cfg.logger:
+    trained = {
+        seed for index in indexes.of(paths.values()) for by_seed in index.runs.values() for seed in by_seed
+    }
+    if others := sorted(trained - set(seeds)):
+        print(f"with the runs of seed {', '.join(map(str, others))}, which earlier sweeps had", flush=True)
+    if cfg.logger and cfg.logger.get("wandb"):
+        from alexnet.report.wandb_claims import Account, log_claim
+
+        account = Account(**{key: cfg.logger.wandb[key] for key in ("project", "entity", "mode")})
         for index in indexes.of(paths.values()):
-            name = index.claim.name
-            rows = [row for row in written.rows if row["claim"] == name]
-            account = (cfg.logger.wandb.offline, cfg.logger.wandb.project)
-            log_claim(output_dir, name, index.scale_name, rows, written.page, *account, index.folder)
+            of_index = (index.claim.name, index.scale_name, " ".join(index.settings))
+            rows = [row for row in written.rows if (row["claim"], row["scale"], row["settings"]) == of_index]
+            log_claim(index, rows, written.page, account)
     return failures

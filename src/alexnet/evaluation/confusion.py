@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from alexnet.evaluation.errors import chunks
 from alexnet.evaluation.scores import write_rows
-from alexnet.files import save_figure
 from alexnet.tables import short_titles, write_csv
 
 Counts = NDArray[np.int64]  # (classes, classes): images of the row's class taken for the column's
@@ -70,8 +69,8 @@ def save(counts: Counts, titles: Sequence[str], npy: Path, table: Path) -> None:
     write_csv(rows, table, head=["class \\ taken for", *titles])
 
 
-def draw(counts: Counts, titles: Sequence[str], head: str, path: Path) -> None:
-    """Rows are the true classes, columns what they were taken for, in percent of the row. Writes a PNG."""
+def draw(counts: Counts, titles: Sequence[str], head: str) -> Figure:
+    """Rows are the true classes, columns what they were taken for, in percent of the row."""
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = columns = short_titles(titles, LETTERS, cut="middle")
     if len(counts) > ALL_SHOWN:
@@ -100,4 +99,4 @@ def draw(counts: Counts, titles: Sequence[str], head: str, path: Path) -> None:
             colour = "white" if share > 55 else "black"
             axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(picture, ax=axes, label="images of the class, %", shrink=0.7)
-    save_figure(figure, path)
+    return figure

@@ -16,7 +16,7 @@ from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import write_parquet
 from alexnet.evaluation.scores import Scores, stem
 from alexnet.evaluation.trained import Trained
-from alexnet.files import write_atomically
+from alexnet.files import save_figure, write_atomically
 from alexnet.runs import tracking
 from alexnet.runs.checkpoint import Checkpoint
 from alexnet.runs.results import LAST
@@ -160,9 +160,9 @@ class Evaluation:
         split = self.split if self.own else f"{self.data.images.name}/{self.split}"
         end = f"_averaged_over_{len(self.networks)}" if len(self.networks) > 1 else ""
         end += f"_of_{self.kinds}_kinds" if self.kinds > 1 else ""
-        pictures = {f"{split}/{crops}{end}_confusion": self.files["confusion_png"]}
+        pictures = {f"{split}/confusion_matrix_{crops}{end}": self.files["confusion_png"]}
         rows = [list(asdict(worst).values()) for worst in self.worst]
-        tables = {f"{split}/{crops}{end}_worst_classes": tracking.Table(WORST_COLUMNS, rows)}
+        tables = {f"{split}/worst_classes_{crops}{end}": tracking.Table(WORST_COLUMNS, rows)}
         for network in self.networks:
             metrics = {
                 f"{split}/{name}_{crops}{suffix}": getattr(errors, name)
@@ -244,7 +244,7 @@ def evaluate(
         confusion.save(counts, names, its["confusion_npy"], its["confusion_csv"])
         among = f", only these {len(places)} outputs" if key else ""
         head = f"{evaluation.head}{among}\n{data.images.note}"
-        confusion.draw(counts, names, head, its["confusion_png"])
+        save_figure(confusion.draw(counts, names, head), its["confusion_png"])
     write_atomically(files["json"], (evaluation.as_json() + "\n").encode())
     return evaluation
 

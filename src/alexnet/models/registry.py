@@ -152,6 +152,11 @@ def from_config(model: Mapping[str, Any]) -> nn.Module:
     if settings.get("norm", ...) is None:
         settings.pop("norm_place", None)  # that the model chose for the norm that it had
     path, prefix = settings.pop(TARGET, None), settings.pop("library", None)
+    if path and NAME in settings:
+        raise UserError(
+            f"model has both name={settings[NAME]} and {TARGET}={path}: give a network of yours a file of its"
+            f" own, conf/model/MINE.yaml, with {TARGET} and what it takes, and choose model=MINE."
+        )
     name: Any = target(path, "model") if path else str(settings.pop(NAME))
     classes = settings.pop("num_classes", None)
     settings.pop("batch_size", None)  # which data.batch_size follows

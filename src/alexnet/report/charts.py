@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from itertools import product
@@ -20,7 +21,7 @@ from matplotlib.transforms import Bbox
 from alexnet import tables
 from alexnet.claims.claim import COMPUTED
 from alexnet.claims.design import changes, region
-from alexnet.claims.index import ClaimIndex
+from alexnet.claims.index import ClaimIndex, where
 from alexnet.claims.verdict import NOT_MEASURED, OUTCOMES, ComparisonResult
 from alexnet.report.wording import departures, drawn, metric, phrase, scale
 from alexnet.runs import results
@@ -30,6 +31,27 @@ from alexnet.runs.metrics import CURVE, FinishedRun, curve
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 STYLES = ("-", "--", "-.", ":")
 BY_OUTCOME = dict(zip(OUTCOMES, ("#116329", "#A40E26", "#7D5200", "#57606A"), strict=True))
+# What colours become for a reader who has dark pages: that of the paper, and those too dark to be seen on it
+DARK = {
+    "#ffffff": "#0d1117",
+    "#000000": "#e6edf3",
+    "#0072b2": "#6c9cff",
+    "#8c6d31": "#b39b6b",
+    "#116329": "#7ee787",
+    "#a40e26": "#ffa198",
+    "#7d5200": "#f2cc60",
+    "#57606a": "#b1bac4",
+}
+DARK_RULES = " ".join(  # Matplotlib writes colours into each element's style, but for black letters
+    [
+        f"svg {{fill: {DARK['#000000']}}}",
+        *(
+            f'[style*="{part}: {light}"] {{{part}: {dark} !important}}'
+            for light, dark in DARK.items()
+            for part in ("fill", "stroke")
+        ),
+    ]
+)
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "alexnet",
     "font.size": 9,
@@ -61,15 +83,20 @@ PANELS = (  # kinds of comparison, a part of the metric; of the axis they share 
 )
 
 
-def svg(figure: Figure, identifier: str | None = None, as_text: bool = False) -> str:
-    """The same data give the same text. identifier: is written into it, where nobody sees it.
+def svg(
+    figure: Figure, identifier: str | None = None, as_text: bool = False, transparent: bool = False
+) -> str:
+    """The same data give the same text, which is dark where the reader's page is.
 
-    as_text: words are no outlines, which take far more room, but in what font the reader has.
+    identifier: is written into it, where nobody sees it. as_text: words are no outlines, which take far more
+    room, but in what font the reader has. transparent: has no paper of its own.
     """
     out = StringIO()
+    metadata = {"Date": None, "Creator": None, "Identifier": identifier}
     with matplotlib.rc_context(STYLE | {"svg.fonttype": "none" if as_text else "path"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Identifier": identifier})
-    return out.getvalue()
+        figure.savefig(out, format="svg", metadata=metadata, transparent=transparent)
+    dark = f"@media (prefers-color-scheme: dark) {{{DARK_RULES}}}</style>"
+    return out.getvalue().replace("</style>", dark, 1)
 
 
 def _axes(height: float, width: float = WIDTH, panels: Sequence[float] = (1,)) -> tuple[Figure, list[Axes]]:
@@ -100,29 +127,36 @@ def training_curves(index: ClaimIndex) -> Figure | None:
     if not by_variant:
         return None
     figure, (axes,) = _axes(3.6)
+    shown = set[int]()
     for number, (variant, curves) in enumerate(by_variant.items()):
         epochs = sorted(set.intersection(*map(set, curves)))
         errors = [[points[epoch] for points in curves] for epoch in epochs]
         colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
         low, high = list(map(min, errors)), list(map(max, errors))
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+        if len(epochs) > 1:
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+        else:  # a band of no width
+            axes.vlines(epochs, low, high, color=colour, alpha=0.35, linewidth=6)
         axes.plot(
             epochs,
             list(map(statistics.fmean, errors)),
             style,
             color=colour,
-            label=f"{variant} ({len(curves)})",
+            label=fill(f"{variant} ({len(curves)})", 45),
             marker="o" if len(epochs) == 1 else None,
         )
+        shown |= {*epochs}
     for level in sorted({compared.level for compared in index.claim.compare if compared.level is not None}):
         axes.axhline(level, color="black", linewidth=0.8, linestyle=":")
         axes.annotate(
             f"{level:g} %", (1, level), (0, 3), ("axes fraction", "data"), "offset points", ha="right"
         )
-    axes.set(xlabel="epoch", ylabel="training error, top-1, %", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="training error, top-1, %", ylim=(0, 1.05 * axes.dataLim.y1))
     title = f"{index.claim.name}: {scale(index)}{'; ' * index.drawn}{drawn(index)}"
     axes.set_title(fill(title, 90), fontsize=10)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    if len(shown) == 1:
+        axes.set_xlim(min(shown) - 0.5, max(shown) + 0.5)
     axes.legend(title="mean (runs), band: all seeds", frameon=False, ncols=2)
     return figure
 
@@ -296,12 +330,15 @@ def _points(
 def _groups(
     indexes: Sequence[ClaimIndex], key: str, read: Callable[[Any], Any]
 ) -> list[tuple[str, dict[Any, list[float]]]]:
-    """Errors by the value of model.KEY, for each set of a claim's runs with two or more, alike in all but the
-    seed; where they were trained, and the variants where that does not tell them apart.
+    """Errors by the value of model.KEY, for each set of runs with two or more, alike in all but the seed.
+
+    A run counts once, whichever claims share it. The label says where they were trained and, where that does
+    not tell them apart, a claim's variants: of the claim with the most values.
     """
-    groups = []
+    families = defaultdict[tuple[str, ...], dict[Any, dict[str, float]]](lambda: defaultdict(dict))
+    names = defaultdict[tuple[str, ...], dict[str, dict[Any, str]]](lambda: defaultdict(dict))
     for index in indexes:
-        by_family: dict[str, tuple[dict[Any, list[float]], list[str]]] = {}
+        device = where(next(iter(index.by_numerics), ()))
         for variant in index.runs:
             for run in index.finished(variant).values():
                 error, config = run.result["metrics"].get(ERROR), run.result.get("config") or {}
@@ -310,14 +347,18 @@ def _groups(
                     continue
                 rest = {**config, "model": {**model, key: None}}
                 images = json.dumps((run.result.get("data") or {}).get("fingerprint"))
-                errors, variants = by_family.setdefault(results.family_hash(rest, images), ({}, []))
-                errors.setdefault(read(model.get(key)), []).append(error)
-                variants.append(variant)
-        found = [group for group in by_family.values() if len(group[0]) > 1]
-        for errors, variants in found:
-            names = f": {', '.join(dict.fromkeys(variants))}" * (len(found) > 1)
-            groups.append((f"{_where(index)}{names}", errors))
-    return groups
+                value = read(model.get(key))
+                family: tuple[str, ...] = (_where(index), device, results.family_hash(rest, images))
+                families[family][value][run.result["hash"]] = error
+                names[family][index.claim.name][value] = variant
+    groups = {family: errors for family, errors in families.items() if len(errors) > 1}
+    places = [place for place, *_ in groups]
+    labelled = []
+    for family, by_value in groups.items():
+        claim, variants = max(names[family].items(), key=lambda of_claim: len(of_claim[1]))
+        told = f" ({claim}: {', '.join(variants.values())})" * (places.count(family[0]) > 1)
+        labelled.append((family[0] + told, {value: [*runs.values()] for value, runs in by_value.items()}))
+    return labelled
 
 
 def by_cost(models: Sequence[Mapping[str, Any]], key: str) -> Figure | None:

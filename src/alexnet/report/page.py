@@ -15,7 +15,7 @@ from alexnet.claims.exhibits import Exhibit, load_exhibits
 from alexnet.claims.index import ClaimIndex, Indexes
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
 from alexnet.report import charts, wording
-from alexnet.tables import NONE, mean_std, number
+from alexnet.tables import NONE, mean_std, number, read_csv
 
 COLUMNS = ("Section", "Claim", "Scale", "Variants", "Difference", "Paper", "Verdict", "More seeds")
 ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each variant, in the details
@@ -54,12 +54,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Part:
-    """A claim at one scale. variants: name, overrides, runs, and a cell for each of ERRORS.
+    """A claim at one scale. is_trial: other settings than the scale's were typed.
 
-    exhibits: what its networks have learned, each with its picture, if it has one.
+    variants: name, overrides, runs, and a cell for each of ERRORS. exhibits: what its networks have learned,
+    each with its picture, if it has one.
     """
 
     index: ClaimIndex
+    is_trial: bool
     rows: Sequence[ComparisonResult]
     variants: Sequence[tuple[str, str, str, Sequence[str]]]
     curves: Drawing | None
@@ -75,7 +77,7 @@ class Details:
 
 
 def render(indexes: Indexes, results: Sequence[ComparisonResult], models: Path) -> str:
-    """The page. models: a folder with summary.py's figures of all models, if there are any."""
+    """The page. models: a folder with summary.py's table of all models, if there is one."""
     environment = Environment(
         loader=PackageLoader("alexnet.report", "."),
         autoescape=True,
@@ -86,25 +88,31 @@ def render(indexes: Indexes, results: Sequence[ComparisonResult], models: Path) 
     environment.globals |= {
         "words": wording,
         "design": design.of_index,
+        "changes": design.changes,
         "number": number,
-        "outcomes": OUTCOMES,
+        "outcomes": (*OUTCOMES, wording.NOT_RUN),
     }
     environment.globals |= {"columns": COLUMNS, "errors": ERRORS}
+    trials = [result for result in results if design.changes(result.index.settings)]
+    others = [result for result in results if not design.changes(result.index.settings)]
+    as_designed = [index for index in indexes.indexes if not design.changes(index.settings)]
+    costs = read_csv(models / "models.csv")
     figures = (
-        (FOREST, charts.forest(results)),
-        (DROPOUT, charts.by_dropout_rate(indexes.indexes)),
-        (REMOVED, charts.by_removed_layer(indexes.indexes)),
+        (FOREST, charts.forest(others)),
+        (DROPOUT, charts.by_dropout_rate(as_designed)),
+        (REMOVED, charts.by_removed_layer(as_designed)),
+        *((text, charts.by_cost(costs, key)) for key, text in COSTS.items()),
     )
     drawings = [_drawing(*text, figure) for text, figure in figures if figure]
-    for key, text in COSTS.items():
-        if (path := models / charts.COST_FILE.format(key)).exists():
-            drawings.append(Drawing(*text, _uri("svg+xml", path.read_bytes())))
+    of_trials = charts.forest(trials, lambda row: f"{row.index.path.stem}, {wording.phrase(row.comparison)}")
     details = []
     for _, group in groupby(indexes.indexes, key=lambda index: index.claim.name):
         of_claim = list(group)
         details.append(Details(of_claim[0].claim, [_part(index, results) for index in of_claim]))
     return environment.get_template("page.html.j2").render(
-        results=results,
+        results=others,
+        trials=trials,
+        trial_drawing=_drawing("Differences in trial runs", FOREST[1], of_trials) if of_trials else None,
         notes=indexes.notes,
         drawings=drawings,
         claims=details,
@@ -112,7 +120,7 @@ def render(indexes: Indexes, results: Sequence[ComparisonResult], models: Path) 
 
 
 def _drawing(title: str, about: str, figure: Figure) -> Drawing:
-    return Drawing(title, about, _uri("svg+xml", charts.svg(figure).encode()))
+    return Drawing(title, about, _uri("svg+xml", charts.svg(figure, transparent=True).encode()))
 
 
 def _uri(kind: str, content: bytes) -> str:
@@ -121,14 +129,16 @@ def _uri(kind: str, content: bytes) -> str:
 
 def _part(index: ClaimIndex, results: Sequence[ComparisonResult]) -> Part:
     variants = []
-    for name in index.runs or index.figures:
+    of_index = index.runs or index.figures
+    for name in dict.fromkeys((*of_index, *index.claim.variants)):
         overrides = " ".join(index.claim.variants.get(name, ["no longer in the claim's file"]))
         runs = [run.result["metrics"] for run in index.finished(name).values()]
         errors = [
             [run[metric] for run in runs if isinstance(run.get(metric), float | int)] for metric in ERRORS
         ]
         cells = [mean_std(values, places=2, n=True, none=NONE) for values in errors]
-        variants.append((name, overrides, wording.runs(index.states(name)), cells))
+        states = wording.runs(index.states(name)) if name in of_index else wording.NOT_RUN
+        variants.append((name, overrides, states, cells))
     figure = charts.training_curves(index)
     curves = _drawing(f"{index.claim.name}, {index.scale_name}", CURVES, figure) if figure else None
     exhibits: list[tuple[Exhibit, Drawing | None]] = []
@@ -139,4 +149,4 @@ def _part(index: ClaimIndex, results: Sequence[ComparisonResult]) -> Part:
             drawing = Drawing(exhibit.title, exhibit.about, uri)
         exhibits.append((exhibit, drawing))
     rows = [result for result in results if result.index is index]
-    return Part(index, rows, variants, curves, exhibits)
+    return Part(index, bool(design.changes(index.settings)), rows, variants, curves, exhibits)

@@ -53,7 +53,7 @@ def published(root: Path, claims_dir: Path = CLAIMS) -> dict[Path, str]:
 
 
 def judged(root: Path, claims_dir: Path = CLAIMS) -> tuple[list[ComparisonResult], Sequence[str]]:
-    """Verdicts on what is recorded, and notes; runs on drawn images, and what has none yet, are left out."""
+    """Verdicts on what is recorded, and notes; synthetic images, and what has no runs, are left out."""
     if not (root / RECORD / SWEEPS).exists():
         return [], []
     with opened(root / RECORD, claims_dir) as indexes:

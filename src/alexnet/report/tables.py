@@ -1,11 +1,13 @@
 """The report's tables: comparisons as Markdown and as records for programs, runs as CSV."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from math import inf
 from typing import Any
 
 from alexnet.claims.claim import COMPUTED, TIMED, Claim, section_key
+from alexnet.claims.design import changes
 from alexnet.claims.index import ClaimIndex
 from alexnet.claims.verdict import NOT_MEASURED, ComparisonResult, Verdict
 from alexnet.report.wording import (
@@ -15,6 +17,8 @@ from alexnet.report.wording import (
     departures,
     drawn,
     interval,
+    is_run,
+    not_run,
     phrase,
     redesigned,
     scale,
@@ -39,17 +43,30 @@ LISTING = ("`claim=`", "section", "what is claimed", "P", "S", "ours (95 %)", "v
 
 def render(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> str:
     """What each scale came to, a table with a row for each comparison, and what was left out."""
-    lines = [f"- {escaped(line)}" for line in summary(results)]
+    designed = [result for result in results if not changes(result.index.settings)]
+    lines = [f"- {escaped(line)}" for line in summary(designed)]
     return "\n".join([*lines, "", comparisons(results, notes)])
 
 
 def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) -> str:
-    """A table for each scale with a row for each comparison, and what was left out."""
-    lines, by_scale = list[str](), dict[str, list[ComparisonResult]]()
-    for result in results:
-        by_scale.setdefault(f"{result.index.scale_name}: {scale(result.index)}", []).append(result)
+    """A table for each scale with a row for each comparison, trial runs last, and what was left out."""
+    lines, trials = list[str](), list[ComparisonResult]()
+    by_scale = defaultdict[str, list[ComparisonResult]](list)
+    for result in filter(is_run, results):
+        if changes(result.index.settings):
+            trials.append(result)
+        else:
+            by_scale[f"{result.index.scale_name}: {scale(result.index)}"].append(result)
     for at, of_scale in by_scale.items():
         lines += [f"**{escaped(at)}**", "", markdown(map(_cells, of_scale), HEAD, escape=True), ""]
+    if trials:
+        lines += ["Trial runs with other settings (`python src/report.py forget=NAME` takes them off):", ""]
+    for index, of_index in groupby(trials, key=lambda result: result.index):
+        name = "recorded" if index.recorded else f"`{index.path.stem}`"
+        at = escaped(f"{index.scale_name}: {scale(index)}")
+        lines += [f"**{name}, {at}**", "", markdown(map(_cells, of_index), HEAD, escape=True), ""]
+    if lacking := not_run(results):
+        lines += [f"Not run: {escaped(lacking)}.", ""]
     lines += [
         "Mean ± standard deviation (runs, or rounds of timing). Intervals are of 95 %, for other seeds or",
         "rounds and, where it is known which images each run got wrong, for other images as well. Holm's",

@@ -1,11 +1,20 @@
-"""What a claim's sweep found, as one run of Weights & Biases: a table and the report's page."""
+"""What a claim's sweep found, at Weights & Biases: its runs, and one of its own with table and page."""
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from alexnet.bars import Bar
 from alexnet.claims.exhibits import load_exhibits
-from alexnet.runs.tracking import wandb_mode
+from alexnet.claims.index import COMPLETED, ClaimIndex
+from alexnet.errors import AUTO
+from alexnet.runs import results, tracking
+from alexnet.runs.tracking import Tracked
+from alexnet.training import wandb_run
 
 NUMBERS = ("paper", "source", "mean", "low", "high", "n", "planned", "p", "p_holm")
 COLUMNS = (
@@ -16,52 +25,102 @@ TABLE = "claims"  # the name under which the table is logged
 JOB_TYPE = "claim"
 
 
-def log_claim(
-    output_dir: Path,
-    claim_name: str,
-    scale_name: str,
-    rows: Sequence[Mapping[str, Any]],
-    page: Path | None = None,
-    offline: str | bool = "auto",
-    project: str = "alexnet",
-    exhibits: Path | None = None,
-) -> str:
-    """Logs a row of COLUMNS per comparison, and the page as an artifact; gives the run's id.
+@dataclass(frozen=True)
+class Account:
+    """Where to log: null is as W&B's environment variables say. mode: as logger.wandb.mode."""
 
-    exhibits: the index's folder, whose figures and tables are logged too. The id follows from claim and
-    scale: a sweep that went on replaces the table. Raises UserError for another value of offline than
-    auto, true, false.
+    project: str | None = None
+    entity: str | None = None
+    mode: str = AUTO
+
+    def tracked(self, name: str, **more: Any) -> Tracked:
+        """What a run of this name is there."""
+        project = self.project or os.environ.get("WANDB_PROJECT") or tracking.PROJECT
+        entity = self.entity or os.environ.get("WANDB_ENTITY")
+        return Tracked(name, project, entity, self.mode, **more)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is logged at all."""
+        return tracking.mode_of(self.mode) != tracking.DISABLED
+
+
+def log_claim(
+    index: ClaimIndex, rows: Sequence[Mapping[str, Any]], page: Path | None, account: Account
+) -> str | None:
+    """Sends its finished runs that are not there yet, and logs a row of COLUMNS per comparison, the page, its
+    figures and tables; gives the run's id.
+
+    A sweep that went on replaces the table. None, and nothing done, where W&B is disabled.
     """
+    if not account.is_used:
+        return None
     import wandb
 
-    name = f"{JOB_TYPE}-{claim_name}-{scale_name}"
-    folder = output_dir / "claims"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Any] = {"id": name, "name": name, "resume": "allow", "mode": wandb_mode(offline)}
-    settings |= {"group": claim_name, "job_type": JOB_TYPE, "tags": [claim_name, scale_name]}
-    settings |= {"config": {"claim": claim_name, "scale": {"name": scale_name}}}
-    with wandb.init(project=project, dir=folder, **settings) as run:
+    send_runs(claims_by_run([index]), account)
+    stem = index.path.stem
+    group = {"group": index.claim.name, "job_type": JOB_TYPE, "tags": [index.claim.name, index.scale_name]}
+    folder = index.path.parent
+    tracked = account.tracked(f"{JOB_TYPE}-{stem}", **group).kept(folder, f"{stem}.json")
+    config = {"claim": index.claim.name, "scale": {"name": index.scale_name}}
+    with tracking.opened(tracked, folder, config=config) as run:
         run.log({TABLE: wandb.Table(columns=list(COLUMNS), data=[_cells(row) for row in rows])})
-        run.log(_exhibits(exhibits) if exhibits else {})
+        run.log(_exhibits(index.folder))
         if page is not None:
-            artifact = wandb.Artifact(f"report-{claim_name}-{scale_name}", type="report")
+            artifact = wandb.Artifact(f"report-{tracking.REFUSED.sub('_', stem)}", type="report")
             artifact.add_file(str(page), name=page.name)
             run.log_artifact(artifact)
-    return name
+    return tracked.id
+
+
+def claims_by_run(indexes: Iterable[ClaimIndex]) -> dict[Path, dict[str, str]]:
+    """Of each finished run, by its directory: the claims that it is of, and its variant in each."""
+    claims = defaultdict[Path, dict[str, str]](dict)
+    for index in indexes:
+        for variant, _, run in index.all_runs():
+            if run.state == COMPLETED and run.directory:
+                claims[run.directory][index.claim.name] = variant
+    return claims
+
+
+def send_runs(claims: Mapping[Path, Mapping[str, str]], account: Account) -> int:
+    """Makes each of these finished runs one of W&B's, found by its claims, and gives how many were not yet.
+
+    claims: as claims_by_run() gives them. A run has one group, that of its first claim there; its tags and
+    its config name all.
+    """
+    known = {directory: tracking.known(directory) for directory in claims}
+    todo = [
+        path for path, run in known.items() if run is None or not claims[path].items() <= run.claims.items()
+    ]
+    for directory in Bar(todo, "Weights & Biases", unit="run"):
+        before, result, of_run = known[directory], results.read(directory), claims[directory]
+        assert result
+        if before is None:
+            first = next(iter(of_run.items()), (None, None))
+            config = tracking.settings_of(result["config"])
+            labels = [label for label in (config["scale"]["name"], config["data"]["source"]) if label]
+            group = {"group": first[0], "job_type": first[1], "tags": labels, "claims": of_run}
+            wandb_run.send(directory, result, account.tracked(directory.name, **group))
+        else:
+            tracked = replace(before, claims={**before.claims, **of_run}).kept(directory)
+            with tracking.opened(tracked, directory) as run:
+                run.config["claims"] = dict(tracked.claims)
+    return len(todo)
 
 
 def _exhibits(folder: Path) -> dict[str, Any]:
-    """By their titles: "looks/Kernels", and "looks/Kernels, table" for what stands below a picture."""
+    """By their titles: exhibits/kernels, and exhibits/kernels_table for what stands below a picture."""
     import wandb
 
     logged: dict[str, Any] = {}
     for exhibit in load_exhibits(folder):
-        name = f"looks/{exhibit.title.replace(':', ',')}"  # W&B makes a file name of it, also on Windows
+        name = "exhibits/" + re.sub(r"\W+", "_", exhibit.title.lower())
         if exhibit.picture:
             logged[name] = wandb.Image(str(folder / exhibit.picture), caption=exhibit.about)
         if exhibit.rows:
             rows = [list(row) for row in exhibit.rows]
-            logged[f"{name}{', table' * bool(exhibit.picture)}"] = wandb.Table(list(exhibit.columns), rows)
+            logged[f"{name}{'_table' * bool(exhibit.picture)}"] = wandb.Table(list(exhibit.columns), rows)
     return logged
 
 

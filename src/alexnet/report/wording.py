@@ -1,7 +1,8 @@
 """How a comparison is put into words, the same in all its forms."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from alexnet.claims.claim import COMPUTED, Comparison
 from alexnet.claims.design import changes
@@ -9,6 +10,8 @@ from alexnet.claims.index import COMPLETED, ClaimIndex
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
 from alexnet.runs.results import at_chance
 from alexnet.tables import MINUS, NONE, number, spread
+
+NOT_RUN = "not run"
 
 
 def metric(name: str, level: float | None = None, epoch: int | None = None) -> str:
@@ -84,7 +87,7 @@ def sides(result: ComparisonResult) -> list[tuple[str, str]]:
 
 
 def scale(index: ClaimIndex) -> str:
-    """ "drawn images, 67 px, 2 epochs: not the paper's scale"."""
+    """ "synthetic images, 67 px, 2 epochs: not the paper's scale"."""
     about, subset = _about(index), f"; {index.subset}" if index.subset else ""
     recorded = f"; recorded on {index.recorded}" if index.recorded else ""
     if not index.scale.get("papers") or subset or _has_other_images(index):
@@ -123,7 +126,7 @@ def corrected(result: ComparisonResult) -> str:
 
 def drawn(index: ClaimIndex) -> str:
     """A warning, or nothing."""
-    return "on drawn images: says nothing about the paper" if index.drawn else ""
+    return "synthetic images: this says nothing about the paper" if index.drawn else ""
 
 
 def chance(result: ComparisonResult) -> str:
@@ -137,11 +140,13 @@ def chance(result: ComparisonResult) -> str:
 
 
 def seeds(result: ComparisonResult) -> str:
-    """ "4 of 5 planned seeds", "8 seeds, 5 planned"; empty where there are as many, or that is not known."""
+    """ "4 of 5 planned seeds, 1 still to run", "8 seeds, 5 planned"; empty where none differ, or that isn't
+    known."""
     n, planned = result.verdict.n, result.index.planned_seeds
     if not n or planned in (None, n):
         return ""
-    return f"{n} of {planned} planned seeds" if n < planned else f"{n} seeds, {planned} planned"
+    left = f"{n} of {planned} planned seeds, {planned - n} still to run"
+    return left if n < planned else f"{n} seeds, {planned} planned"
 
 
 def redesigned(result: ComparisonResult) -> str:
@@ -149,6 +154,26 @@ def redesigned(result: ComparisonResult) -> str:
     planned = result.index.design.get("compare")
     is_planned = planned is None or result.comparison.rule in planned
     return "" if is_planned else "compared otherwise than planned"
+
+
+def is_run(result: ComparisonResult) -> bool:
+    """Whether an index has all variants that it needs, though no run may have finished."""
+    needed = {result.comparison.of, result.comparison.minus or result.comparison.of}
+    return not result.claim.is_trained or needed <= result.index.runs.keys()
+
+
+def outcome(result: ComparisonResult) -> str:
+    """The verdict's, or that there is nothing to judge."""
+    return result.verdict.outcome if is_run(result) else NOT_RUN
+
+
+def not_run(results: Iterable[ComparisonResult]) -> str:
+    """ "dropout at cifar10 (val top-1 error: with), ..." of those that are not; empty for none."""
+    phrases = defaultdict[str, list[str]](list)
+    for result in results:
+        if not is_run(result):
+            phrases[f"{result.claim.name} at {result.index.scale_name}"].append(phrase(result.comparison))
+    return ", ".join(f"{what} ({'; '.join(compared)})" for what, compared in phrases.items())
 
 
 def departures(result: ComparisonResult) -> str:
@@ -175,13 +200,13 @@ def summary(results: Sequence[ComparisonResult]) -> list[str]:
     outcomes: dict[tuple[str, str, bool], list[str]] = {}
     for result in results:
         key = (result.index.scale_name, scale(result.index), result.index.drawn)
-        outcomes.setdefault(key, []).append(result.verdict.outcome)
+        outcomes.setdefault(key, []).append(outcome(result))
     lines = []
     for (name, about, is_drawn), of_scale in outcomes.items():
         counts = ", ".join(
-            f"{of_scale.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in of_scale
+            f"{of_scale.count(each)} {each}" for each in (*OUTCOMES, NOT_RUN) if each in of_scale
         )
-        where = f"{about}{'; drawn images say nothing about the paper' * is_drawn}"
+        where = f"{about}{'; synthetic images say nothing about the paper' * is_drawn}"
         total = f"{len(of_scale)} comparison{'s' * (len(of_scale) > 1)}"
         lines.append(f"{name} ({where}): {total}, {counts}")
     return lines

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from alexnet.errors import UserError, check_choice
 from alexnet.files import replacing
-from alexnet.runs.results import BEST, LAST, read
+from alexnet.runs.results import BEST, LAST, RESULT, read
 
 BOTH, WEIGHTS = "both", "weights"
 KEEP = {  # checkpoint.keep, and the files that are kept; of weights, last.ckpt without the optimiser's state
@@ -79,15 +78,16 @@ def _state_bytes(path: Path) -> int:
 
 def finished(output_dir: Path) -> list[Path]:
     """The directories of completed runs."""
+    return sorted(filter(is_finished, (path.parent for path in output_dir.glob(f"*/{RESULT}"))))
 
-    def completed(directory: Path) -> bool:
-        try:
-            result: Any = read(directory)
-        except UserError:
-            return False
-        return bool(result and result["status"] == "completed")
 
-    return sorted(filter(completed, (path.parent for path in output_dir.glob("*/result.json"))))
+def is_finished(directory: Path) -> bool:
+    """Whether it holds a completed run."""
+    try:
+        result = read(directory)
+    except UserError:
+        return False
+    return bool(result and result["status"] == "completed")
 
 
 def told(sizes: Iterable[int]) -> str:

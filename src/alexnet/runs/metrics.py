@@ -117,13 +117,22 @@ def errors_by_image(run: FinishedRun, metric: str) -> Mistakes | None:
             measured = run.pooled.mistakes
         stored = measurements.read_mistakes(measured, metric)
         return None if stored is None else Mistakes(stored[0], stored[1].astype(np.float64))
-    try:
-        with path.open("rb") as file, np.load(file) as predictions:  # closed even where it is no archive
-            index, labels, classes = (predictions[name] for name in ("index", "labels", "top5"))
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
+    index, labels, classes = predictions(run.directory)
     hit = (classes[:, : RANKS[metric]] == labels[:, None]).any(axis=1)
     return Mistakes(index, (~hit).astype(np.float64))
+
+
+def predictions(run_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16]]:
+    """index (N,) and labels (N,) of the images of val, and the five leading classes (N, 5 at most).
+
+    Raises UserError for a file that can't be read.
+    """
+    path = run_dir / PREDICTIONS
+    try:
+        with path.open("rb") as file, np.load(file) as stored:  # closed even where it is no archive
+            return stored["index"].astype(np.int64), stored["labels"], stored["top5"]
+    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+        raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
 
 
 def last_metrics(run_dir: Path) -> dict[str, float]:

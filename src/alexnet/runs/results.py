@@ -21,18 +21,20 @@ from alexnet.tables import no_top5
 
 FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes another number
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
-METRICS, PREDICTIONS = "metrics.csv", "predictions.npz"
-EVALUATION, WANDB = "evaluation", "wandb"  # folders: what was made of a checkpoint afterwards, and W&B's own
+METRICS, PREDICTIONS, MLFLOW_ID = "metrics.csv", "predictions.npz", "mlflow-run"
+PICTURES = {"kernels/conv1": "kernels.png", "diagnosis/layers": "diagnose.png"}  # by their names in loggers
+# folders: what was made of a checkpoint afterwards, and those of loggers
+EVALUATION, WANDB, TENSORBOARD = "evaluation", "wandb", "tensorboard"
 GIVE = f"give a run's directory, or its {LAST} or {BEST}."
 WRITTEN = (  # by a run, into its directory
     *(RESULT, LAST, BEST, METRICS, PREDICTIONS),
-    *("hparams.yaml", "train.log", "kernels.png", "diagnose.csv", "diagnose.png"),
+    *("hparams.yaml", "train.log", "diagnose.csv", MLFLOW_ID, *PICTURES.values()),
 )
 INIT_WHAT = WEIGHTS_BUT_HEAD, WEIGHTS, ALL = ("weights_but_head", "weights", "all")  # of init_from
 # keys of the config that say where, how shown or on what hardware, and not what is computed
 NOT_HASHED = frozenset(
     (
-        *("claim", "variant", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
+        *("claim", "variant", "sweep", "scale", "dry_run", "rerun", "lock", "jobs", "threads"),
         *("name", "output_dir", "cache_dir", "run_dir"),
         *("logger", "callbacks", "checkpoint", "init_from", "init_what"),
         *(f"data.{key}" for key in ("root", "source", "epochs", "threads", "pack", "subset", "skip_broken")),
@@ -136,7 +138,7 @@ class Run:
         """Removes what an earlier run wrote here, and nothing else."""
         for name in WRITTEN:
             (self.directory / name).unlink(missing_ok=True)
-        for name in (EVALUATION, WANDB):
+        for name in (EVALUATION, WANDB, TENSORBOARD):
             shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def facts(self) -> Result:
@@ -340,7 +342,7 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
         errors = f"top-1 error {shown or 'none'}{chance}"
         return f"{result['status']}: {errors}; {result['seconds']:.0f} s; {directory}"
     length = f"{result['epochs']} ({result['steps']:,} steps)"
-    rows = {"status": result["status"], "data": title, "epochs": length}
+    rows = {"status": result["status"], "data": title} | ({"epochs": length} if result["steps"] else {})
     data, config = result.get("data") or {}, result.get("config") or {}
     outputs = (config.get("model") or {}).get("num_classes", 1000)
     for split in measured:
@@ -352,7 +354,8 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     if at_chance(result):
         chance = result["data"]["chance_error"]
         rows["remark"] = f"no better than naming the commonest class each time, which errs in {chance:.1f} %"
-    rows |= {"images/s": result["images_per_second"], "minutes": round(result["seconds"] / 60, 1)}
+    rows |= {"images/s": speed} if (speed := result["images_per_second"]) else {}
+    rows |= {"minutes": round(result["seconds"] / 60, 1)}
     rows |= ({"note": note} if note else {}) | {"directory": directory}
     lines = ["", *(f"  {name:<14} {value}" for name, value in rows.items())]
     typed = [shlex.quote(item) for item in result.get("overrides", ()) if not item.startswith("seed=")]

@@ -1,11 +1,29 @@
-"""Weights & Biases: with an account or offline, and what is found out about a run after it has ended."""
+"""Weights & Biases: what a run is called there, and what is added to it after it has ended."""
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
-from alexnet.errors import check_choice
-from alexnet.runs.results import WANDB, read
+from alexnet.errors import AUTO, UserError, check_choice
+from alexnet.files import write_atomically
+from alexnet.runs.results import WANDB, of_family
+
+if TYPE_CHECKING:  # takes a second
+    from wandb import Run
+
+ONLINE, OFFLINE, DISABLED = MODES = ("online", "offline", "disabled")
+ASKED = (AUTO, *MODES)
+OLDER_MODES = {"dryrun": OFFLINE, "run": ONLINE}  # as WANDB_MODE may still say
+PROJECT = "alexnet"
+IDENTITY = "identity.json"  # in a run's folder wandb
+REFUSED = re.compile(r"[^\w.-]", re.ASCII)  # what some of its names may not hold, none of them needs
+LONGEST, LONGEST_TAG = 128, 64  # characters of a name
 
 
 class Table(NamedTuple):
@@ -15,10 +33,89 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
 
-def wandb_mode(offline: str | bool) -> str:
-    """ "offline" or "online", out of auto, true or false; raises UserError for another value."""
-    check_choice("logger.wandb.offline", offline, ("auto", True, False))
-    return "offline" if offline is True or (offline == "auto" and not has_account()) else "online"
+@dataclass(frozen=True)
+class Tracked:
+    """What a run is to Weights & Biases. claims: those that it is of, and its variant in each.
+
+    entity: None for one's own. mode: one of MODES or auto, as asked for. id: "" until it is kept().
+    """
+
+    name: str
+    project: str = PROJECT
+    entity: str | None = None
+    mode: str = AUTO
+    group: str | None = None
+    job_type: str | None = None
+    notes: str | None = None
+    tags: list[str] = field(default_factory=list)
+    claims: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+
+    def kept(self, folder: Path, file: str = IDENTITY) -> "Tracked":
+        """The same with the id that folder keeps, or a new one; all of it is kept there from now on.
+
+        An id has a random end, as others may train the same run for the same project. file: its name.
+        """
+        before = known(folder, file)
+        own = f"{REFUSED.sub('_', self.name)[: LONGEST - 9]}-{uuid4().hex[:8]}"
+        tracked = replace(self, id=self.id or (before.id if before else own))
+        write_atomically(folder / WANDB / file, json.dumps(asdict(tracked), indent=1).encode())
+        return tracked
+
+    def config(self, of_run: Mapping[str, Any]) -> dict[str, Any]:
+        """Its settings, and the claims that it is of."""
+        return {**settings_of(of_run), "claims": dict(self.claims)}
+
+    def settings(self, folder: Path) -> dict[str, Any]:
+        """For wandb.init(); its own ten lines a run on the terminal are left out."""
+        import wandb
+
+        labels = dict.fromkeys([*self.claims, *self.tags])
+        return {
+            "id": self.id or None,
+            "name": self.name,
+            "project": REFUSED.sub("_", self.project)[:LONGEST],
+            "entity": self.entity,
+            "group": self.group and self.group[:LONGEST],
+            "job_type": self.job_type and self.job_type[:LONGEST],
+            "notes": self.notes,
+            "tags": [label[:LONGEST_TAG] for label in labels if label],
+            "dir": folder,
+            "mode": mode_of(self.mode),
+            "resume": "allow",
+            "settings": wandb.Settings(silent=True),
+        }
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What determines a run, its scale and its data: nothing of where it lies or how it is shown."""
+    family = of_family(config)
+    source = (config.get("data") or {}).get("source") or {}
+    return family | {
+        "seed": config.get("seed"),
+        "scale": {"name": (config.get("scale") or {}).get("name")},
+        "data": {**family.get("data", {}), "source": last_name(str(source.get("name", "")))},
+    }
+
+
+def last_name(name: str) -> str:
+    """ "demo" of "alexnet.data.sources.Demo"."""
+    return name.rpartition(".")[2].lower()
+
+
+def mode_of(asked: str) -> str:
+    """One of MODES: as asked for; for auto what WANDB_MODE says, else online where somebody is logged in.
+
+    Raises UserError for another value.
+    """
+    check_choice("logger.wandb.mode", asked, ASKED)
+    if asked != AUTO:
+        return asked
+    if of_environment := os.environ.get("WANDB_MODE"):
+        mode = OLDER_MODES.get(of_environment, of_environment)
+        check_choice("WANDB_MODE", mode, MODES)
+        return mode
+    return ONLINE if has_account() else OFFLINE
 
 
 def has_account() -> bool:
@@ -26,6 +123,37 @@ def has_account() -> bool:
     import wandb
 
     return wandb.login(prompt=False)
+
+
+def known(folder: Path, file: str = IDENTITY) -> Tracked | None:
+    """What W&B knows a folder's run as; None for one that it does not know."""
+    path = folder / WANDB / file
+    try:
+        return Tracked(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: remove it, and the run gets a new id.") from error
+
+
+@contextmanager
+def opened(tracked: Tracked, folder: Path, **settings: Any) -> "Iterator[Run]":
+    """The run, to be added to; it is closed afterwards. settings: more for wandb.init().
+
+    Raises UserError with what Weights & Biases says against it.
+    """
+    import wandb
+
+    try:
+        with wandb.init(**tracked.settings(folder), **settings) as run:
+            yield run
+    except wandb.Error as error:
+        raise refused(error) from error
+
+
+def refused(error: Exception) -> UserError:
+    """For people."""
+    return UserError(f"Weights & Biases says: {error} Without it: logger.wandb.mode={OFFLINE}.")
 
 
 def add(
@@ -36,22 +164,17 @@ def add(
 ) -> bool:
     """Adds to a run: metrics go to the summary, pictures and tables are logged.
 
-    False, and nothing done, for a run that was trained without logger=wandb.
+    False, and nothing done, for a run that Weights & Biases doesn't know.
     """
-    logger = (read(run_dir) or {}).get("config", {}).get("logger", {}).get("wandb")
-    if not logger or not (run_dir / WANDB).is_dir():
+    tracked = known(run_dir)
+    if tracked is None or mode_of(tracked.mode) == DISABLED:
         return False
     import wandb
 
-    identity: dict[str, Any] = {"id": run_dir.name, "name": run_dir.name, "resume": "allow"}
-    place = {"dir": run_dir, "mode": wandb_mode(logger["offline"]), "project": logger["project"]}
-    with wandb.init(**identity, **place) as run:
-        run.log({name: wandb.Image(str(path)) for name, path in (pictures or {}).items()})
-        run.log(
-            {
-                name: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
-                for name, table in (tables or {}).items()
-            }
-        )
+    logged: dict[str, Any] = {name: wandb.Image(str(path)) for name, path in (pictures or {}).items()}
+    for name, (columns, rows) in (tables or {}).items():
+        logged[name] = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+    with opened(tracked, run_dir) as run:
+        run.log(logged)
         run.summary.update(dict(metrics or {}))
     return True

@@ -33,7 +33,7 @@ from alexnet.runs.checkpoint import load_layers, optimizer_state, resumable_step
 from alexnet.runs.disk import BOTH, keep_only
 from alexnet.runs.metrics import drop_from, last_metrics
 from alexnet.runs.results import ALL, BEST, LAST, PREDICTIONS, Result, Run, checkpoint_at, read
-from alexnet.training import distributed
+from alexnet.training import distributed, loggers
 from alexnet.training.callbacks import (
     AtomicCheckpointIO,
     Bar,
@@ -46,7 +46,6 @@ from alexnet.training.callbacks import (
     Told,
 )
 from alexnet.training.classifier import Classifier
-from alexnet.training.loggers import ResumableCSVLogger, close
 from alexnet.training.strategies import of_all, shapes
 
 log = logging.getLogger("alexnet")
@@ -135,7 +134,7 @@ def callbacks(
 
 def metrics_logger(run_dir: Path) -> Logger:
     """For lightning.Trainer, beside any others: metrics.csv, of which result.json and reports are made."""
-    return ResumableCSVLogger(run_dir)
+    return loggers.ResumableCSVLogger(run_dir)
 
 
 def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Run) -> Result:
@@ -182,6 +181,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 step, resume = resumable_step(last, state), str(last)
                 if writes:
                     drop_from(run.directory, step)
+                    loggers.go_on(trainer.loggers, step)
                 log.info("going on from step %d", step)
             # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
             trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
@@ -221,9 +221,9 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
         }
         if writes:
             run.write(result)
-            close(trainer.loggers, result)
             if result["status"] == "completed":
                 keep_only(run.directory, run.config.get("checkpoint", {}).get("keep", BOTH))
+            loggers.finish(trainer.loggers, result, run.directory, data)
     strategy.barrier()  # until the result is written
     return result
 
@@ -239,8 +239,8 @@ def device_name(device: torch.device) -> str:
     """The accelerator's name, or the processor's with the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} {instructions} ({device.type}, {torch.get_num_threads()} threads)"
+    instructions, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"{platform.machine()} {instructions} ({device.type}, {threads} thread{'s' * (threads != 1)})"
 
 
 @contextmanager

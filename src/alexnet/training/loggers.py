@@ -1,17 +1,28 @@
-"""Loggers that go on where an interrupted run stopped."""
+"""Loggers that go on where an interrupted run stopped: metrics.csv, and beside it what logger=... chooses."""
 
 import csv
+import logging
+import os
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from PIL import Image
 
-from alexnet.runs.tracking import wandb_mode
+from alexnet.data.datamodule import ImageData
+from alexnet.files import one_at_a_time, write_atomically
+from alexnet.runs.results import MLFLOW_ID, PICTURES, Result
+from alexnet.runs.tracking import settings_of
+from alexnet.training import wandb_run
 
-SUMMARY = ("status", "seed", "hash", "epochs", "steps", "seconds")  # of result.json, beside its metrics
+PURGE_STEP = "purge_step"  # TensorBoard's: what lies in the folder from this step on is not shown
 
 
 class _Writer(ExperimentWriter):
@@ -39,35 +50,68 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment  # type: ignore[return-value]
 
 
-def wandb_logger(
-    save_dir: str | Path,
-    project: str = "alexnet",
-    offline: str | bool = "auto",
-    variant: str | None = None,
-    tags: Iterable[str | None] = (),
-) -> WandbLogger:
-    """A run named and identified as its directory; "auto" is offline where no account is set up.
+class ResumableMLFlowLogger(MLFlowLogger):
+    """Lightning's, which goes on with the run whose id save_dir keeps, and logs settings as parameters.
 
-    variant: CLAIM/VARIANT, the run's group and job type; a run by hand has neither. tags: names, None for
-    one that is not there; of a class ("alexnet.data.sources.Demo") the last part is kept.
-
-    Raises UserError for another value of offline.
+    tracking_uri: sqlite:///PATH or a server's address; MLFLOW_TRACKING_URI comes before it. tags: those that
+    are null are left out.
     """
-    name = Path(save_dir).name
-    claim, _, job_type = (variant or "").partition("/")
-    labels = [claim, *(tag.rpartition(".")[2].lower() for tag in tags if tag)]
-    settings: dict[str, Any] = {"id": name, "name": name, "resume": "allow", "mode": wandb_mode(offline)}
-    settings |= {"group": claim or None, "job_type": job_type or None}
-    settings["tags"] = [label for label in dict.fromkeys(labels) if label]
-    return WandbLogger(project=project, save_dir=save_dir, **settings)
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        experiment_name: str,
+        tracking_uri: str,
+        tags: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.kept_id = Path(save_dir) / MLFLOW_ID
+        super().__init__(
+            experiment_name=experiment_name,
+            run_name=Path(save_dir).name,
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri,
+            tags={name: tag for name, tag in (tags or {}).items() if tag is not None},
+            run_id=self.kept_id.read_text() if self.kept_id.exists() else None,
+        )
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # they tell how they make their tables
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._initialized:
+            return super().experiment
+        database = re.fullmatch("sqlite:///(.*)", self._tracking_uri)
+        # no two processes can make its tables
+        lock = one_at_a_time(Path(f"{database[1]}.lock"), "opening it") if database else nullcontext()
+        with lock:
+            client = super().experiment
+        write_atomically(self.kept_id, str(self._run_id).encode())
+        return client
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        super().log_hyperparams(settings_of(params))
 
 
-def close(loggers: Iterable[Logger], result: Mapping[str, Any]) -> None:
-    """Ends what Lightning leaves open: the next run of a sweep must not write into this one's.
+def go_on(loggers: Iterable[Logger], step: int) -> None:
+    """What was logged from this step on, after the last checkpoint, will be logged again."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger._kwargs[PURGE_STEP] = step  # of the writer that it opens later
 
-    What W&B sums up is what result.json says, also of a run that went on and logged only its second part.
-    """
+
+def finish(loggers: Iterable[Logger], result: Result, run_dir: Path, data: ImageData) -> None:
+    """Adds what there is to see of a run that has ended, and closes what Lightning leaves open: the next run
+    of a sweep must not write into this one's."""
+    pictures = {name: path for name, file in PICTURES.items() if (path := run_dir / file).exists()}
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update({**result["metrics"], **{key: result[key] for key in SUMMARY}})
-            logger.experiment.finish(exit_code=int(result["status"] == "failed"))
+            wandb_run.finish(logger, result, run_dir, data)
+        if isinstance(logger, MLFlowLogger):
+            for path in pictures.values():
+                logger.experiment.log_artifact(logger.run_id, str(path))
+        if isinstance(logger, TensorBoardLogger):
+            for name, path in pictures.items():
+                pixels = np.asarray(Image.open(path).convert("RGB"))
+                logger.experiment.add_image(name, pixels, result["steps"], dataformats="HWC")
+            logger.experiment.close()
