@@ -180,7 +180,7 @@ def test_the_command_takes_the_name_behind_a_slash(tmp_path: Path) -> None:
     (tmp_path / "bee").mkdir()
     _pictures(tmp_path / "bee")
     images = [f"checkpoint='{tmp_path}/it.ckpt'", f"images='{tmp_path}/bee'", "shown=0", "accelerator=cpu"]
-    assert " of 4 correct (top-1)" in predict(compose("predict", images))
+    assert f" of {len(SIZES)} correct (top-1)" in predict(compose("predict", images))
     said = run("src/convert.py", "model=torchvision/squeezenet1_1", *typed, "data.image_size=300").stderr
     assert "data.image_size=300 is not possible: the preset of these weights has 256" in said
 

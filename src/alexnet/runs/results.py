@@ -329,6 +329,11 @@ def at_chance(result: Mapping[str, Any]) -> bool:
     return bool(error >= chance - 2 * math.sqrt(chance * (100 - chance) / images))
 
 
+def outputs(result: Result) -> int:
+    """Of the network; as many as ILSVRC has classes where the result does not say."""
+    return int(((result.get("config") or {}).get("model") or {}).get("num_classes") or 1000)
+
+
 def ending(result: Result, directory: Path, note: str, title: str) -> str:
     """The end of a run, for people: a line in a sweep, else errors, directory, and what to try next.
 
@@ -344,10 +349,9 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     length = f"{result['epochs']} ({result['steps']:,} steps)"
     rows = {"status": result["status"], "data": title} | ({"epochs": length} if result["steps"] else {})
     data, config = result.get("data") or {}, result.get("config") or {}
-    outputs = (config.get("model") or {}).get("num_classes", 1000)
     for split in measured:
         top1, top5 = (metrics[f"{split}/top{k}_error"] for k in (1, 5))
-        five = no_top5(outputs) or f"top-5 {top5:.1f} %"
+        five = no_top5(outputs(result)) or f"top-5 {top5:.1f} %"
         rows[f"{split} error"] = f"top-1 {top1:.1f} %, {five}"
     if (images := data.get("val_measured")) is not None and images < data["val"]:
         rows["val"] = f"only {images:,} of {data['val']:,} images were measured (trainer.limit_test_batches)"
