@@ -418,7 +418,8 @@ def test_the_listing_has_a_row_for_each_scale_with_n_and_the_verdicts_in_order(m
     relu, at_paper, at_demo = (line.split(" | ")[5:] for line in lines.splitlines()[2:])
     difference = np.subtract(WITHOUT, WITH)
     low = _rows(*made)["lrn", "paper", "val/top1_error"].verdict.low
-    assert at_paper[0].startswith(f"{difference.mean():.2f} ({number(low)} to ")
+    assert at_paper[0].startswith(f"val top-1 error: {difference.mean():.2f} ({number(low)} to ")
+    assert "; val top-5 error: " in at_paper[0], "what tells them apart stands before each"
     assert at_paper[0].endswith("; n 3")
     assert at_paper[2] == "ILSVRC-2012, 90 epochs |"
     assert at_demo[2] == "synthetic images, 67 px, 2 epochs |"

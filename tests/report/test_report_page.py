@@ -144,7 +144,7 @@ def test_trial_runs_are_folded_below_the_others_under_names_to_copy(page: Path) 
         r"<details>\s*<summary>Trial runs with <code>(.*?)</code>.*?</details>", details, re.DOTALL
     )
     assert len(folded) == 2
-    assert details.count("drawn images, 67 px, 2 epochs, changed by") == 1 + 2  # heading, reasons
+    assert details.count("synthetic images, 67 px, 2 epochs, changed by") == 1 + 2  # heading, reasons
     assert "<details open" not in claims + fold
 
 

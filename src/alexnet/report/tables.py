@@ -130,10 +130,16 @@ def listing(claims: Sequence[Claim], results: Sequence[ComparisonResult]) -> str
 
 
 def _ours(results: Sequence[ComparisonResult]) -> list[str]:
-    """Differences with their intervals and numbers of seeds, and the verdicts, in the order of the claim."""
-    variants = {result.comparison.of for result in results}
+    """Differences with their intervals and numbers of seeds, and the verdicts, in the order of the claim.
+
+    What tells comparisons apart stands before each: its metric, what it compares, or both.
+    """
+    named = [phrase(result.comparison).partition(": ")[::2] for result in results]
+    telling = [len({names[part] for names in named}) > 1 for part in (0, 1)]
+    labels = [": ".join(name for name, tells in zip(names, telling, strict=True) if tells) for names in named]
     shown = [
-        f"{result.comparison.of} " * (len(variants) > 1) + _difference(result.verdict) for result in results
+        f"{label}{':' * bool(label)} {_difference(result.verdict)}".strip()
+        for label, result in zip(labels, results, strict=True)
     ]
     counts = [seeds(result) or str(result.verdict.n) for result in results]
     outcomes = [
