@@ -329,7 +329,7 @@ def at_chance(result: Mapping[str, Any]) -> bool:
     return bool(error >= chance - 2 * math.sqrt(chance * (100 - chance) / images))
 
 
-def outputs(result: Result) -> int:
+def outputs(result: Mapping[str, Any]) -> int:
     """Of the network; as many as ILSVRC has classes where the result does not say."""
     return int(((result.get("config") or {}).get("model") or {}).get("num_classes") or 1000)
 
