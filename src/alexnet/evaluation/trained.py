@@ -139,10 +139,8 @@ class Trained:
         key = json.dumps([settings, self._subset, config["cache_dir"]], sort_keys=True, default=str)
         if key not in self._prepared:
             source = SOURCES.build(settings["source"])
-            drawn, packed = (
-                settings["source"].get("name") == "demo",
-                pack_folder(settings["pack"]) is not None,
-            )
+            drawn = settings["source"].get("name") == "demo"
+            packed = pack_folder(settings["pack"]) is not None
             if not (drawn or packed or source.present()):  # training may fetch it; here the very images count
                 which = "the images" if self._others is not None else f"the images that {path} was trained on"
                 raise UserError(

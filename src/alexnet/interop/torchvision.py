@@ -18,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 
 from alexnet.errors import UserError, check_choice
 from alexnet.interop.weights import fitted, refuse_other_files
-from alexnet.models.library import WithAuxiliaryHeads
+from alexnet.models.library import WithAuxiliaryHeads, names
 from alexnet.runs.checkpoint import DAMAGED
 
 FIRST = "features.0.weight"
@@ -55,8 +55,8 @@ class TorchvisionWeights:
             state = next((state[key] for key in KEYS if isinstance(state.get(key), dict)), state)
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise UserError(f"weights={path} holds no state_dict: save network.state_dict().")
-        names = {name: re.sub(DENSE, r"\1\2", re.sub(WRAPPERS, "", name)) for name in state}
-        self.path, self.state = path, {names[name]: value for name, value in state.items()}
+        plain = {name: re.sub(DENSE, r"\1\2", re.sub(WRAPPERS, "", name)) for name in state}
+        self.path, self.state = path, {plain[name]: value for name, value in state.items()}
         if len(self.state) < len(state):
             raise UserError(f"weights={path} holds the weights of more than one network: save those of one.")
 
@@ -120,6 +120,7 @@ def preset_of(network: str, weights: Path, name: str | None = None) -> Preset:
     Raises UserError for a name that is none, for weights that may be of several, and where images would be
     resized in another way than here.
     """
+    check_choice("model.name", network, names("torchvision"), near=3)
     declared = [each for each in get_model_weights(network) if each.meta["categories"]]
     by_name = {each.name: each for each in declared}
     if name is not None:
