@@ -1,5 +1,6 @@
 """What is used from Python: training, and what a trained network gives."""
 
+import re
 import subprocess
 import sys
 import traceback
@@ -49,6 +50,18 @@ def test_what_cannot_be_is_one_message(settings: dict[str, object], words: str, 
     shown = "".join(traceback.format_exception(error.value))
     assert ("direct cause" in shown, "During handling" in shown) == (False, False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_choice_of_conf_is_made_as_the_message_says() -> None:
+    with pytest.raises(UserError, match=r'alexnet\.fit\("resnet20"\) trains it') as error:
+        alexnet.create_model("resnet20")
+    (code,) = re.findall(r"alexnet\.models\.from_config\(.*\.model\)", str(error.value))
+    script = f"import alexnet.models, alexnet.cli.app; print(len(list({code}.parameters())))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    direct = alexnet.create_model("resnet", blocks=[3, 3, 3], crop_size=32, stem="cifar", shortcuts="padded")
+    assert done.stdout == f"{len(list(direct.parameters()))}\n"
 
 
 @pytest.mark.parametrize("content", [None, b"no checkpoint"])

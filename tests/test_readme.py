@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from alexnet.cli.app import of_all
+from alexnet.cli.app import of_all, of_libraries
 from alexnet.models import from_config
 from alexnet.report import publish
 from tiny import DEMO, ROOT, TINY
@@ -82,7 +82,8 @@ def test_each_switch_is_a_group_or_a_setting() -> None:
 def test_each_command_names_a_script_and_settings_that_exist(command: str) -> None:
     script, *settings = shlex.split(command)[1:]
     assert (ROOT / script).exists()
-    settings = [of_all(item, Path(script).stem) for item in settings if not item.startswith(("-", "hydra"))]
+    settings = of_libraries([item for item in settings if not item.startswith(("-", "hydra"))])
+    settings = [of_all(item, Path(script).stem) for item in settings]
     parser = OverridesParser.create()
     single = [f"{item.split('=')[0]}={_first_value(parser, item)}" for item in settings]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -64,7 +64,7 @@ def test_what_does_not_exist_is_refused_by_key_value_and_choices(settings: objec
             ["model.norm.name=lrn_caffe", "choose batch, lrn", "conf/model/norm/lrn_caffe.yaml"],
         ),
         ({"init": "modern"}, ["model.init.name=modern", "gaussian, kaiming", "conf/model/init/modern.yaml"]),
-        ({"name": "alexnet_lrn"}, ["model.name=alexnet_lrn", "conf/model/alexnet_lrn.yaml"]),
+        ({"name": "alexnet_lrn"}, ["model.name=alexnet_lrn", 'alexnet.fit("alexnet_lrn")']),
     ],
 )
 def test_a_choice_of_the_command_line_is_known_as_that_in_python(

@@ -101,7 +101,8 @@ def load(source: str | Path | FinishedRun, accelerator: str | None = None, **pla
     """A trained network, from what fit() gives, a run's directory, its last.ckpt or best.ckpt.
 
     accelerator: auto, cpu or gpu; None: the run's own. place: root=, pack= or cache_dir=, where the images of
-    the run are now. Raises UserError for what is not a checkpoint of a run.
+    the run are now, and what else alexnet.evaluation.trained.Trained takes. Raises UserError for what is no
+    checkpoint of a run.
     """
     path = source.directory if isinstance(source, FinishedRun) else Path(source).expanduser()
     with one_message():

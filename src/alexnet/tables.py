@@ -54,6 +54,11 @@ def number(value: float | None, places: int = 2, digits: int | None = None) -> s
     return text.replace("-", MINUS) if float(text.replace(",", "")) else text.replace("-", "")
 
 
+def no_top5(classes: int) -> str:
+    """What is said in place of a top-5 error where there are so many classes; "" where it means something."""
+    return f"top-5 is not meaningful with {classes} class{'es' * (classes != 1)}" if classes <= 5 else ""
+
+
 def spread(mean: float | None, std: float | None, n: int | None = None, places: int = 2) -> str:
     """ "41.23 ± 0.31 (5)": mean, standard deviation where there is one, number of runs where it is given."""
     if mean is None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from alexnet.cli.preview import preview
 from alexnet.data.datamodule import ImageData
-from alexnet.data.preview import GREY, TILE, TITLE
+from alexnet.data.preview import GREY, HEADING, MEAN, TILE
 from commands import run
 from tiny import DEMO, ROOT
 
@@ -36,9 +36,9 @@ def opened(path: Path) -> Pixels:
         return np.array(image.convert("RGB"))
 
 
-def cell(sheet: Pixels, row: int, column: int, side: int) -> Pixels:
-    top = row * (side + 2 * EDGE) + EDGE
-    left = TITLE + EDGE + column * (side + EDGE)
+def cell(sheet: Pixels, row: int, column: int, side: int, columns: int = 1 + VIEWS) -> Pixels:
+    top = HEADING + row * (side + 2 * EDGE) + EDGE
+    left = sheet.shape[1] - (columns - column) * (side + EDGE)
     return sheet[top : top + side, left : left + side]
 
 
@@ -96,11 +96,13 @@ def test_three_pictures_are_written_with_a_row_per_image_and_a_column_per_view(
     assert sorted(path.name for path in (outputs / "first").iterdir()) == sorted(NAMES)
     augmentation, mean, components = (opened(path) for path in seen[0])
     height, width = ENLARGED + 2 * EDGE, ENLARGED + EDGE
-    assert augmentation.shape == (ROWS * height, TITLE + (1 + VIEWS) * width + EDGE, 3)
-    assert mean.shape == (SIZE, SIZE, 3)
-    assert components.shape == (3 * (TILE + 2 * EDGE), TITLE + 7 * (TILE + EDGE) + EDGE, 3)
+    assert augmentation.shape[0] == HEADING + ROWS * height
+    assert augmentation.shape[1] > (1 + VIEWS) * width + EDGE
+    assert mean.shape == (MEAN, MEAN, 3), "five times as large"
+    assert components.shape[0] == HEADING + 3 * (TILE + 2 * EDGE)
+    assert components.shape[1] > 7 * (TILE + EDGE) + EDGE
     paths = draw(outputs, f"directory='{tmp_path}'", "images=50", "views=1")
-    assert opened(paths[0]).shape[0] == 10 * height, "there are no more rows than classes"
+    assert opened(paths[0]).shape[0] == HEADING + 10 * height, "there are no more rows than classes"
 
 
 def test_the_first_column_is_the_central_crop_and_the_next_ones_differ(seen: Any, sheet: Pixels) -> None:
@@ -115,7 +117,7 @@ def test_the_first_column_is_the_central_crop_and_the_next_ones_differ(seen: Any
 
 def test_the_same_settings_draw_the_same_pictures(seen: Any, outputs: Path) -> None:
     again = draw(outputs, "data.pack=none", "data.threads=1")
-    assert again[0].parent.name.startswith("preview-demo-")
+    assert again[0].parent.name.startswith(f"preview-demo-{SIZE}-{CROP}-")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in seen[0]]
 
 
@@ -138,7 +140,9 @@ def test_the_mean_picture_is_the_mean_of_the_prepared_training_images(seen: Any)
     paths, data, _ = seen
     images = [data.reads["train"](index) for index in range(len(data.images.train))]
     mean = np.mean(images, axis=0).transpose(1, 2, 0)
-    assert np.abs(opened(paths[1]) - mean).max() <= 0.501  # rounded
+    shown = opened(paths[1])
+    np.testing.assert_array_equal(shown, shown[::5, ::5].repeat(5, 0).repeat(5, 1))
+    assert np.abs(shown[::5, ::5] - mean).max() <= 0.501  # rounded
 
 
 def test_components_are_steps_away_from_grey(seen: Any) -> None:
@@ -146,12 +150,12 @@ def test_components_are_steps_away_from_grey(seen: Any) -> None:
     components = opened(paths[2])
     values, vectors = spectrum(data)
     for row in range(3):
-        assert (cell(components, row, 3, TILE) == GREY).all(), "the step 0"
+        assert (cell(components, row, 3, TILE, 7) == GREY).all(), "the step 0"
         for column in range(7):
-            shown = cell(components, row, column, TILE)
+            shown = cell(components, row, column, TILE, 7)
             assert (shown == shown[0, 0]).all()
         shift = 3 * 0.1 * np.sqrt(values[row]) * vectors[:, row]
-        ends = [cell(components, row, column, TILE)[0, 0].astype(int) - GREY for column in (0, 6)]
+        ends = [cell(components, row, column, TILE, 7)[0, 0].astype(int) - GREY for column in (0, 6)]
         turn = np.sign(ends[1] @ shift)  # a vector may point either way
         for end, sign in zip(ends, (-turn, turn), strict=True):
             assert np.abs(end - np.clip(sign * shift, -GREY, 255 - GREY)).max() < 0.6
@@ -162,7 +166,30 @@ def test_the_titles_are_classes_and_the_spread_of_the_noise(seen: Any) -> None:
     values, _ = spectrum(data)
     classes = [data.images.classes[label] for label in (0, 4, 9)]
     spreads = [f"component {each + 1}: {0.1 * np.sqrt(values[each]):.1f} levels" for each in range(3)]
-    assert written == classes + spreads
+    views = ["central crop", *(f"epoch {epoch}" for epoch in range(VIEWS))]
+    steps = ["-3 std", "-2 std", "-1 std", "grey", "+1 std", "+2 std", "+3 std"]
+    assert written == [*views, *classes, *steps, *spreads]
+
+
+def test_what_is_written_is_not_cut_off(own_folder: Path, tmp_path: Path) -> None:
+    """To the left of the images there is ink, and none on the edges; no letter reaches into an image."""
+    long = "a class with a name that is longer than any that a folder should have"
+    for split in ("train", "val"):
+        (own_folder / split / "ant").rename(own_folder / split / long)
+    settings = ["data=image_folder", f"data.root='{own_folder}'", "data.image_size=24", "data.crop_size=24"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose(
+            "preview", [f"output_dir='{tmp_path}'", *settings, "images=3", "views=1", "augment=none"]
+        )
+    sheet = opened(preview(cfg)[0])
+    left = sheet.shape[1] - 2 * (96 + EDGE) - EDGE
+    ink = (sheet[HEADING : HEADING + 96 + 2 * EDGE, :left] < 128).any(axis=(0, 2))
+    assert ink.sum() > 100
+    assert not ink[:3].any()
+    assert not ink[-3:].any()
+    above = (sheet[:HEADING] < 128).any(axis=2)
+    assert above.any()
+    assert not above[[0, -1]].any()
 
 
 def spectrum(data: ImageData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -179,7 +206,7 @@ def test_a_broken_image_is_not_shown_where_it_is_skipped(pack: str, own_folder: 
     more = [f"data.pack={pack}", "data.skip_broken=true", "images=1", "views=1", "augment=none"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("preview", [f"output_dir='{tmp_path}'", *folder, *more])
-    assert cell(opened(preview(cfg)[0]), 0, 0, 96).any(), "black stands for it in the pack"
+    assert cell(opened(preview(cfg)[0]), 0, 0, 96, 2).any(), "black stands for it in the pack"
 
 
 @pytest.mark.parametrize("setting", ["images=0", "views=-1", "images=some"])

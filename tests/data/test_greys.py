@@ -267,5 +267,8 @@ def test_two_numbers_of_channels_are_refused(image_set: ImageSet) -> None:
 
 
 def test_images_larger_than_the_data_has_are_not_made_up() -> None:
-    with pytest.raises(UserError, match=r"data.crop_size=224 is larger than data.image_size=28"):
+    with pytest.raises(
+        UserError,
+        match=r"data.crop_size=224 is larger than data.image_size=28: add data.image_size=224 or more",
+    ):
         settings.checked(compose("train", ["data=mnist"]))

@@ -194,9 +194,17 @@ def test_the_table_marks_the_right_class_within_eighty_columns() -> None:
     assert lines[1].startswith("✓ a long, long title of a class  70.0 %  ")
     assert lines[2].startswith("  crane (n4)                     25.0 %  ")
     assert lines[9] == "  right: bee"
-    assert lines[-1] == "2 lie in the folder of a class: it comes first for 1, among the first 3 of 1 (✓)"
+    assert lines[6].startswith("✗ a long, long title of a class  70.0 %  "), "a wrong first guess"
+    assert lines[7].startswith("  crane (n4) ")
+    assert lines[12].startswith("  a long, long title of a class  70.0 %  "), "nobody says what is right"
+    assert lines[-1] == "1 of 2 correct (top-1), 1 among the first 3 (top-3); 1 in the folder of no class"
     filled = [line.count("█") for line in lines[1:4]]
     assert abs(filled[0] / filled[1] - 0.7 / 0.25) < 0.3
+
+
+def test_as_many_guesses_as_classes_are_no_achievement() -> None:
+    few = replace(_predictions(2), classes=CLASSES[:3])
+    assert few.text().splitlines()[-1] == "1 of 2 correct (top-1)"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +240,9 @@ def test_the_figure_has_images_bars_and_whole_words(tmp_path: Path, monkeypatch:
     assert colours[0] != colours[1] == colours[2]
     assert {patch.get_facecolor() for patch in bars[1].patches} == {colours[1]}, "none is right"
     words = [text.get_text() for text in bars[1].texts]
-    assert (words[0], words[1]) == ("bee", " 70 %")
+    assert (words[0], words[1]) == ("bee", "✗ 70 %")
+    assert "✓ 70 %" in [text.get_text() for text in bars[0].texts]
+    assert "70 %" in [text.get_text() for text in bars[2].texts]
     (title,) = [word for word in words if word.startswith("a long")]
     assert title.endswith("…")
     for axes in bars:

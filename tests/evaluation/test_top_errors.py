@@ -14,6 +14,7 @@ from alexnet.errors import UserError
 from alexnet.evaluation import errors as module
 from alexnet.evaluation.errors import chunks, errors, ranks
 from alexnet.models.ranking import top_classes
+from alexnet.tables import NONE
 
 
 def drawn(images: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -80,3 +81,14 @@ def test_parts_cover_a_split_and_stay_small(copies: int, monkeypatch: pytest.Mon
     parts = list(chunks(103, 11, copies))
     assert np.concatenate([np.arange(103)[part] for part in parts]).tolist() == list(range(103))
     assert all((part.stop - part.start) * 11 * 4 * copies <= 4000 for part in parts)
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(1, False), (5, False), (6, True)])
+def test_the_top5_error_of_five_classes_is_left_out_in_words_and_kept_as_a_figure(
+    classes: int, shown: bool
+) -> None:
+    found = errors(*drawn(50, classes))
+    assert (found.cells()[1] != NONE) is shown
+    assert ("top-5 is not meaningful with " in str(found)) is not shown
+    assert found.outputs == classes
+    assert shown or found.top5_error == 0

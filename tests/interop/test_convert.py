@@ -116,12 +116,29 @@ def test_a_run_can_start_from_it(narrow: checkpoint.Checkpoint) -> None:
     assert torch.equal(network.conv1.weight, narrow.weights["conv1.weight"])
 
 
+IMAGENETTE = {  # as fast.ai publishes them, with their places among ILSVRC's classes
+    "n01440764": (0, "tench"),
+    "n02102040": (217, "English springer"),
+    "n02979186": (482, "cassette player"),
+    "n03000684": (491, "chain saw"),
+    "n03028079": (497, "church"),
+    "n03394916": (566, "French horn"),
+    "n03417042": (569, "garbage truck"),
+    "n03425413": (571, "gas pump"),
+    "n03445777": (574, "golf ball"),
+    "n03888257": (701, "parachute"),
+}
+
+
 def test_a_thousand_outputs_are_called_as_torchvision_calls_them(tmp_path: Path) -> None:
     torch.save(torchvision_state(1000), tmp_path / "alexnet.pth")
     made = converted("torchvision_alexnet", tmp_path / "alexnet.pth", tmp_path / "it.ckpt")
-    assert made.titles == AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
-    assert made.classes[:2] == ["000 tench", "001 goldfish"]
+    categories = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
+    assert made.titles[:2] == ["tench (n01440764)", "goldfish (n01443537)"]
+    assert [title.rpartition(" (")[0] for title in made.titles] == categories
     assert len(set(made.classes)) == 1000
+    found = {name: made.classes.index(name) for name in IMAGENETTE}
+    assert {name: (place, categories[place]) for name, place in found.items()} == IMAGENETTE
     assert made.classes == sorted(made.classes)
     assert made.config["data"]["source"]["name"] == "imagenet"
     assert (made.crop_size, made.image_size) == (224, 256)
@@ -134,6 +151,14 @@ NAMED = {
         ["n01440764", "n01443537"],
         ["tench (n01440764)", "goldfish (n01443537)"],
     ),
+    "a list": ('["b", "a c"]', ["b", "a c"], ["b", "a c"]),
+    "a mapping": ('{"b": "Bee", "a": "Ant, or emmet"}', ["b", "a"], ["Bee (b)", "Ant (a)"]),
+    "numbers": ('{"1": "a", "0": "b"}', ["b", "a"], ["b", "a"]),
+    "Keras'": (
+        '{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}',
+        ["n01440764", "n01443537"],
+        ["tench (n01440764)", "goldfish (n01443537)"],
+    ),
     "ids": ("n01440764\r\nn01443537\r\n", ["n01440764", "n01443537"], ["n01440764", "n01443537"]),
 }
 
@@ -141,22 +166,27 @@ NAMED = {
 @pytest.mark.parametrize("kind", NAMED)
 def test_a_file_names_the_classes(kind: str, tmp_path: Path) -> None:
     text, classes, titles = NAMED[kind]
-    (tmp_path / "names.txt").write_bytes(text.encode())
-    assert class_names(2, tmp_path / "names.txt") == (classes, titles)
+    path = tmp_path / ("names.json" if text[0] in "[{" else "names.txt")
+    path.write_bytes(text.encode())
+    assert class_names(2, path) == (classes, titles)
 
 
 UNNAMED = [
-    (b"a\nb\nc\n", "names 3 classes, and the weights have 2: one a line"),
+    (b"a\nb\nc\n", "names 3 classes, and the network has 2 outputs: give as many"),
     (b"", "names 0 classes"),
     (b"a\na\n", "names a twice"),
     (b"\xff\xfe\n", "can't be read"),
     (None, "can't be read"),
+    (b"[1, 2]", "can't be read"),
+    (b'{"a": ["b"], "c": "d"}', "can't be read"),
+    (b"{", r"can't be read \(Expecting"),
+    (b"[]", "names 0 classes"),
 ]
 
 
 @pytest.mark.parametrize(("content", "said"), UNNAMED)
 def test_a_file_that_does_not_name_them_is_refused(content: bytes | None, said: str, tmp_path: Path) -> None:
-    path = tmp_path / "names.txt"
+    path = tmp_path / ("names.json" if content and content[:1] in b"[{" else "names.txt")
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"^classes={path} {said}"):

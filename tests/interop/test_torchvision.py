@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional
 from alexnet.data.decode import decode
 from alexnet.errors import UserError
 from alexnet.evaluation.trained import Trained
-from alexnet.interop.torchvision import TorchvisionWeights, folded, mean
+from alexnet.interop.torchvision import TorchvisionWeights, folded, preset_of
 from foreign_files import converted, torchvision_net, torchvision_state
 
 PRESET = AlexNet_Weights.IMAGENET1K_V1.transforms()
@@ -65,7 +65,6 @@ def test_a_state_is_found_in_what_wraps_it(kind: str, tmp_path: Path) -> None:
     state = torchvision_state()
     torch.save(WRAPPED[kind](state), tmp_path / "it.pth")
     found = TorchvisionWeights(tmp_path / "it.pth")
-    assert found.classes == 3
     assert list(found.state) == list(state)
     assert all(torch.equal(found.state[name], value) for name, value in state.items())
 
@@ -116,12 +115,12 @@ def test_it_is_the_same_function_up_to_rounding(network: nn.Module) -> None:
     assert (ours - theirs).abs().max() <= 1e-10 * theirs.abs().max()
 
 
-def test_the_mean_is_the_presets_in_grey_levels() -> None:
-    found = mean(224)
-    assert found.shape == (3, 224, 224)
+def test_the_preset_is_in_grey_levels(tmp_path: Path) -> None:
+    found = preset_of("alexnet", tmp_path / "it.pth")
     expected = torch.tensor([123.675, 116.28, 103.53])  # as torchvision's users know them
-    torch.testing.assert_close(found.amin(dim=(1, 2)), expected, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.amax(dim=(1, 2)), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.mean.float(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.std.float(), torch.tensor([58.395, 57.12, 57.375]), rtol=1e-6, atol=0)
+    assert (found.image_size, found.crop_size) == (256, 224)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -163,6 +163,15 @@ def test_verdict_scale_why_and_command_are_told_in_words(page: Path) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize("classes", [5, 6])
+def test_the_top5_error_of_five_classes_is_a_dash(classes: int, tmp_path: Path) -> None:
+    made_up.claim(tmp_path / "claims", "headline", ["net"], [{"of": "net", "kind": "value", "paper": 40.7}])
+    made_up.sweep(tmp_path, "headline", "paper", {"net": [40.0, 44.0]}, num_classes=classes)
+    text = write(open_indexes(tmp_path, tmp_path / "claims"), tmp_path / "report").page.read_text("utf-8")
+    assert ("10.50 ± 0.71 (2)" in text) is (classes > 5)
+    assert "21.00 ± 1.41 (2)" in text, "of training, top-1"
+
+
 def test_the_templates_are_part_of_the_package() -> None:
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     folder = ROOT / "src" / "alexnet" / "report"

@@ -85,8 +85,24 @@ def test_another_number_of_classes_is_refused(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     with pytest.raises(UserError, match=r"knows 10 classes \(.*\), and the images have 2 \(a, b\)"):
         found.check_images(["a", "b"], found.fingerprint)
-    elsewhere = replace(found, fingerprint="")
-    elsewhere.check_images([str(number) for number in range(10)], "any")  # weights from elsewhere: by number
+
+
+def test_outputs_are_found_by_the_names_of_their_classes(run: Path) -> None:
+    found = replace(checkpoint.load(run / "last.ckpt"), fingerprint="", classes=["b", "c", "a", "d"])
+    assert found.outputs_of(["a", "b", "c", "d"]) == [2, 0, 1, 3]
+    assert found.outputs_of(["a", "b"]) == [2, 0]
+    with pytest.raises(UserError, match=r"2 of which it does not know \(x, y\): give classes=FILE"):
+        found.outputs_of(["a", "x", "y"])
+    with pytest.raises(UserError, match="4 of which it does not know"):
+        found.outputs_of(["w", "x", "y", "z"])
+    for made_up in (
+        ["class 0", "class 1", "class 2"],
+        ["000 tench", "001 goldfish", "002 great white shark"],
+    ):
+        unnamed = replace(found, classes=made_up)
+        assert unnamed.outputs_of(["x", "y", "z"]) == [0, 1, 2], "weights from elsewhere: by number"
+        with pytest.raises(UserError, match="the images have 2, 2 of which it does not know"):
+            unnamed.outputs_of(["x", "y"])
 
 
 def test_nothing_is_called_that_no_setting_names(run: Path) -> None:

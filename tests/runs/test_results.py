@@ -196,6 +196,14 @@ def test_chance_is_what_needs_no_network(
     assert "data           flowers" in said
 
 
+@pytest.mark.parametrize(("classes", "shown"), [(5, "not meaningful with 5 classes"), (6, "12.5 %")])
+def test_the_top5_error_of_five_classes_is_not_meaningful(classes: int, shown: str) -> None:
+    metrics = {"val/top1_error": 30.0, "val/top5_error": 12.5}
+    result = ENDED | {"metrics": metrics, "config": {"model": {"num_classes": classes}}}
+    text = results.ending(result, Path(), "", "flowers")
+    assert f"val error      top-1 30.0 %, top-5 {'is ' * (classes == 5)}{shown}\n" in text
+
+
 @pytest.mark.parametrize(
     ("overrides", "suggested", "not_suggested"),
     [

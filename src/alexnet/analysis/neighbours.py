@@ -91,11 +91,11 @@ def spaces(trained: Trained) -> dict[str, Callable[[str], Rows]]:
 
     def units(split: str, of: str = "") -> Rows:
         predictor = trained.untrained if of else trained.predictor
-        path = trained.checkpoint.kept(f"{layer}{of}-{split}.npy")
+        path = trained.kept(f"{layer}{of}-{split}.npy")
         return features.hidden(predictor, trained.images, split, path, f"{layer}{of}")
 
     def pixels(split: str) -> Rows:
-        return features.pixels(trained.images, split, trained.checkpoint.kept(f"{PIXELS}-{split}.npy"))
+        return features.pixels(trained.images, split, trained.kept(f"{PIXELS}-{split}.npy"))
 
     return {layer: units, f"{layer}{UNTRAINED}": partial(units, of=UNTRAINED), PIXELS: pixels}
 
@@ -106,7 +106,7 @@ def neighbours(trained: Trained, split: str = "val") -> Neighbours:
         raise UserError("split=train is not possible: a training image is nearest to itself; choose val.")
     nearest: dict[str, Places] = {}
     for space, rows in spaces(trained).items():
-        path = trained.checkpoint.kept(f"nearest-{space}-{split}.npy")
+        path = trained.kept(f"nearest-{space}-{split}.npy")
         if not path.exists():
             places = search(rows(split), rows("train"), AT[-1], f"nearest by {space}")
             with replacing(path) as temporary, temporary.open("wb") as file:

@@ -76,7 +76,8 @@ def compose(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises UserError for settings that can't be.
     """
     with translated(entry):
-        return schema.checked(entry, composed(entry, [group_choice(override) for override in overrides]))
+        choices = [group_choice(of_all(override, entry)) for override in of_libraries(overrides)]
+        return schema.checked(entry, composed(entry, choices))
 
 
 @contextmanager
@@ -102,7 +103,9 @@ def arranged(arguments: Sequence[str], entry: str = "train") -> list[str]:
     # a claim's runs are a sweep, and sweeps have plans
     implied = not otherwise and any(map(_asks_for_sweep, arguments_left))
     sweep = implied or not set(MULTIRUN).isdisjoint(arguments)
-    for_hydra = (group_choice(quoted(of_all(argument, entry), sweep)) for argument in arguments_left)
+    for_hydra = (
+        group_choice(quoted(of_all(argument, entry), sweep)) for argument in of_libraries(arguments_left)
+    )
     return ["--multirun"] * sweep + list(for_hydra)
 
 
@@ -116,10 +119,23 @@ def _asks_for_sweep(argument: str) -> bool:
     return override.key_or_group == "dry_run" and override.value() is True
 
 
+def of_libraries(arguments: Sequence[str]) -> list[str]:
+    """model=torchvision/NAME and model=timm/NAME as the group's choice and the network's name."""
+    parts = [re.fullmatch(r"model=(torchvision|timm)/([\w.]+)", argument) for argument in arguments]
+    return [
+        each
+        for argument, part in zip(arguments, parts, strict=True)
+        for each in ([f"model={part[1]}", f"model.name={part[2]}"] if part else [argument])
+    ]
+
+
 def of_all(argument: str, entry: str = "train") -> str:
-    """claim=all with the names written out, as Hydra would look for such a file; summary's model=all."""
+    """claim=all with the names written out, as Hydra would look for such a file; summary's model=all;
+    data=NAME for a trained network, where it is no group."""
     if argument == "model=all" and entry == "summary":
         return "models=all"
+    if argument.startswith("data=") and entry in ("evaluate", "neighbours"):
+        return f"data.name={argument.removeprefix('data=')}"
     if argument not in ("claim=all", "claim=[all]"):
         return argument
     return f"claim=[{','.join(list_claims())}]"

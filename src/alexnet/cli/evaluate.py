@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.cli.settings import check_network
+from alexnet.cli.settings import check_network, place_of
 from alexnet.errors import check_choice, check_whole
 from alexnet.evaluation.crops import CROPS
 
@@ -39,8 +39,7 @@ def evaluate(cfg: DictConfig) -> str:
         evaluated = evaluation.evaluate(
             *(networks, cfg.split, cfg.crops, cfg.worst),
             files_stem=None if folder is None else folder / stem(cfg.split, cfg.crops),
-            **plain["data"],  # root, pack
-            cache_dir=cfg.cache_dir,
+            **place_of(cfg),
             accelerator=cfg.accelerator,
         )
         evaluated.log_to_wandb()

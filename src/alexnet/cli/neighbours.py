@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet.cli.settings import check_network
+from alexnet.cli.settings import check_network, place_of
 from alexnet.errors import check_choice
 
 SPLITS = ("val", "minival")  # of train a query would be its own neighbour
@@ -26,13 +26,14 @@ def neighbours(cfg: DictConfig) -> str:
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        trained = Trained(cfg.checkpoint, cfg.accelerator, None, cfg.data.root, cfg.data.pack, cfg.cache_dir)
+        trained = Trained(cfg.checkpoint, cfg.accelerator, **place_of(cfg))
         queries = analysis.choose(trained.images, cfg.split, settings["queries"], cfg.seed)
         result = analysis.neighbours(trained, cfg.split)
         name = f"neighbours-{cfg.split}"
-        stem = trained.checkpoint.kept(name) if cfg.out is None else Path(cfg.out).expanduser() / name
+        stem = trained.kept(name) if cfg.out is None else Path(cfg.out).expanduser() / name
         files = analysis.write(result, queries, stem)
-        analysis.add_to_wandb(result, files, trained.checkpoint.path.parent)
+        if not trained.of_images:  # those of the run, which knows no others
+            analysis.add_to_wandb(result, files, trained.checkpoint.path.parent)
     if cfg.format == "json":
         return json.dumps(analysis.facts(result, queries, files), indent=1)
     return "\n".join([analysis.text(result), "", *(str(path) for path in files.values())])

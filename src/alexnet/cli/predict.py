@@ -28,10 +28,11 @@ def predict(cfg: DictConfig) -> str:
 
     prediction_figure.check(cfg.shown, cfg.columns)
     with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-        trained = Trained(cfg.checkpoint, cfg.accelerator)
+        trained = Trained(cfg.checkpoint, cfg.accelerator, classes=cfg.classes)
         checkpoint, paths = trained.checkpoint, find(cfg.images)
         predictions = trained.predict(cfg.images, cfg.crops, cfg.top)
-        beside = checkpoint.kept(f"predict-{digest(paths, cfg.crops, cfg.top)}")
+        names = () if cfg.classes is None else (cfg.classes,)
+        beside = checkpoint.kept(f"predict-{digest(paths, cfg.crops, cfg.top, *names)}")
         folder = Path(cfg.out).expanduser() if cfg.out else beside
         files = {"predictions": folder / "predictions.csv"}
         predictions.save(files["predictions"])

@@ -21,9 +21,10 @@ def preview(cfg: DictConfig) -> list[Path]:
     )
     print(images)
     data = ImageData.of(cfg, images, digest, AUGMENTS.build(cfg.augment))
-    folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{digest[:8]}").expanduser()
+    sizes = f"{cfg.data.image_size}-{cfg.data.crop_size}"
+    folder = Path(cfg.directory or f"{cfg.output_dir}/preview-{images.name}-{sizes}-{digest[:8]}")
     print("augmentation: the central crop, then what the first epochs see of the same image")
-    return preview.write(data, folder, cfg.images, cfg.views)
+    return preview.write(data, folder.expanduser(), cfg.images, cfg.views)
 
 
 def main(cfg: DictConfig) -> None:

@@ -246,6 +246,7 @@ class Convert(Run):
 
     weights: str | None
     mean: Any
+    preset: str | None
     classes: str | None
     out: str | None
 
@@ -293,10 +294,12 @@ class Train(Run):
 
 @dataclass
 class Place:
-    """Where a trained network's images are."""
+    """Which images a trained network is to see, and where they are."""
 
+    name: str | None
     root: str | None
     pack: str | None
+    subset: bool | None
 
 
 @dataclass
@@ -312,6 +315,7 @@ class Evaluate:
     format: str
     accelerator: str
     data: Place
+    classes: str | None
     cache_dir: str | None
     out: str | None
     output_dir: str
@@ -323,6 +327,7 @@ class Predict:
 
     checkpoint: str | None
     images: str | None
+    classes: str | None
     crops: int
     top: int
     shown: int
@@ -353,6 +358,7 @@ class Neighbours:
     accelerator: str
     format: str
     data: Place
+    classes: str | None
     cache_dir: str | None
     out: str | None
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from alexnet import progress
 from alexnet.cli import schema
-from alexnet.cli.configs import keys
+from alexnet.cli.configs import composed, keys
 from alexnet.cli.messages import no_setting, translated
 from alexnet.errors import AUTO, UserError, check_choice, check_range, check_whole
 from alexnet.paths import CONF
@@ -244,6 +244,23 @@ def check_network(cfg: DictConfig) -> None:
         raise UserError(f"checkpoint=PATH is missing: {GIVE}{several}")
     if isinstance(cfg.checkpoint, str):
         checkpoint_at(cfg.checkpoint, "checkpoint")
+
+
+def place_of(cfg: DictConfig) -> dict[str, Any]:
+    """What Trained is told of images and classes, by the settings of evaluate and neighbours.
+
+    Raises UserError for a set that there is not.
+    """
+    place: dict[str, Any] = {key: cfg.data[key] for key in ("root", "pack", "subset")}
+    place |= {"cache_dir": cfg.cache_dir, "classes": cfg.classes}
+    if cfg.data.name is not None:
+        with translated("train"):
+            other = composed("train", [f"data={cfg.data.name}"])
+        other.output_dir = cfg.get("output_dir", other.output_dir)
+        if cfg.data.root is not None:
+            other.data.root = cfg.data.root
+        place["data_source"] = OmegaConf.to_container(other.data.source, resolve=True)
+    return place
 
 
 def images_of(cfg: DictConfig) -> "tuple[ImageSet, str]":

@@ -1,11 +1,12 @@
 """Pictures of what the network is shown: augmentation.png, mean.png, components.png."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 from torchvision.utils import make_grid
@@ -15,8 +16,10 @@ from alexnet.data.loader import Batches
 from alexnet.errors import check_whole
 from alexnet.files import save_figure
 
-TILE = 96  # pixels of a side, at least: small crops are enlarged
-TITLE = 220  # pixels to the left of a row, for the name of its class
+TILE, MEAN = 96, 400  # pixels of a side, at least, of a crop and of the mean: what is smaller is enlarged
+EDGE = 2  # white pixels around each image
+HEADING = 22  # pixels above the columns, for what each of them shows
+MARGIN = 6  # pixels around letters
 GREY = 128.0
 
 
@@ -30,7 +33,7 @@ def write(data: ImageData, folder: Path, images: int, views: int) -> list[Path]:
     statistics = data.prepare()
     pictures = {
         "augmentation": augmentation(data, images, views),
-        "mean": _picture(torch.from_numpy(statistics.mean)),
+        "mean": _picture(_enlarged(torch.from_numpy(statistics.mean)[None], MEAN)[0]),
         "components": components(data),
     }
     for name, picture in pictures.items():
@@ -45,7 +48,8 @@ def augmentation(data: ImageData, images: int, views: int) -> Image.Image:
     chosen = np.array([np.flatnonzero((labels == label) & usable)[0] for label in spread.astype(int)])
     columns = [_view(data, chosen, epoch) for epoch in range(-1, views)]
     titles = [data.images.titles[label] for label in labels[chosen]]
-    return _titled(list(torch.stack(columns, dim=1)), titles)
+    headings = ["central crop", *(f"epoch {epoch}" for epoch in range(views))]
+    return _titled(list(torch.stack(columns, dim=1)), titles, headings)
 
 
 def _view(data: ImageData, chosen: NDArray[np.int64], epoch: int) -> Tensor:
@@ -66,27 +70,39 @@ def components(data: ImageData) -> Image.Image:
     """Grey, shifted by -3 to 3 standard deviations of the noise along each principal component."""
     assert data.pixels is not None
     noise = max(data.augment.colour_noise, 1e-6)
-    steps = torch.linspace(-3, 3, 7) * noise
-    shifts = steps[:, None, None, None] * data.pixels.components.T[:, None, :, None, None]  # (K, 7, K, 1, 1)
+    steps = range(-3, 4)
+    shifts = (
+        noise * torch.tensor(steps)[:, None, None, None] * data.pixels.components.T[:, None, :, None, None]
+    )  # (K, 7, K, 1, 1)
     rows = list((GREY + shifts).expand(-1, -1, -1, TILE, TILE))
     spreads = (noise * data.pixels.components.norm(dim=0)).tolist()
-    return _titled(rows, [f"component {i}: {spread:.1f} levels" for i, spread in enumerate(spreads, 1)])
+    titles = [f"component {number}: {spread:.1f} levels" for number, spread in enumerate(spreads, 1)]
+    return _titled(rows, titles, [f"{step:+d} std" if step else "grey" for step in steps])
 
 
-def _titled(rows: list[Tensor], titles: list[str]) -> Image.Image:
-    """Rows of (n, channels, C, C) images with a title to the left of each."""
-    strips = []
-    for row in rows:
-        factor = -(-TILE // row.shape[-1])
-        enlarged = functional.interpolate(row, scale_factor=factor, mode="nearest")
-        strips.append(_picture(make_grid(enlarged, nrow=len(row), padding=2, pad_value=255)))
-    height = strips[0].height
-    sheet = Image.new("RGB", (TITLE + strips[0].width, height * len(strips)), "white")
+def _titled(rows: list[Tensor], titles: list[str], headings: list[str]) -> Image.Image:
+    """Rows of (n, channels, C, C) images with a title to the left of each and a heading above each column."""
+    strips = [
+        _picture(make_grid(_enlarged(row, TILE), nrow=len(row), padding=EDGE, pad_value=255)) for row in rows
+    ]
+    width, height = strips[0].size
+    font = ImageFont.load_default()
+    left = 2 * MARGIN + max(math.ceil(font.getlength(title)) for title in titles)
+    sheet = Image.new("RGB", (left + width, HEADING + height * len(strips)), "white")
     pen = ImageDraw.Draw(sheet)
+    for number, heading in enumerate(headings):
+        middle = left + (number + 0.5) * width / len(headings)
+        pen.text((middle, HEADING / 2), heading, fill="black", font=font, anchor="mm")
     for number, (strip, title) in enumerate(zip(strips, titles, strict=True)):
-        sheet.paste(strip, (TITLE, number * height))
-        pen.text((4, number * height + height // 2 - 5), title[:36], fill="black")
+        top = HEADING + number * height
+        sheet.paste(strip, (left, top))
+        pen.text((MARGIN, top + height / 2), title, fill="black", font=font, anchor="lm")
     return sheet
+
+
+def _enlarged(images: Tensor, side: int) -> Tensor:
+    """(n, channels, C, C) by the least whole factor that gives at least so many pixels."""
+    return functional.interpolate(images, scale_factor=-(-side // images.shape[-1]), mode="nearest")
 
 
 def _picture(levels: Tensor) -> Image.Image:

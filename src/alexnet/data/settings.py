@@ -32,8 +32,9 @@ def check_settings(
         check_whole(f"data.{name}", value, 1)
     if crop_size > image_size:
         raise UserError(
-            f"data.crop_size={crop_size} is larger than data.image_size={image_size}: choose smaller crops"
-            " (model.crop_size), or larger images."
+            f"data.crop_size={crop_size} is larger than data.image_size={image_size}: add"
+            f" data.image_size={crop_size} or more, to which images are enlarged, or choose a model or"
+            f" model.crop_size for crops of {image_size} pixels or fewer."
         )
     check_range("data.minival_fraction", minival_fraction, 0, 1)
     if not minival_fraction:

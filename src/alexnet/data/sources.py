@@ -1,7 +1,6 @@
 """Where images come from: a source finds files and labels, and knows nothing of pixels."""
 
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data import demo
+from alexnet.data.class_lists import read_names
 from alexnet.data.flat import check_classes, labels_of
 from alexnet.errors import UserError, check_whole
 from alexnet.registry import Registry
@@ -300,13 +300,12 @@ def names_in(root: Path, classes: list[str]) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        text = path.read_text("utf-8")
+        found = read_names(path)
         if path.suffix == ".json":
-            found = json.loads(text)
             if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
                 raise ValueError("no mapping from classes to names")
         else:
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            lines = list(found)
             words = {line.split()[0]: line.split(maxsplit=1)[-1] for line in lines}
             numbers = [str(number) for number in range(len(lines))]
             keys = numbers if {*classes} <= {*numbers} else classes

@@ -74,12 +74,14 @@ def draw(counts: Counts, titles: Sequence[str], head: str) -> Figure:
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = columns = short_titles(titles, LETTERS, cut="middle")
     if len(counts) > ALL_SHOWN:
-        shown = np.sort(order(counts)[:WORST_SHOWN])
+        with_images = order(counts)
+        shown = np.sort(with_images[:WORST_SHOWN])
         between = shares[np.ix_(shown, shown)]
         rest = np.maximum(shares[shown].sum(axis=1) - between.sum(axis=1), 0)
         shares, rows = np.column_stack([between, rest]), [rows[place] for place in shown]
         columns = [*rows, OTHERS]
-        head += f"\nthe {len(rows)} classes with the highest error, of {len(counts):,}"
+        which = "that have images" if len(rows) == len(with_images) else "with the highest error"
+        head += f"\nthe {len(rows)} classes {which}, of {len(counts):,}"
     small = len(rows) <= NUMBERS
     side = (3.4 + 0.42 * len(columns)) if small else (3.2 + 0.26 * len(columns))  # inches
     figure = Figure(figsize=(side + 1.2, side), dpi=130, layout="constrained")

@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.statistics import Interval, share_interval
+from alexnet.tables import NONE, no_top5
 
 CHUNK = 2**24  # bytes that are looked at in one go: few enough for the caches, enough for NumPy
 
 
 @dataclass(frozen=True)
 class Errors:
-    """In percent of so many images; intervals at 95 % (Wilson's)."""
+    """In percent of so many images, by so many outputs; intervals at 95 % (Wilson's)."""
 
     images: int
+    outputs: int
     top1_error: float
     top5_error: float
     top1_interval: Interval
@@ -24,15 +26,15 @@ class Errors:
 
     def __str__(self) -> str:
         first, five = self.cells()
-        return f"error, % [95 % interval]: top-1 {first}, top-5 {five}, of {self.images:,} images"
+        five = no_top5(self.outputs) or f"top-5 {five}"
+        return f"error, % [95 % interval]: top-1 {first}, {five}, of {self.images:,} images"
 
     def cells(self) -> tuple[str, str]:
-        """ "41.23 [39.10, 43.40]" of each."""
+        """ "41.23 [39.10, 43.40]" of each, and a dash for a top-5 error that means nothing."""
         top1, top5 = self.top1_interval, self.top5_interval
-        return (
-            f"{self.top1_error:.2f} [{top1.low:.2f}, {top1.high:.2f}]",
-            f"{self.top5_error:.2f} [{top5.low:.2f}, {top5.high:.2f}]",
-        )
+        first = f"{self.top1_error:.2f} [{top1.low:.2f}, {top1.high:.2f}]"
+        five = f"{self.top5_error:.2f} [{top5.low:.2f}, {top5.high:.2f}]"
+        return first, NONE if no_top5(self.outputs) else five
 
 
 def errors(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Errors:
@@ -41,9 +43,10 @@ def errors(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Errors:
     N is at least 1. Raises UserError for scores that are not finite.
     """
     rank = ranks(scores, labels)
-    images, wrong = len(rank), [int(np.count_nonzero(rank >= k)) for k in (1, 5)]
+    images, outputs = scores.shape
+    wrong = [int(np.count_nonzero(rank >= k)) for k in (1, 5)]
     top1, top5 = (Interval(*(100 * end for end in share_interval(count, images))) for count in wrong)
-    return Errors(images, 100 * wrong[0] / images, 100 * wrong[1] / images, top1, top5)
+    return Errors(images, outputs, 100 * wrong[0] / images, 100 * wrong[1] / images, top1, top5)
 
 
 def ranks(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from alexnet.data.decode import decode
 from alexnet.errors import UserError, check_whole
-from alexnet.evaluation.predictions import RIGHT, UNKNOWN, Predictions
+from alexnet.evaluation.predictions import UNKNOWN, Predictions, mark_of
 from alexnet.files import save_figure
 from alexnet.tables import ELLIPSIS, short_titles
 
@@ -64,7 +64,7 @@ def draw(predictions: Predictions, image_size: int, path: Path, shown: int = 24,
 
 def _bars(axes: Axes, predictions: Predictions, index: int, names: Sequence[str]) -> None:
     """The right class, or the file's name where nobody says; then a bar for each guess, its class over it and
-    its probability at the right."""
+    its probability at the right, behind a check for the right class or a cross for a wrong first guess."""
     right = predictions.right[index]
     if right != UNKNOWN:
         _write(axes, 0, 0.5, names[right], 1.0, weight="bold")
@@ -74,7 +74,7 @@ def _bars(axes: Axes, predictions: Predictions, index: int, names: Sequence[str]
     for line, (label, share) in enumerate(likely, 1):
         hit = label == right
         axes.barh(line + 0.5, share, height=0.86, color=RED if hit else BLUE)
-        percent = f"{RIGHT if hit else ''} {100 * share:.0f} %"
+        percent = f"{mark_of(line - 1, label, right)} {100 * share:.0f} %".strip()
         axes.text(0.985, line + 0.54, percent, ha="right", va="center", size=SIZE)
         _write(axes, 0.02, line + 0.54, names[label], 0.74, weight="bold" if hit else "normal")
 

@@ -30,7 +30,7 @@ BATCH = 64  # images
 BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character
 WIDTH = 78  # characters of a line of the table
 LONGEST = 34  # characters of a class in it
-RIGHT = "✓"
+RIGHT, WRONG = "✓", "✗"  # the right class wherever it comes; a first guess that is another
 CSV_COLUMNS = ("image", "right_class", "rank", "class", "title", "probability")
 NAMED = 3  # broken files in a message
 
@@ -165,8 +165,8 @@ class Predictions:
             zip(self.paths, self.right, self.top, self.probabilities, strict=True)
         )[:most]:
             lines = [shorten(str(path), WIDTH, cut="front")]
-            for label, share in zip(labels, shares, strict=True):
-                mark, length = RIGHT if label == right else " ", bar(float(share), WIDTH - width - 12)
+            for rank, (label, share) in enumerate(zip(labels, shares, strict=True)):
+                mark, length = mark_of(rank, label, right), bar(float(share), WIDTH - width - 12)
                 lines.append(f"{mark} {names[label]:<{width}} {100 * share:5.1f} %  {length}".rstrip())
             if right != UNKNOWN and right not in labels:
                 lines.append(f"  right: {names[right]}")
@@ -176,10 +176,11 @@ class Predictions:
         known, first, any_of = self.hits()
         if known:
             count = self.top.shape[1]
-            among = f", among the first {count} of {any_of}" if count > 1 else ""
-            blocks.append(
-                f"{known} lie in the folder of a class: it comes first for {first}{among} ({RIGHT})"
+            among = (
+                f", {any_of} among the first {count} (top-{count})" if 1 < count < len(self.classes) else ""
             )
+            others = f"; {len(self) - known} in the folder of no class" if known < len(self) else ""
+            blocks.append(f"{first} of {known} correct (top-1){among}{others}")
         return "\n\n".join(blocks)
 
 
@@ -233,6 +234,13 @@ def digest(paths: Sequence[Path], *settings: object) -> str:
     lines = [*(str(path.absolute()) for path in paths), *(str(setting) for setting in settings)]
     content = "\n".join(lines).encode(errors="surrogateescape")
     return hashlib.blake2b(content, digest_size=4).hexdigest()
+
+
+def mark_of(rank: int, label: int, right: int) -> str:
+    """What tells the right class, and a first guess (rank 0) that is wrong; a space for all others."""
+    if label == right:
+        return RIGHT
+    return WRONG if rank == 0 and right != UNKNOWN else " "
 
 
 def bar(share: float, width: int) -> str:

@@ -13,7 +13,6 @@ from alexnet.errors import UserError
 from alexnet.evaluation.crops import Crop, crop_places
 from alexnet.evaluation.predictor import Predictor
 from alexnet.files import replacing
-from alexnet.runs.checkpoint import Checkpoint
 
 Rows = NDArray[Any]  # (N, D), mapped from its file: no split has to fit in memory
 Scores = NDArray[np.float32]  # Rows of N images and so many classes
@@ -53,11 +52,6 @@ def _computed(
 def stem(split: str, crops: int) -> str:
     """How names of files of an evaluation begin."""
     return f"{split}-{crops}_crop{'s' * (crops > 1)}"
-
-
-def score_path(checkpoint: Checkpoint, split: str, crops: int) -> Path:
-    """Where the softmax of a network is kept."""
-    return checkpoint.kept(f"{stem(split, crops)}-softmax.npy")
 
 
 def write_rows(path: Path, parts: Iterable[NDArray[Any]], count: int) -> Rows:

@@ -121,12 +121,18 @@ def check_split(networks: Sequence[Checkpoint], data: Sequence[ImageData], split
 
 
 def check_classes(networks: Sequence[Checkpoint], scores: Sequence[Scores]) -> None:
-    """Raises UserError unless all networks tell as many classes apart; scores: of each."""
+    """Raises UserError unless all networks tell as many classes apart, in one order; scores: of each."""
     for (first, its), (second, theirs) in pairwise(zip(networks, scores, strict=True)):
         if its.shape != theirs.shape:
             raise UserError(
                 f"{first.path} has {its.shape[1]} outputs and {second.path} has {theirs.shape[1]}: their"
                 " softmax has no common average. Give networks with the same model.num_classes."
+            )
+        if first.classes != second.classes:
+            raise UserError(
+                f"the outputs of {first.path} have other names, or another order, than those of"
+                f" {second.path}: their softmax has no common average. Give networks of the same classes, or"
+                " classes=FILE where they are called otherwise."
             )
 
 

@@ -1,24 +1,31 @@
 """A trained network: from its checkpoint to its weights, its images, and what it makes of them."""
 
 import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.accelerators.cuda import CUDAAccelerator
 from lightning.fabric.accelerators.mps import MPSAccelerator
+from numpy.typing import NDArray
 from torch import nn
 
 from alexnet.data import SOURCES, find_images
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
-from alexnet.data.manifest import pack_folder
+from alexnet.data.manifest import AUTO, pack_folder
 from alexnet.errors import UserError
 from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import Photographs, Predictions, find, predict, right_labels
 from alexnet.evaluation.predictor import Predictor
-from alexnet.evaluation.scores import Scores, read_rows, score_path, scores
+from alexnet.evaluation.scores import Scores, read_rows, scores, stem
+from alexnet.interop.weights import class_names
 from alexnet.models import from_config
 from alexnet.registry import refuse_unknown_targets
 from alexnet.runs import checkpoint as checkpoints
@@ -34,6 +41,10 @@ class Trained:
     accelerator: lightning's; None: the run's own.
     like: a network whose images are used where this one has the same: a million files are found once.
     root, pack, cache_dir: where the images are now, if not where the run found them.
+    data_source: settings of a source of other images, whose classes are among the network's (data.source in
+        conf/data); None: those that it was trained on.
+    subset: whether a part of a public set will do (data.subset); None: it will, if it is one.
+    classes: a file with the names of its outputs in order; None: as they were in training.
     Raises UserError for a checkpoint that can't be used, and for a GPU that is not there.
     """
 
@@ -45,16 +56,24 @@ class Trained:
         root: str | None = None,
         pack: str | None = None,
         cache_dir: str | None = None,
+        data_source: Mapping[str, Any] | None = None,
+        subset: bool | None = None,
+        classes: str | None = None,
     ) -> None:
         if not isinstance(source, Checkpoint):
             source = checkpoints.load(Path(source).expanduser())
         self.checkpoint = source
+        if classes is not None:
+            count = source.config["model"]["num_classes"] or len(source.classes)
+            names, titles = class_names(count, Path(classes).expanduser())
+            self.checkpoint = replace(source, classes=names, titles=titles)
         for section in ("model", "data"):  # also where an answer is kept already
             refuse_unknown_targets(self.checkpoint.path, self.checkpoint.config[section])
         self.accelerator = accelerator
         if accelerator == GPU:
             refuse_no_gpu()
         self._place = {"root": root, "pack": pack, "cache_dir": cache_dir}
+        self._others, self._subset = data_source, subset
         self._prepared: dict[str, ImageData] = like._prepared if like else {}  # shared, by their settings
 
     @cached_property
@@ -62,8 +81,10 @@ class Trained:
         """The network with its weights; raises UserError where they don't fit each other."""
         model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
         network = from_config(model)
+        weights = OrderedDict(self.checkpoint.weights)
+        weights._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]  # which MNASNet reads
         try:
-            network.load_state_dict(self.checkpoint.weights)
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(
                 f"{self.checkpoint.path} does not fit its own settings of the model (an earlier version's?):"
@@ -103,46 +124,79 @@ class Trained:
 
     @cached_property
     def images(self) -> ImageData:
-        """The images that it was trained on, prepared in the same way.
+        """The images that it was trained on, or others that were asked for, prepared in the same way.
 
-        Raises UserError where they are not there, or are other ones.
+        Raises UserError where they are not there, are other ones, or have classes that it does not know.
         """
         path, config = self.checkpoint.path, deepcopy(self.checkpoint.config)
         settings, place = config["data"], self._place
+        if self._others is not None:
+            settings |= {"source": dict(self._others), "root": self._others.get("root"), "pack": AUTO}
         if place["root"] is not None:
             settings["root"] = settings["source"]["root"] = place["root"]
         settings["pack"] = settings["pack"] if place["pack"] is None else place["pack"]
         config["cache_dir"] = place["cache_dir"] or config["cache_dir"]
-        key = json.dumps([settings, config["cache_dir"]], sort_keys=True, default=str)
+        key = json.dumps([settings, self._subset, config["cache_dir"]], sort_keys=True, default=str)
         if key not in self._prepared:
             source = SOURCES.build(settings["source"])
-            drawn, packed = settings["source"]["name"] == "demo", pack_folder(settings["pack"]) is not None
+            drawn = settings["source"].get("name") == "demo"
+            packed = pack_folder(settings["pack"]) is not None
             if not (drawn or packed or source.present()):  # training may fetch it; here the very images count
+                which = "the images" if self._others is not None else f"the images that {path} was trained on"
                 raise UserError(
-                    f"the images that {path} was trained on are not in {settings['root']}: give"
-                    " data.root=PATH of the folder that holds their train/ and val/ now, or data.pack=PATH."
+                    f"{which} are not in {settings['root']}: give data.root=PATH of the folder that holds"
+                    " their train/ and val/ now, or data.pack=PATH."
                 )
             cache = Path(config["cache_dir"]).expanduser()
             image_set, fingerprint = find_images(
-                *(source, settings["pack"], settings["image_size"], cache, None),
+                *(source, settings["pack"], settings["image_size"], cache, self._subset),
                 *(settings.get("channels"), settings.get("border")),
             )
-            self.checkpoint.check_images(image_set.classes, fingerprint)
+            self._check(image_set.classes, fingerprint)
             trained_by = config.get("augment") or {}
             augment = Augment(colour_noise=0, mean=trained_by.get("mean"), std=trained_by.get("std"))
             data = ImageData.of(config, image_set, fingerprint, augment)
             data.prepare()
             self._prepared[key] = data
         data = self._prepared[key]
-        self.checkpoint.check_images(data.images.classes, data.fingerprint)
+        self._check(data.images.classes, data.fingerprint)
         return data
 
+    def _check(self, classes: Sequence[str], fingerprint: str) -> None:
+        if self._others is None:
+            self.checkpoint.check_images(classes, fingerprint)
+        self.checkpoint.outputs_of(classes)
+
+    @property
+    def outputs(self) -> NDArray[np.int64]:
+        """(classes of its images,) the output of each."""
+        return np.array(self.checkpoint.outputs_of(self.images.images.classes), dtype=np.int64)
+
+    @property
+    def of_images(self) -> str:
+        """How names of files begin that depend on its images: "" where it was trained on them."""
+        data = self.images
+        known = data.fingerprint == self.checkpoint.fingerprint
+        return "" if known else f"{data.images.name}-{data.fingerprint[:8]}-"
+
+    def kept(self, name: str) -> Path:
+        """Where what is computed from it and its images is kept."""
+        return self.checkpoint.kept(f"{self.of_images}{name}")
+
+    def score_path(self, split: str, crops: int) -> Path:
+        """Where its softmax is kept."""
+        return self.kept(f"{stem(split, crops)}-softmax.npy")
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """(N,) the right output for each of images.members(split)."""
+        return self.outputs[self.images.labels(split)]
+
     def scores(self, split: str = "val", crops: int = 1, bar: str = "") -> Scores:
-        """(N, classes) the mean softmax over the crops for images.members(split), kept beside the checkpoint.
+        """(N, outputs) the mean softmax over the crops for images.members(split), kept beside the checkpoint.
 
         bar: words before the progress bar. Raises UserError for unknown splits and numbers of crops.
         """
-        path = score_path(self.checkpoint, split, crops)
+        path = self.score_path(split, crops)
         stored = read_rows(path, len(self.images.members(split)))
         if stored is not None:
             return stored
@@ -150,7 +204,7 @@ class Trained:
 
     def errors(self, split: str = "val", crops: int = 1) -> Errors:
         """Top-1 and top-5 error in percent, with their intervals; see scores()."""
-        return errors(self.scores(split, crops), self.images.labels(split))
+        return errors(self.scores(split, crops), self.labels(split))
 
     def predict(self, images: str | Path, crops: int = 1, top: int = 5) -> Predictions:
         """The likeliest classes of the images of a file, a folder or a pattern.

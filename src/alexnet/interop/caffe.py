@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from alexnet.errors import UserError
 from alexnet.interop import caffe_proto
-from alexnet.interop.weights import fitted, outputs, refuse_other_files
+from alexnet.interop.weights import fitted, refuse_other_files
 
-FIRST, HEAD = "conv1.weight", "fc8.weight"
+FIRST = "conv1.weight"
 PARTS = ("weight", "bias")
 ORDERS = {"LRN": ("norm1 before pool1", "caffe_alexnet"), "Pooling": ("pool1 before norm1", "caffenet")}
 USUAL = (104.0, 117.0, 123.0)  # blue, green, red: about what imagenet_mean.binaryproto averages to
@@ -33,11 +33,6 @@ class CaffeWeights:
     def __init__(self, path: Path) -> None:
         self.path, self.layers = path, caffe_proto.layers(path)
         self.state = _state(self.layers)
-
-    @property
-    def classes(self) -> int:
-        """Outputs of the last layer."""
-        return outputs(self.state, HEAD)
 
     def fitted(self, network: nn.Module, model: str) -> dict[str, Tensor]:
         """The state of such a network, for images that are red, green, blue; model: what messages call it."""

@@ -1,27 +1,35 @@
-"""torchvision's alexnet, from its state_dict.
+"""torchvision's networks, from their state_dict.
 
-It was trained on red, green, blue from 0 to 1, less a mean and over a deviation. Here networks are given grey
-levels less a mean: the deviation goes into conv1. Zeros that pad an image mean the same in both.
+They were trained on red, green, blue from 0 to 1, less a mean and over a deviation. Here networks are given
+grey levels less a mean. The deviation goes into conv1 of model=torchvision_alexnet, and is divided by before
+any other network (model=torchvision). Zeros that pad an image mean the same in all of them.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import AlexNet_Weights
+from torchvision.models import get_model_weights
+from torchvision.transforms import InterpolationMode
 
-from alexnet.errors import UserError
-from alexnet.interop.weights import fitted, outputs, refuse_other_files
+from alexnet.errors import UserError, check_choice
+from alexnet.interop.weights import fitted, refuse_other_files
+from alexnet.models.library import WithAuxiliaryHeads, names
 from alexnet.runs.checkpoint import DAMAGED
 
-FIRST, HEAD = "features.0.weight", "classifier.6.weight"
+FIRST = "features.0.weight"
 LEVELS = 255
 KEYS = ("state_dict", "model", "model_state_dict", "state_dict_ema")  # under which checkpoints keep weights
 WRAPPERS = (
     r"(?<![^.])(module|model|network|_orig_mod)\."  # DataParallel's, Lightning modules', torch.compile's
+)
+COUNTER = ".num_batches_tracked"  # of batch normalisation, which nothing here reads
+DENSE = (
+    r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"  # as torchvision's files of DenseNets have it, not its class
 )
 
 
@@ -47,18 +55,28 @@ class TorchvisionWeights:
             state = next((state[key] for key in KEYS if isinstance(state.get(key), dict)), state)
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise UserError(f"weights={path} holds no state_dict: save network.state_dict().")
-        self.path, self.state = path, {re.sub(WRAPPERS, "", name): value for name, value in state.items()}
+        plain = {name: re.sub(DENSE, r"\1\2", re.sub(WRAPPERS, "", name)) for name in state}
+        self.path, self.state = path, {plain[name]: value for name, value in state.items()}
         if len(self.state) < len(state):
             raise UserError(f"weights={path} holds the weights of more than one network: save those of one.")
 
-    @property
-    def classes(self) -> int:
-        """Outputs of the last layer."""
-        return outputs(self.state, HEAD)
-
     def fitted(self, network: nn.Module, model: str) -> dict[str, Tensor]:
-        """The state of such a network, for grey levels less mean(); model: what messages call it."""
-        return folded(fitted(self.path, self.state, network, model))
+        """The state of such a network, for what it sees in torchvision; model: what messages call it."""
+        wrapped = isinstance(network, WithAuxiliaryHeads)
+        inner = network.network if wrapped else network
+        assert isinstance(inner, nn.Module)
+        counters = [name for name in inner.state_dict() if name.endswith(COUNTER)]  # older files have none
+        state = {**{name: torch.zeros((), dtype=torch.long) for name in counters}, **self.state}
+        fitting = fitted(self.path, state, inner, model)
+        return {f"network.{name}": value for name, value in fitting.items()} if wrapped else fitting
+
+    @property
+    def settings_of_auxiliary(self) -> dict[str, bool]:
+        """What torchvision builds GoogLeNet and Inception v3 with to take weights of its own."""
+        return {
+            "transform_input": True,
+            "aux_logits": any(name.lower().startswith("aux") for name in self.state),
+        }
 
 
 def _loaded(path: Path) -> Any:
@@ -79,15 +97,49 @@ def _loaded(path: Path) -> Any:
 
 
 def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same network for grey levels less mean()."""
-    preset = AlexNet_Weights.IMAGENET1K_V1.transforms()
+    """torchvision's alexnet for grey levels less the mean of its preset."""
     first = state[FIRST]
-    scale = LEVELS * torch.tensor(preset.std, dtype=torch.float64)
+    scale = preset_of("alexnet", Path()).std
     return {**state, FIRST: (first.double() / scale[:, None, None]).to(first.dtype)}  # (maps, 3, 11, 11)
 
 
-def mean(crop_size: int) -> Tensor:
-    """(3, crop_size, crop_size) grey levels, red first."""
-    preset = AlexNet_Weights.IMAGENET1K_V1.transforms()
-    levels = LEVELS * torch.tensor(preset.mean, dtype=torch.float64)
-    return levels.float()[:, None, None].repeat(1, crop_size, crop_size)
+@dataclass(frozen=True)
+class Preset:
+    """How torchvision prepares images for weights of its own: pixels of the shorter side and of the central
+    crop; mean and std (3,) float64 in grey levels, red first."""
+
+    image_size: int
+    crop_size: int
+    mean: Tensor
+    std: Tensor
+
+
+def preset_of(network: str, weights: Path, name: str | None = None) -> Preset:
+    """The preset of that name, or of the file that torchvision calls so, or the only one there is.
+
+    Raises UserError for a name that is none, for weights that may be of several, and where images would be
+    resized in another way than here.
+    """
+    check_choice("model.name", network, names("torchvision"), near=3)
+    declared = [each for each in get_model_weights(network) if each.meta["categories"]]
+    by_name = {each.name: each for each in declared}
+    if name is not None:
+        check_choice("preset", name, by_name)
+        declared = [by_name[name]]
+    elif of_file := [each for each in declared if each.url.endswith(f"/{weights.name}")]:
+        declared = of_file
+    transforms = {str(each.transforms()): each.transforms() for each in declared}
+    if len(transforms) > 1:
+        files = "; ".join(f"{each.name} of {each.url.rpartition('/')[2]}" for each in declared)
+        raise UserError(
+            f"weights={weights} may be any of torchvision's for {network}, which prepare images differently:"
+            f" add preset=NAME ({files})."
+        )
+    (transform,) = transforms.values()
+    if transform.interpolation != InterpolationMode.BILINEAR:
+        raise UserError(
+            f"weights={weights} can't be used: {declared[0]} resizes images by"
+            f" {transform.interpolation.value} interpolation, and here all are resized bilinearly."
+        )
+    mean, std = (LEVELS * torch.tensor(each, dtype=torch.float64) for each in (transform.mean, transform.std))
+    return Preset(transform.resize_size[0], transform.crop_size[0], mean, std)

@@ -1,14 +1,16 @@
 """Weights of other programs: is a file of that kind, do they fit a network, what are its outputs called."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torchvision.models import AlexNet_Weights
 
+from alexnet.data.class_lists import read_names
+from alexnet.data.downloads import imagenet_names
 from alexnet.errors import UserError
+from alexnet.models import contract
 
 ILSVRC = 1000  # classes
 SHOWN = 12  # layers in a message
@@ -42,12 +44,13 @@ def refuse_other_files(path: Path, key: str, of_torch: bool = False) -> None:
 
 
 def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: str) -> dict[str, Tensor]:
-    """The state as float32, in the network's shapes; ones in front of a shape (Caffe's old way) go.
+    """The state in the network's types and shapes; ones in front of a shape (Caffe's old way) go.
 
     Raises UserError, naming layers and shapes, for layers that are missing, not known or of another shape,
     and for weights that are not finite. model: what messages call the network.
     """
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wanted = network.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in wanted.items()}
     if missing := [name for name in shapes if name not in state]:
         raise UserError(
             f"weights={path} has no {_layers(missing)}, which model={model} needs. It has"
@@ -73,7 +76,7 @@ def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: s
             raise UserError(f"weights={path}: {name} is {seen}, and model={model} has {shape}{advice}")
         if not value.isfinite().all():
             raise UserError(f"weights={path}: {name} holds infinite numbers or none: training had diverged.")
-        fitting[name] = value.detach().to(torch.float32).reshape(shape).contiguous()
+        fitting[name] = value.detach().to(wanted[name].dtype).reshape(shape).contiguous()
     return fitting
 
 
@@ -82,40 +85,59 @@ def _layers(names: list[str]) -> str:
     return ", ".join(layers[:SHOWN]) + ", ..." * (len(layers) > SHOWN) or "no weights at all"
 
 
-def outputs(state: Mapping[str, Tensor], head: str) -> int:
-    """How many the last layer has, whose weights are called head; ILSVRC's where it is missing."""
-    shape = state[head].shape if head in state else ()
-    return shape[-2] if len(shape) > 1 else ILSVRC
+def outputs(state: Mapping[str, Tensor], network: nn.Module) -> int:
+    """How many the last layer of such a network has in the state; ILSVRC's where it is missing."""
+    name = f"{contract.head(network)}.weight"
+    dimensions, name = network.state_dict()[name].ndim, name.removeprefix("network.")  # of WithAuxiliaryHeads
+    shape = state[name].shape if name in state else ()
+    return shape[-dimensions] if len(shape) >= dimensions else ILSVRC
 
 
 def class_names(count: int, path: Path | None = None) -> tuple[list[str], list[str]]:
     """Classes (distinct) and titles of each output, in order.
 
-    path: one class a line; Caffe's synset_words.txt, too, of which WordNet ids are the classes. Without it a
-    thousand outputs are ILSVRC's, in the order of their sorted WordNet ids, which is Caffe's, torchvision's
-    and that of class folders; the ids themselves are in no library, so that a number takes their place.
-    Raises UserError for a file that is not there, of another length or that names a class twice.
+    path: a text with one class a line, or JSON: a list, or a mapping whose keys are numbers from 0 on or the
+    classes themselves. Where a class is WordNet's id and a name (Caffe's synset_words.txt, Keras'
+    imagenet_class_index.json), the id is the class. Without a file a thousand outputs are ILSVRC's, in the
+    order of their sorted WordNet ids, which is Caffe's, torchvision's and that of class folders.
+    Raises UserError for a file that can't be read, is of another length or names a class twice.
     """
     if path is None and count == ILSVRC:
-        titles = list(AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
-        return [f"{number:03d} {title}" for number, title in enumerate(titles)], titles
-    if path is None:
+        pairs = list(imagenet_names().items())
+    elif path is None:
         digits = len(str(count - 1))  # so that they sort as they count
-        classes = [f"class {number:0{digits}d}" for number in range(count)]
-        return classes, list(classes)
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"classes={path} can't be read: give a text file, one class a line.") from error
-    classes, titles = [], []
-    for line in lines:
-        synset = re.fullmatch(r"(n\d{8})\s+(.+)", line)
-        classes.append(synset[1] if synset else line)
-        titles.append(f"{synset[2].split(',')[0]} ({synset[1]})" if synset else line)
-    if len(lines) != count:
+        pairs = [(f"class {number:0{digits}d}",) * 2 for number in range(count)]
+    else:
+        pairs = _pairs(path)
+    classes = [name for name, _ in pairs]
+    if len(pairs) != count:
         raise UserError(
-            f"classes={path} names {len(lines)} classes, and the weights have {count}: one a line."
+            f"classes={path} names {len(pairs):,} classes, and the network has {count:,} outputs: give as"
+            " many."
         )
-    if twice := sorted({name for name in classes if classes.count(name) > 1}):
-        raise UserError(f"classes={path} names {twice[0]} twice: give each class one line.")
-    return classes, titles
+    if twice := next((name for name, times in Counter(classes).items() if times > 1), None):
+        raise UserError(f"classes={path} names {twice} twice: give each class one line.")
+    return classes, [name if name == title else f"{title} ({name})" for name, title in pairs]
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    """Class and title of each entry of a file; see class_names()."""
+    try:
+        found = read_names(path)
+        if isinstance(found, dict) and found.keys() == {str(number) for number in range(len(found))}:
+            found = [found[str(number)] for number in range(len(found))]
+        entries = [list(item) for item in found.items()] if isinstance(found, dict) else found
+        pairs = []
+        for entry in entries:
+            if isinstance(entry, str):
+                synset = re.fullmatch(r"(n\d{8})\s+(.+)", entry)
+                entry = list(synset.groups()) if synset else [entry, entry]
+            name, title = entry
+            if not (isinstance(name, str) and isinstance(title, str)):
+                raise ValueError(f"{entry} is no name")
+            pairs.append((name, title if name == title else title.split(",")[0]))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"classes={path} can't be read ({error}): give a text file, one class a line, or JSON."
+        ) from error
+    return pairs

@@ -109,8 +109,8 @@ def _no_network(name: str) -> str:
     theirs = {each: f"torchvision/{each}" for each in library.names("torchvision")}
     if name not in theirs and (CONF / "model" / f"{name}.yaml").is_file():
         hint = (
-            f" {name} is for fit() and the command line: give the name and the settings that stand in"
-            f" conf/model/{name}.yaml."
+            f' {name} is a choice of conf/model: alexnet.fit("{name}") trains it, and an untrained one is'
+            f' alexnet.models.from_config(alexnet.cli.app.compose("summary", ["model={name}"]).model).'
         )
     else:
         hint = did_you_mean(name, theirs | {each: each for each in NETWORKS})

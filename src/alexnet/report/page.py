@@ -15,7 +15,8 @@ from alexnet.claims.exhibits import Exhibit, load_exhibits
 from alexnet.claims.index import ClaimIndex, Indexes
 from alexnet.claims.verdict import OUTCOMES, ComparisonResult
 from alexnet.report import charts, wording
-from alexnet.tables import NONE, mean_std, number, read_csv
+from alexnet.runs.results import outputs
+from alexnet.tables import NONE, mean_std, no_top5, number, read_csv
 
 COLUMNS = ("Section", "Claim", "Scale", "Variants", "Difference", "Paper", "Verdict", "More seeds")
 ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each variant, in the details
@@ -132,9 +133,15 @@ def _part(index: ClaimIndex, results: Sequence[ComparisonResult]) -> Part:
     of_index = index.runs or index.figures
     for name in dict.fromkeys((*of_index, *index.claim.variants)):
         overrides = " ".join(index.claim.variants.get(name, ["no longer in the claim's file"]))
-        runs = [run.result["metrics"] for run in index.finished(name).values()]
+        runs = [run.result for run in index.finished(name).values()]
+        few = any(
+            no_top5(outputs(run)) for run in runs
+        )  # classes, among the first five of which each of them is
         errors = [
-            [run[metric] for run in runs if isinstance(run.get(metric), float | int)] for metric in ERRORS
+            [run["metrics"][metric] for run in runs if isinstance(run["metrics"].get(metric), float | int)]
+            if not (few and "top5" in metric)
+            else []
+            for metric in ERRORS
         ]
         cells = [mean_std(values, places=2, n=True, none=NONE) for values in errors]
         states = wording.runs(index.states(name)) if name in of_index else wording.NOT_RUN

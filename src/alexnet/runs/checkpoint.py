@@ -1,6 +1,7 @@
 """A trained network at rest: settings, weights, and what the data was; and starting from another's layers."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from alexnet.runs.results import (
 
 # as Lightning names them
 STATE, CONFIG, DATA, PREFIX = "state_dict", "hyper_parameters", "ImageData", "network."
+MADE_UP = re.compile(r"class \d+|\d{3} .+")  # names that src/convert.py makes up, or did
 DAMAGED = (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError)
 
 
@@ -87,17 +89,35 @@ class Checkpoint:
         return self.path.parent / EVALUATION / f"{self.path.stem}-{self.digest}-{name}"
 
     def check_images(self, classes: Sequence[str], fingerprint: str) -> None:
-        """Raises UserError unless these are the images that it was trained on."""
-        if len(classes) != len(self.classes) or (self.fingerprint and list(classes) != self.classes):
+        """Raises UserError unless these are the images that it was trained on, as far as it knows them."""
+        if self.fingerprint and list(classes) != self.classes:
             raise UserError(
                 f"{self.path} knows {len(self.classes)} classes ({_few(self.classes)}), and the images have"
-                f" {len(classes)} ({_few(classes)}): give data.root=PATH of those that it was trained on."
+                f" {len(classes)} ({_few(classes)}): give data.root=PATH of those that it was trained on, or"
+                " choose data=NAME for images of the same classes that it was not."
             )
         if self.fingerprint and fingerprint != self.fingerprint:
             raise UserError(
                 f"{self.path} was trained on other images than these (their contents differ): give"
-                " data.root=PATH or data.pack=PATH of those that it was trained on."
+                " data.root=PATH or data.pack=PATH of those that it was trained on, or choose data=NAME for"
+                " others of the same classes."
             )
+
+    def outputs_of(self, classes: Sequence[str]) -> list[int]:
+        """The output that each of these classes has, by name; where the network's own names are made up, as
+        many classes are taken in its order. Raises UserError for a class that is none of the network's."""
+        places = {name: place for place, name in enumerate(self.classes)}
+        strangers = [name for name in classes if name not in places]
+        if not strangers:
+            return [places[name] for name in classes]
+        unnamed = all(map(MADE_UP.fullmatch, self.classes))
+        if unnamed and len(classes) == len(self.classes):
+            return list(range(len(classes)))
+        raise UserError(
+            f"{self.path} knows {len(self.classes)} classes ({_few(self.classes)}), and the images have"
+            f" {len(classes)}, {len(strangers)} of which it does not know ({_few(strangers)}): give"
+            " classes=FILE, which names its outputs in order as the folders are called, or other images."
+        )
 
 
 def load(path: Path, key: str = "checkpoint") -> Checkpoint:

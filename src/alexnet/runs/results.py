@@ -17,6 +17,7 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.registry import TARGET
 from alexnet.runs import precision
+from alexnet.tables import no_top5
 
 FORMAT = 2  # of result.json and checkpoints: a change of what they mean takes another number
 RESULT, LAST, BEST = "result.json", "last.ckpt", "best.ckpt"
@@ -328,6 +329,11 @@ def at_chance(result: Mapping[str, Any]) -> bool:
     return bool(error >= chance - 2 * math.sqrt(chance * (100 - chance) / images))
 
 
+def outputs(result: Mapping[str, Any]) -> int:
+    """Of the network; as many as ILSVRC has classes where the result does not say."""
+    return int(((result.get("config") or {}).get("model") or {}).get("num_classes") or 1000)
+
+
 def ending(result: Result, directory: Path, note: str, title: str) -> str:
     """The end of a run, for people: a line in a sweep, else errors, directory, and what to try next.
 
@@ -342,10 +348,11 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
         return f"{result['status']}: {errors}; {result['seconds']:.0f} s; {directory}"
     length = f"{result['epochs']} ({result['steps']:,} steps)"
     rows = {"status": result["status"], "data": title} | ({"epochs": length} if result["steps"] else {})
+    data, config = result.get("data") or {}, result.get("config") or {}
     for split in measured:
         top1, top5 = (metrics[f"{split}/top{k}_error"] for k in (1, 5))
-        rows[f"{split} error"] = f"top-1 {top1:.1f} %, top-5 {top5:.1f} %"
-    data = result.get("data") or {}
+        five = no_top5(outputs(result)) or f"top-5 {top5:.1f} %"
+        rows[f"{split} error"] = f"top-1 {top1:.1f} %, {five}"
     if (images := data.get("val_measured")) is not None and images < data["val"]:
         rows["val"] = f"only {images:,} of {data['val']:,} images were measured (trainer.limit_test_batches)"
     if at_chance(result):
@@ -365,7 +372,7 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
         ("train.py --help", "all that can be switched"),
         *[(f"neighbours.py {checkpoint}", "which training images are nearest")] * bool(kept),
     ]
-    of_data = (result.get("config") or {}).get("data") or {}
+    of_data = config.get("data") or {}
     if kept and of_data.get("crop_size") != of_data.get("image_size"):  # else there is but one crop
         steps.insert(2, (f"evaluate.py {checkpoint} crops=10", "with ten crops of each image"))
     if not any(item.startswith("model") for item in typed):

@@ -13,6 +13,7 @@ from alexnet.evaluation.scores import Scores, stem
 from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
 from alexnet.runs.measurements import Measurement
+from alexnet.tables import NONE, no_top5
 
 SPLIT, CROPS = "val", 10
 RANKS = {"val/top1_error": 1, "val/top5_error": 5}
@@ -49,7 +50,7 @@ def measure_variant(checkpoints: Sequence[Path]) -> Measurement:
 
 
 def _errors(trained: Trained, softmax: Scores, suffix: str) -> Measurement:
-    rank = ranks(softmax, trained.images.labels(SPLIT))
+    rank = ranks(softmax, trained.labels(SPLIT))
     mistakes = {f"{name}{suffix}": rank >= k for name, k in RANKS.items()}
     metrics = {name: 100 * float(wrong.mean()) for name, wrong in mistakes.items()}
     return Measurement(metrics, trained.images.members(SPLIT), mistakes)
@@ -59,11 +60,12 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
     """Each network's errors, those of averages of several, and which classes are taken for which."""
     networks = [checkpoint.load(path) for path in checkpoints.values()]
     result = evaluate(networks, SPLIT, CROPS, WORST, folder / f"{variant}-{stem(SPLIT, CROPS)}")
+    meaningless = no_top5(result.errors.outputs)
     alone: list[list[Cell]] = [
         [
             f"seed {seed}",
-            *(net.errors.top1_error, _between(*net.errors.top1_interval)),
-            *(net.errors.top5_error, _between(*net.errors.top5_interval)),
+            *_cells(net.errors.top1_error, *net.errors.top1_interval),
+            *_cells(net.errors.top5_error, *net.errors.top5_interval, shown=not meaningless),
         ]
         for seed, net in zip(checkpoints, result.networks, strict=True)
     ]
@@ -72,10 +74,11 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
         averaged: list[list[Cell]] = [
             [
                 *(str(average.size), average.subsets),
-                *(average.top1_error.mean, _between(average.top1_error.low, average.top1_error.high)),
-                *(average.top5_error.mean, _between(average.top5_error.low, average.top5_error.high)),
+                *_cells(first.mean, first.low, first.high),
+                *_cells(five.mean, five.low, five.high, shown=not meaningless),
             ]
             for average in result.by_size
+            for first, five in [(average.top1_error, average.top5_error)]
         ]
         exhibits.append(Exhibit(f"{variant}: averaged networks", SIZES, columns=AVERAGED_HEAD, rows=averaged))
     worst: list[list[Cell]] = [
@@ -85,8 +88,8 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
     return [*exhibits, Exhibit(f"{variant}: confusion matrix", CONFUSION, picture, WORST_HEAD, worst)]
 
 
-def _between(low: float, high: float) -> str:
-    return f"{low:.2f} to {high:.2f}"
+def _cells(error: float, low: float, high: float, shown: bool = True) -> tuple[Cell, Cell]:
+    return (error, f"{low:.2f} to {high:.2f}") if shown else (NONE, "")
 
 
 EVALUATOR = Evaluator(
