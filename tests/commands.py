@@ -101,7 +101,7 @@ def _show_warning(message: object, kind: type[Warning], path: str, line: int, *_
 
 def fork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own."""
-    with _forked(arguments, environment) as (_, end):
+    with forked(*arguments, **environment) as (_, end):
         return end()
 
 
@@ -121,7 +121,7 @@ def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
 def stop(how: signal.Signals, ready: Callable[[], bool], *arguments: str) -> int:
     """The exit status of a forked command that is sent a signal as soon as ready() says so."""
     deadline = time.monotonic() + TIMEOUT
-    with _forked(arguments, {}) as (process, end):
+    with forked(*arguments) as (process, end):
         while not ready() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(process, how)
@@ -129,10 +129,10 @@ def stop(how: signal.Signals, ready: Callable[[], bool], *arguments: str) -> int
 
 
 @contextmanager
-def _forked(
-    arguments: tuple[str, ...], environment: dict[str, str]
+def forked(
+    *arguments: str, **environment: str
 ) -> Iterator[tuple[int, Callable[[], subprocess.CompletedProcess[str]]]]:
-    """The number of a process, and what waits for its end."""
+    """The number of a process that a command runs in, and what waits for its end."""
     server = _server()
     assert server.stdin
     assert server.stdout

@@ -1,10 +1,11 @@
 """The messages that people see."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet.errors import UserError, check_choice, check_range
+from alexnet.errors import UserError, check_choice, check_range, explain
 
 ALLOWED = ("conv2", "conv3", "fc6")
 
@@ -56,3 +57,18 @@ def test_the_ends_of_a_range() -> None:
         check_range("rate", 1.0, 0.0, 1.0)
     with pytest.raises(UserError):
         check_range("rate", float("nan"), 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [
+        (MemoryError(), "this machine's"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "the GPU's"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "this machine's"),
+    ],
+)
+def test_a_lack_of_memory_says_what_needs_less(error: Exception, whose: str) -> None:
+    message = explain(error)
+    assert message
+    assert message.startswith(f"out of {whose} memory.")
+    assert "data.batch_size" in message

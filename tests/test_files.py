@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,3 +116,27 @@ def test_one_works_at_a_time_and_who_waits_is_told(tmp_path: Path, caplog: pytes
         list(pool.map(work, range(3)))
     assert most == 1
     assert "another process is counting: waiting for it" in caplog.text
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    child = os.fork()
+    if not child:  # killed half-way
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    with replacing(path) as one:
+        assert not left.exists()
+        one.write_bytes(b"one")
+        write_atomically(path, b"other")
+        assert one.read_bytes() == b"one"
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file_whatever_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "file")

@@ -6,6 +6,10 @@ from difflib import get_close_matches
 from math import inf
 
 AUTO = "auto"
+NO_MEMORY = (
+    " Nothing that was finished is lost: free some memory, or choose fewer jobs, and give the same command"
+    " again. trainer.accumulate_grad_batches, a smaller data.batch_size or smaller crops need less."
+)
 MANY = 200  # names, which are too many to be read
 
 
@@ -102,6 +106,11 @@ def explain(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, UserError):
             return str(cause)
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":  # torch's, on a GPU
+            where = "this machine's" if isinstance(cause, MemoryError) else "the GPU's"
+            return f"out of {where} memory.{NO_MEMORY}"
+        if isinstance(cause, RuntimeError) and "DefaultCPUAllocator" in str(cause):  # torch's, on a CPU
+            return f"out of this machine's memory.{NO_MEMORY}"
         if isinstance(cause, OSError) and (message := _explain_os(cause)):
             return message
         cause = cause.__cause__ or cause.__context__

@@ -1,17 +1,25 @@
 """Files that are either whole or not there, and work that one process does at a time."""
 
+import errno
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+if sys.platform != "win32":  # where what a killed process leaves behind stays
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
 log = logging.getLogger("alexnet")
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 if TYPE_CHECKING:  # slow to import
     from matplotlib.figure import Figure
@@ -20,14 +28,41 @@ if TYPE_CHECKING:  # slow to import
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary neighbour of path to write to; it becomes path only if all went well."""
+    """Gives a temporary neighbour of path to write to; it becomes path only if all went well.
+
+    Removes what processes that were killed here left of theirs.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY)
     try:
+        if sys.platform != "win32":
+            with suppress(OSError):  # a file system that has no locks
+                flock(descriptor, LOCK_EX)
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in FULL:
+            error.filename = error.filename or str(path)  # which a write to an open file does not name
+        raise
     finally:
+        os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """The temporary neighbours of path that no process has locked, which it loses as it dies."""
+    if sys.platform == "win32":
+        return
+    for left in path.parent.glob(f".{escape(path.name)}.{'?' * 12}.tmp"):
+        with suppress(OSError):  # it is locked, or another process was faster
+            descriptor = os.open(left, os.O_WRONLY)
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -40,14 +75,10 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     with ExitStack() as stack:
         for path, content in reversed([*files.items()]):  # the stack ends with what it began with
             temporary = stack.enter_context(replacing(path))
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                error.filename = str(path)  # a full disk has none
-                raise
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
 
 
 @contextmanager

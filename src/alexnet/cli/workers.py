@@ -223,7 +223,7 @@ def events(jobs: Sequence[Job], division: Division, loader: ConfigLoader, cfg: D
                     gpu = division.gpus[place % len(division.gpus)] if division.gpus else None
                     settings = (there, log, division.threads, gpu, loader, cfg)
                     process = context.Process(target=serve, args=settings)  # type: ignore[attr-defined]
-                    process.start()
+                    processes.start(process)
                     there.close()
                     worker = workers[place] = Worker(process, here, log)
                 worker.job = waiting.popleft()

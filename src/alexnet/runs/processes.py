@@ -6,6 +6,9 @@ import signal
 import sys
 import threading
 from multiprocessing import forkserver
+from typing import Any
+
+from alexnet.errors import UserError
 
 # on Linux a server imports the libraries once, and the processes are forked from it
 START = "forkserver" if sys.platform == "linux" else "spawn"
@@ -17,6 +20,16 @@ def import_libraries() -> None:
     if START == "forkserver":
         multiprocessing.get_context(START).set_forkserver_preload(LIBRARIES)
         forkserver.ensure_running()
+
+
+def start(process: Any) -> None:
+    """Starts a process; raises UserError where the server that it is forked from was killed."""
+    try:
+        process.start()
+    except (EOFError, ConnectionError) as error:
+        raise UserError(
+            "the process from which others are started was killed: the same command goes on from here."
+        ) from error
 
 
 def begin(without_parent: int) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from alexnet import progress
 from alexnet.errors import UserError, explain
 from alexnet.registry import TARGET
-from alexnet.runs.processes import START, begin, import_libraries
+from alexnet.runs.processes import START, begin, import_libraries, start
 
 PART, LOGGED, EXPLAINED, DEFECT = "part", "logged", "explained", "defect"  # what a rank tells
 LOCAL = "127.0.0.1"  # address of a run on one machine
@@ -163,7 +163,7 @@ def run(
         own = {**environment, "LOCAL_RANK": str(local_rank)}
         output = Output() if START == "forkserver" else None
         process = context.Process(target=_rank, args=(output, there, own, *settings, work, arguments))
-        process.start()
+        start(process)
         there.close()
         processes.append(process)
         heard[here] = local_rank
