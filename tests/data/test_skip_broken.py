@@ -73,3 +73,20 @@ def test_skipping_changes_nothing_where_nothing_is_broken(image_set: ImageSet, t
     kept, refused = (_data(image_set, tmp_path, skip_broken) for skip_broken in (True, False))
     assert _members(kept) == _members(refused)
     assert not (refused.cache_dir / "broken.txt").exists()
+
+
+def test_an_image_that_changes_while_it_is_read_again_and_again_is_named(
+    own_folder: Path, tmp_path: Path
+) -> None:
+    module = _data(Folders(own_folder).load(), tmp_path / "cache")
+    module.pack = "none"
+    module.setup("fit")
+    loader = module.train_dataloader()
+    assert len(list(loader)) == len(list(loader)) > 0
+    changed = module.images.train.path(int(loader.members[0]))
+    assert isinstance(changed, Path)
+    other = module.images.train.path(int(loader.members[1]))
+    assert isinstance(other, Path)
+    changed.write_bytes(other.read_bytes())
+    with pytest.raises(UserError, match=rf"{changed} was changed while the run was reading it"):
+        list(loader)

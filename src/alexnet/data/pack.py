@@ -17,7 +17,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from shutil import disk_usage
@@ -41,7 +41,7 @@ from alexnet.data.manifest import (
     Plan,
     indexed,
 )
-from alexnet.data.sources import File, ImageSet, Split
+from alexnet.data.sources import File, ImageSet, Split, StoredFile, stamp
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import UserError
 from alexnet.files import one_at_a_time, write_atomically
@@ -105,7 +105,24 @@ def reader(manifest: Manifest, split: str, count: int) -> Read:
 
 
 def _decoding(split: Split, plan: Plan) -> Read:
-    return lambda index: decode(split.path(index), plan.image_size, plan.channels, plan.border)
+    """Of the files themselves, which must stay what they were when they were first read."""
+    unread = np.iinfo(np.int64).min
+    stamps = np.full(len(split), unread, dtype=np.int64)
+
+    def read(index: int) -> Pixels:
+        path = split.path(index)
+        with suppress(OSError):  # which decode() names
+            of_file = path.stamp if isinstance(path, StoredFile) else stamp(path.stat())
+            now = hash(of_file)
+            if stamps[index] not in (unread, now):
+                raise UserError(
+                    f"{path} was changed while the run was reading it: restore it, and the same command goes"
+                    " on; with the new file it is another run."
+                )
+            stamps[index] = now
+        return decode(path, plan.image_size, plan.channels, plan.border)
+
+    return read
 
 
 def folder_of(
