@@ -39,17 +39,17 @@ def fit(
     """
     named = {"model": model, "output_dir": str(output_dir), **settings}
     if "epochs" in settings and "trainer.max_epochs" in settings:
-        raise UserError("epochs and trainer.max_epochs are one setting: give one of them.")
+        raise UserError("epochs and trainer.max_epochs are the same setting: give one of them.")
     typed = [f"{SHORT.get(key, key)}={_as_typed(value)}" for key, value in named.items()]
     every = (*typed, *overrides)
     with slurm.requeueing(), one_message():
         cfg = compose("train", every)
         for key in ("claim", "dry_run"):
             if cfg[key]:
-                raise UserError(f"{key} is a setting of src/train.py alone: fit() trains one network.")
+                raise UserError(f"{key} is a setting of src/train.py only: fit() trains one network.")
         result = train(cfg, Request(model, None, every))
     if result["status"] == "interrupted":  # which is no trained network
-        raise KeyboardInterrupt("the same call goes on from here")
+        raise KeyboardInterrupt("make the same call again to continue")
     directory = results.find(Path(cfg.output_dir).expanduser(), result["hash"])
     assert directory is not None
     return FinishedRun(directory, result)

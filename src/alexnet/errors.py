@@ -30,7 +30,7 @@ def check_choice(key: str, value: object, allowed: Iterable[object], near: int =
     names = [str(name).lower() if isinstance(name, bool) else _shown(name) for name in allowed]
     hint = did_you_mean(str(value), names, near)
     if len(names) > MANY:
-        raise UserError(f"{key}={value} is not possible: it is none of {len(names):,} names.{hint}")
+        raise UserError(f"{key}={value} is not possible: it is not one of {len(names):,} names.{hint}")
     raise UserError(f"{key}={value} is not possible: choose {', '.join(names)}.{hint}")
 
 
@@ -84,20 +84,22 @@ def check_range(key: str, value: object, low: float, high: float = inf) -> None:
     """Raises UserError, naming key, value and range, unless value is a number and low <= value < high."""
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high:
         return
-    limit = f" to below {high:g}" if high < inf else " on"
-    raise UserError(f"{key}={value} is not possible: choose a number from {low:g}{limit}.")
+    limit = f" and below {high:g}" if high < inf else ""
+    raise UserError(f"{key}={value} is not possible: choose a number of at least {low:g}{limit}.")
 
 
 def check_whole(key: str, value: object, low: int) -> None:
     """Raises UserError, naming key, value and limit, unless value is a whole number from low on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise UserError(f"{key}={value} is not possible: choose a whole number from {low} on.")
+        raise UserError(f"{key}={value} is not possible: choose a whole number of at least {low}.")
 
 
 def check_auto(key: str, value: object) -> None:
     """Raises UserError, naming key and value, unless value is "auto" or a whole number from 1 on."""
     if value != AUTO and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise UserError(f"{key}={_shown(value)} is not possible: choose {AUTO}, or a whole number from 1 on.")
+        raise UserError(
+            f"{key}={_shown(value)} is not possible: choose {AUTO}, or a whole number of at least 1."
+        )
 
 
 def explain(error: BaseException) -> str | None:
@@ -125,7 +127,9 @@ def _explain_os(error: OSError) -> str | None:
             " give the same command again, or choose another output_dir."
         )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{place} may not be used ({error.strerror}): change its permissions, or the output_dir."
+        return (
+            f"{place} can't be used ({error.strerror}): change its permissions, or choose another output_dir."
+        )
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return f"{place} is in the way of a folder: move it, or choose another output_dir."
+        return f"{place} is a file where a folder is needed: move it, or choose another output_dir."
     return None

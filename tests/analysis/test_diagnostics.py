@@ -150,14 +150,14 @@ def test_a_healthy_run_is_left_in_peace(tmp_path: Path, caplog: pytest.LogCaptur
     assert sum(callback.losses[-10:]) / 10 < 0.5 * FLAT_SHARE * math.log(3)
     assert not _warnings(caplog)
     (said,) = [r.getMessage() for r in caplog.records if "curvature" in r.getMessage()]
-    assert said.endswith("at the first step, steps overshoot from 3.8 on")
+    assert said.endswith("at the first step; steps overshoot above 3.8")
 
 
 def test_a_first_step_that_overshoots_is_foretold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rate = partial(published, lr=100.0, momentum=0.5, weight_decay=0.0)
     _fit(_toy(), Diagnose(tmp_path), 1, optimizer=rate)
     (said,) = _warnings(caplog)
-    assert "steps overshoot from 3.0 on: this run may die" in said
+    assert "steps overshoot above 3.0: this run may die" in said
     assert "optim.lr" in said
 
 
@@ -227,7 +227,7 @@ def test_hooks_are_gone_after_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["until", "every"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "all", None, True])
 def test_impossible_settings_are_named(key: str, value: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"callbacks.diagnose.{key}={value} .*whole number from 1 on"):
+    with pytest.raises(UserError, match=f"callbacks.diagnose.{key}={value} .*whole number of at least 1"):
         Diagnose(tmp_path, **{key: value})
 
 
@@ -361,7 +361,7 @@ def test_a_loss_that_stays_at_that_of_guessing_is_told_once(
     train(config(folder, DIAGNOSE, "callbacks.diagnose.until=7", "optim.lr=1e-6"))
     (said,) = _warnings(caplog)
     assert said.startswith("diagnose: after 7 steps the loss is 2.3")
-    assert "guessing has 2.303. No layer is dead" in said
+    assert "guessing gives 2.303. No layer is dead" in said
     assert "model/init=source" in said
 
 

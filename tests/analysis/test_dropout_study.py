@@ -124,7 +124,7 @@ def test_without_a_diagnosed_run_people_are_told_what_to_do(tmp_path: Path) -> N
     _run(tmp_path / "plain", [], 0)
     (tmp_path / "plain" / "diagnose.csv").unlink()
     for directories in ([], [tmp_path / "plain"], [tmp_path / "none"]):
-        with pytest.raises(UserError, match=r"^runs has no directory .*callbacks=diagnose"):
+        with pytest.raises(UserError, match=r"^runs matches no directory .*callbacks=diagnose"):
             dropout_study.collect(directories)
 
 

@@ -116,11 +116,15 @@ def test_p_is_rarely_small_where_nothing_differs() -> None:
 TOWERS = [torch.cat([_grey(48, seed), _opponent(48, seed)]) for seed in range(3)]
 HALF_COLOURED = [torch.cat([_mixed(48, 0.4, seed), _mixed(48, 0.9, seed)]) for seed in range(3)]
 VERDICTS = [
-    (TOWERS, 2, r"^The towers differ in colour, in 3 of 3 runs .* 0% .* other 100%\. .* the former is\."),
-    (HALF_COLOURED, 2, r"^The towers differ in colour.* the former is not\."),
-    ([_noise(96, seed) for seed in range(3)], 2, r"^No difference .* \(standard deviation 0\.\d+, n 3\)"),
+    (TOWERS, 2, r"^The towers differ in colour; in 3 of 3 runs .* 0% .* other 100%\. .* the former meets\."),
+    (HALF_COLOURED, 2, r"^The towers differ in colour.* the former does not meet\."),
+    (
+        [_noise(96, seed) for seed in range(3)],
+        2,
+        r"^The towers show no diff.* \(standard deviation 0\.\d+, n 3\)",
+    ),
     (TOWERS[:1], 2, r"differ by 1\.000, random .* One run says nothing about other seeds: give runs=GLOB\.$"),
-    (TOWERS, 1, r"^One tower, whose halves mean nothing: .* differ by 1\.000"),
+    (TOWERS, 1, r"^There is only one tower, so its halves mean nothing: .* differ by 1\.000"),
 ]
 
 
@@ -132,7 +136,7 @@ def test_the_verdict_says_what_was_seen(runs: list[Tensor], towers: int, sentenc
 
 def test_kernels_that_see_greys_have_no_colours_to_compare() -> None:
     assert "coloured" in kernels.text({0: _noise(6)}, 2)
-    said = "kernels of a network that sees greys: there are no colours to compare"
+    said = "The network sees grey images: its kernels have no colours to compare."
     assert kernels.text({0: _noise(6)[:, :1], 1: _noise(6, 1)[:, :1]}, 1) == said
 
 
@@ -232,7 +236,7 @@ def test_one_checkpoint_gets_pictures_and_a_table(outputs: Path, monkeypatch: py
     directory, added = next(outputs.glob("one-*")), []
     monkeypatch.setattr(kernels.tracking, "add", lambda *args: added.append(args))
     answer = entry.kernels(composed("kernels", [f"checkpoint='{directory}/last.ckpt'"]))
-    assert "One tower, whose halves mean nothing" in answer
+    assert "There is only one tower, so its halves mean nothing" in answer
     written = [Path(line) for line in answer.splitlines()[-3:]]
     assert [path.name.split("-")[-1] for path in written] == ["kernels.png", "colours.png", "kernels.csv"]
     assert all(path.is_file() for path in written)
@@ -259,7 +263,7 @@ def test_runs_are_shown_by_seed(outputs: Path, tmp_path: Path) -> None:
 
 REFUSED = [
     ((), r"^checkpoint=PATH is missing: give a run's directory, .* For several: runs="),
-    (("checkpoint=a", "runs=b"), r"^checkpoint and runs are not for the same command: give"),
+    (("checkpoint=a", "runs=b"), r"^checkpoint and runs can't be used together: give"),
     (("checkpoint=[a,b]",), r"^checkpoint=\['a', 'b'\] is more than one network: give"),
     (("runs='OUT/none-*'",), r"^runs=.*none-\* finds no finished run"),
     (("runs='OUT/*-*'",), r"^these networks are of 2 kinds: .* Give those of one line:\n"),

@@ -185,11 +185,11 @@ REFUSED: list[tuple[Any, str]] = [
     (True, r"^queries=True is not possible"),
     (2.5, r"^queries=2\.5 is not possible"),
     (None, r"^queries=null is not possible"),
-    (65, r"^queries=65 is not possible: choose a number from 1 to below 65"),
+    (65, r"^queries=65 is not possible: choose a number of at least 1 and below 65"),
     (21, r"^queries=21 is not possible: the split has 20 images"),
     ([], r"^queries has 0 files"),
-    (["NEAR"], r"is no usable image of val: name it as .* is named\. Did you mean .*NAME"),
-    (["/elsewhere/NAME"], r"^queries=/elsewhere/.* is no usable image of val"),
+    (["NEAR"], r"is not a usable image of val: give a name such as .*\. Did you mean .*NAME"),
+    (["/elsewhere/NAME"], r"^queries=/elsewhere/.* is not a usable image of val"),
 ]
 
 

@@ -127,13 +127,13 @@ def test_a_plan_has_a_line_for_each_comparison_and_one_for_those_that_are_not_kn
     seeds = dict.fromkeys(("small", "large", "equal", "open", "x"), 5)
     small, large = (f"{name}: a {MINUS} b  val/top1_error  P's" for name in ("small", "large"))
     assert design.text(claims, PILOT, seeds, None).split("\n") == [
-        "seeds for 80 % power, by the spread of the scale's pilot runs:",
+        "seeds needed for 80 % power, by the spread of the scale's pilot runs:",
         "  compared      metric          effect    needs     run  interval  power",
         f"  {small} 0.4   34 seeds  5    ±1.0      14 %",
         f"  {large} 2     4 seeds   5    ±1.0      98 %",
         f"  equal: a {MINUS} b  val/top1_error  within 2  5 seeds   5    ±1.0      ≥ 96 %",
         "not known, as no pilot run measured its spread here: y",
-        "not known, as no effect stands in its file (matters): open",
+        "not known, as the claim's file gives no effect (matters): open",
     ]
     none = design.text(claims, {"name": "demo"}, seeds, None, ["trainer.max_epochs=2"])
     assert none == "seeds needed: not known, as no pilot run measured the spread at scale=demo"

@@ -176,7 +176,7 @@ def test_a_run_that_can_not_be_measured_is_told_of_and_the_rest_goes_on(
     done = train(here, "claim=ten_crops", "scale=demo", "seed=0,1", f"data.root='{outputs / 'demo'}'")
     assert done.returncode == 1
     assert "then measured for ten_crops: 1 run," in done.stdout
-    assert "ten_crops/published, seed 1 is not measured: checkpoint=" in done.stderr
+    assert "ten_crops/published, seed 1 could not be measured: checkpoint=" in done.stderr
     assert "is damaged" in done.stderr
     assert "rerun=true seed=1" in done.stderr
     rows = [row for row in _results(here) if row.claim.name == "ten_crops"]

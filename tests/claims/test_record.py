@@ -177,7 +177,7 @@ def test_again_nothing_changes_and_what_is_measured_since_is_added(outputs: Path
 def test_unequal_figures_of_a_kind_of_device_are_refused(outputs: Path, out: Path, claims: Path) -> None:
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     _tell(outputs, metrics={"val/top5_error": 3.25})
-    said = r"val/top5_error is 3.25, and 1\d.* where it is recorded, both on NVIDIA H100.*GPU.*replace=true"
+    said = r"val/top5_error is 3.25, but 1\d.* is recorded, both on NVIDIA H100.*GPU.*replace=true"
     with pytest.raises(UserError, match=said):
         _record(outputs, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -213,7 +213,7 @@ def test_devices_are_kept_side_by_side_and_never_mixed(outputs: Path, out: Path,
             _same(ours, expected)
     (note,) = indexes.notes
     cpu = "x86_64 AVX512 (cpu), 32-true"
-    assert note == f"lrn-paper: judged on {GPU}, bf16-mixed; recorded on {cpu} too"
+    assert note == f"lrn-paper: judged on {GPU}, bf16-mixed; also recorded on {cpu}"
 
 
 def test_what_a_claim_is_about_may_differ(outputs: Path, out: Path, claims: Path) -> None:
@@ -233,7 +233,7 @@ def test_commits_that_differ_are_named(outputs: Path, tmp_path: Path, claims: Pa
     _tell(outputs, made_up.digest("lrn", "paper", (), "with", 1), commit=f"{OTHER}+changes")
     kept = record.Record()
     said = record.add(kept, open_indexes(outputs, claims).indexes, set(outputs.iterdir()))
-    assert "of no commit that is known, or with changes to it: made_up-" in said[-1]
+    assert "from an unknown commit, or with uncommitted changes: made_up-" in said[-1]
     assert f"({OTHER}+changes)" in said[-1]
     record.write(kept, tmp_path / "record")
     with record.opened(tmp_path / "record", claims) as indexes:
@@ -304,7 +304,7 @@ def test_a_file_of_others_or_a_damaged_one_is_one_message(
     (out / name).write_text(text, "latin-1")
     _sealed(out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    said = rf"{name} is missing, damaged, edited or not of recorded runs"
+    said = rf"{name} is missing, damaged, edited or no record of runs"
     with pytest.raises(UserError, match=said):
         _record(outputs, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -340,7 +340,7 @@ def test_whatever_was_cut_or_edited_is_no_record_any_more(
         path.write_bytes(_mangled(whole, how, chance))
         if how == "the file":
             path.unlink()
-        said = r"is missing, damaged, edited or not of recorded runs: restore it"
+        said = r"is missing, damaged, edited or no record of runs: restore it"
         if (name, how) == (record.SUMS, "a line twice"):
             continue  # which says the same
         with pytest.raises(UserError, match=said), record.opened(out, claims):
@@ -431,14 +431,14 @@ def test_other_figures_of_a_computed_claim_are_told(tmp_path: Path, claims: Path
     for figure in (3, 3, 4):
         write_figures(tmp_path, "size", {"a": {"parameters": figure}, "b": {"parameters": 1}}, COMPUTED_SCALE)
         said.append(record.add(kept, open_indexes(tmp_path, claims).indexes, [])[1:])
-    assert said == [[], [], ["size: other figures than before; the new ones are kept"]]
+    assert said == [[], [], ["size: figures differ from the recorded ones; the new ones replace them"]]
 
 
 def test_files_that_do_not_fit_each_other_are_one_message(out: Path, claims: Path) -> None:
     whole = (out / record.RUNS).read_text().splitlines()
     (out / record.RUNS).write_text("\n".join(whole[:3]) + "\n")
     _sealed(out)
-    with pytest.raises(UserError, match=r"claims.json does not fit runs.csv"), record.opened(out, claims):
+    with pytest.raises(UserError, match=r"claims.json does not match runs.csv"), record.opened(out, claims):
         pass
 
 
@@ -454,7 +454,7 @@ def test_the_design_is_that_before_the_first_run(outputs: Path, out: Path, claim
     with record.opened(out, claims) as indexes:
         results = [result for index in indexes.indexes for result in judge_index(index)]
     said = [wording.departures(result) for result in results]
-    assert said == ["3 seeds, 2 planned; compared otherwise than planned", *["3 seeds, 2 planned"] * 3]
+    assert said == ["3 seeds, 2 planned; not compared as planned", *["3 seeds, 2 planned"] * 3]
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_the_design_is_that_before_the_first_run(outputs: Path, out: Path, claim
     [
         (["of=runs"], "of=runs is not possible: choose claims, dropout"),
         (["of=dropout", "replace=true"], "replace=true is not possible with of=dropout"),
-        ([], "runs has no directory beside the index"),
+        ([], "runs matches no directory of a claim"),
     ],
 )
 def test_what_can_not_be_recorded_is_refused(tmp_path: Path, more: list[str], said: str) -> None:

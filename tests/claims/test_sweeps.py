@@ -201,7 +201,7 @@ def test_an_interrupted_sweep_goes_on(outputs: Path) -> None:
     done = run("src/train.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert "2 runs: 1 to resume, 1 to do" in done.stdout
-    assert len(re.findall(r"going on from step [1-9]", done.stdout)) == 1
+    assert len(re.findall(r"resuming at step [1-9]", done.stdout)) == 1
     assert trained(done) == 2
 
 
@@ -220,7 +220,7 @@ def test_hydras_own_sweeper_works_in_its_place(
 ) -> None:
     done = train(outputs, "-m", "hydra/sweeper=basic", "seed=0,1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("already trained; this is the stored result") == 2
+    assert done.stdout.count("already trained; showing the stored result") == 2
     assert "to do" not in done.stdout
 
 

@@ -65,7 +65,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         ([*LRN, "model/norm=none"], ["model/norm=none is not possible", "what claim=lrn compares"]),
         ([*LRN, "model.norm=null"], ["model.norm=null is not possible", "what claim=lrn compares"]),
         ([*LRN, "model.norm.alpha=1"], ["model.norm.alpha=1 is not possible", "what claim=lrn compares"]),
-        ([*LRN, "optim.lr=0.1,0.2"], ["optim.lr=0.1,0.2 is not possible", "seed alone takes several"]),
+        ([*LRN, "optim.lr=0.1,0.2"], ["optim.lr=0.1,0.2 is not possible", "only seed can take several"]),
         ([*LRN, "model.remove=[conv3],[conv4]"], ["model.remove=[conv3],[conv4]", "seed alone"]),
         (["claim=relu", "scale=imagenette"], ["claim=relu", "scale=imagenette", "choose scale=cifar10"]),
         (["claim=lrn", "scale=imagenet"], ["scale=imagenet is not possible", "Did you mean imagenette"]),
@@ -80,15 +80,15 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
             ["data.root=/no/such is not a folder"],
         ),
         ([*LRN, "dry_run=yes"], ["dry_run=yes is not possible: choose true, false"]),
-        ([*LRN, "hydra/sweeper=basic"], ["claim=NAME is for a sweep of our own"]),
-        (["-m", "dry_run=true", "hydra/sweeper=basic"], ["dry_run=true is for a sweep of our own"]),
+        ([*LRN, "hydra/sweeper=basic"], ["claim=NAME works only with this project's own sweeper"]),
+        (["-m", "dry_run=true", "hydra/sweeper=basic"], ["dry_run=true works only with this project's own sweeper"]),
         (["-m", "optim.lr=interval(0,1)"], ["does not support", "INTERVAL"]),
         ([*LRN, "scale=demo,cifar10"], ["scale=demo,cifar10 is not possible with a claim", "seed alone"]),
         (["claim=[lrn,lrn]", "scale=demo"], ["claim names lrn twice"]),
         ([*LRN, "seed=1,1"], ["seed names 1 twice"]),
         (["-m", "model/norm=lrn,none,lrn"], ["model/norm names lrn twice"]),
         (["-m", "data.threads=1,2"], ["data.threads: these values change nothing that is computed"]),
-        ([*LRN, "scale.seeds=0"], ["scale.seeds=0 is not possible: choose a whole number from 1"]),
+        ([*LRN, "scale.seeds=0"], ["scale.seeds=0 is not possible: choose a whole number of at least 1"]),
         ([*LRN, "scale.name=../x"], ["scale.name=../x is not possible: give a name without /"]),
         ([*LRN, "variant=mine"], ["variant=mine is not possible"]),
         ([*LRN, "model=alexnet"], ["with and without are the same network, alike in model.norm"]),
@@ -139,7 +139,7 @@ def test_what_makes_other_runs_makes_another_index() -> None:
 
 def test_an_output_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused(train(tmp_path / "file", *LRN), f"{tmp_path}/file is in the way")
+    refused(train(tmp_path / "file", *LRN), f"{tmp_path}/file is a file where a folder is needed")
 
 
 @pytest.mark.quick(1)

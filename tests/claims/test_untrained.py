@@ -72,12 +72,12 @@ def _plain(**values: Any) -> dict[str, Any]:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "guessed"}, "kind=guessed is not possible: choose trained, computed, timed"),
-    ({"seeds": [1]}, "seeds is of no use with kind=computed"),
-    ({"scales": {"demo": []}}, "scales is of no use with kind=computed"),
-    ({"needs": "evaluation"}, "needs is of no use with kind=computed"),
-    ({"rounds": 9}, "rounds is of no use with kind=computed"),
+    ({"seeds": [1]}, "seeds has no effect with kind=computed"),
+    ({"scales": {"demo": []}}, "scales has no effect with kind=computed"),
+    ({"needs": "evaluation"}, "needs has no effect with kind=computed"),
+    ({"rounds": 9}, "rounds has no effect with kind=computed"),
     ({"kind": "timed"}, "metric=parameters is not possible: choose step_seconds"),
-    ({"kind": "timed", "seeds": [1]}, "seeds is of no use with kind=timed"),
+    ({"kind": "timed", "seeds": [1]}, "seeds has no effect with kind=timed"),
     ({"kind": "timed", "rounds": 1}, "rounds=1 is not possible"),
     ({"compare": [{"of": "a", "minus": "b"}]}, r"metric=val/top1_error is not possible: choose parameters, "),
     (
@@ -249,7 +249,7 @@ def test_a_claim_is_timed_once_unless_it_changes(
     assert "other programs take 50 % of the processors" in capsys.readouterr().out
     untrained.measure(timed(), tmp_path)
     assert len(measured) == 8
-    assert "timed before; rerun=true times it again" in capsys.readouterr().out
+    assert "already timed; rerun=true times it again" in capsys.readouterr().out
     untrained.measure(timed(rounds=4), tmp_path)
     assert len(measured) == 18
     untrained.measure(timed(rounds=4), tmp_path, rerun=True)
@@ -293,12 +293,10 @@ def test_other_times_of_one_device_are_refused_unless_they_replace_the_old(
         if round_ == 0:
             record.add(kept, indexes, [])
         else:
-            with pytest.raises(
-                UserError, match=r"mine: other times are recorded, on x86_64 AVX2 \(cpu\) too"
-            ):
+            with pytest.raises(UserError, match=r"mine: different times are recorded on x86_64 AVX2 \(cpu\)"):
                 record.add(kept, indexes, [])
             said = record.add(kept, indexes, [], replace=True)
-            assert "mine: other figures than before; the new ones are kept" in said
+            assert "mine: figures differ from the recorded ones; the new ones replace them" in said
     index = json.loads(path.read_text())
     index["scale"]["device"] = "another"
     path.write_text(json.dumps(index))

@@ -122,7 +122,7 @@ def test_more_seeds_are_those_of_the_published_table() -> None:
     assert "paper's 0.5" in small.reason
     own = seen(Comparison("a", "b"), spread + 0.8)
     assert own.more_seeds == 15 - 5
-    assert "what was seen" in own.reason
+    assert "the one seen here" in own.reason
     enough = seen(Comparison("a", "b", paper=9.0), spread + 0.8)  # five seeds would have seen 9
     assert enough.more_seeds == 15 - 5
 
@@ -274,9 +274,9 @@ def test_no_ratio_without_its_lower_side(tmp_path: Path) -> None:
     fine = paced(tmp_path / "fine", [60, 66, 54])
     unknown = judge(RATIO, fine, late)
     assert (unknown.outcome, unknown.mean) == ("inconclusive", None)
-    assert "relu never came down to 25 % training error with seed 0, 1, 2" in unknown.reason
+    assert "relu never reached 25 % training error with seed 0, 1, 2" in unknown.reason
     nobody = judge(RATIO, late, late)
-    assert (nobody.outcome, nobody.reason) == ("not measured", "No run came down to 25 % training error.")
+    assert (nobody.outcome, nobody.reason) == ("not measured", "No run reached 25 % training error.")
     at_once = judge(RATIO, paced(tmp_path / "fast", [1, 1, 1]), fine)
     assert (at_once.outcome, at_once.mean) == ("inconclusive", None)
     assert "first epoch" in at_once.reason

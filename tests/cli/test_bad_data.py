@@ -254,7 +254,7 @@ def test_an_output_directory_without_permission_is_named(bench: Bench, monkeypat
 
     monkeypatch.setattr(Path, "mkdir", deny)
     message = bench.refused()
-    assert f"{bench.out} may not be used (Permission denied)" in message
+    assert f"{bench.out} can't be used (Permission denied)" in message
 
 
 def test_a_file_in_place_of_the_output_directory_is_named(bench: Bench) -> None:

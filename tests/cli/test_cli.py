@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     step = torch.load(killed / "last.ckpt", weights_only=True)["global_step"]
     assert 0 < step < 24
     resumed = train(tmp_path, *long, f"hydra.run.dir='{killed}'")
-    assert f"going on from step {step}" in resumed.stdout
+    assert f"resuming at step {step}" in resumed.stdout
     first, second = (
         torch.load(each / "last.ckpt", weights_only=True)["state_dict"] for each in (whole, killed)
     )

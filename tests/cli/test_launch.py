@@ -117,7 +117,7 @@ def test_what_is_no_setting_is_told_of_a_plus_only_where_that_helps(key: str, me
 
 TYPED = [
     ("train", "lrn", "There is no setting lrn: .* Did you mean claim=lrn or model/norm=lrn?"),
-    ("train", "data.root", "data.root lacks its value: type data.root=VALUE."),
+    ("train", "data.root", "data.root has no value: type data.root=VALUE."),
     ("train", "=5", "=5 has no key"),
     ("train", "optim={}", "optim={} changes nothing: leave it out"),
     ("train", "+data=imagenette", "data has a choice already. .* leave out the plus: data=imagenette"),
@@ -215,7 +215,7 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
     ("argument", "line"),
     [
         ("model=alexnet", "  norm: null"),
-        ("schedule=cosine", "  last: 0.0                     # the share of the rate that it falls to"),
+        ("schedule=cosine", "  last: 0.0                     # share of the rate that it falls to"),
         ("optim.lr=0.5", "  lr: 0.5 "),
     ],
 )

@@ -78,5 +78,5 @@ def test_submitits_signal_saves_and_the_job_goes_on(tmp_path: Path) -> None:
         os.kill(json.loads(owner.read_text())["pid"], signal.SIGUSR2)
         assert sweeping.wait(timeout=300) == 0
     log = (checkpoint.parent / "train.log").read_text()
-    assert "going on from step" in log
+    assert "resuming at step" in log
     assert json.loads((checkpoint.parent / "result.json").read_text())["status"] == "completed"

@@ -71,7 +71,7 @@ WRONG = [
     ("predict", "+topp=1", "There is no setting topp. Did you mean top"),
     ("kernels", "out={a: 1}", "out={.*} is not possible: choose a text"),
     ("neighbours", "accelerator=cuda", "accelerator=cuda is not possible: choose auto, cpu, gpu"),
-    ("neighbours", "seed=-1", "seed=-1 is not possible: choose a whole number from 0"),
+    ("neighbours", "seed=-1", "seed=-1 is not possible: choose a whole number of at least 0"),
     ("export", "opset=new", "opset=new is not possible: choose a whole number"),
     ("report", "list=no", "list=no is not possible: choose true, false"),
     ("report", "out=null", "out=null is not possible: choose a text"),
@@ -106,7 +106,7 @@ OF_ANOTHER = [
         "model.survival=1",
         "There is no setting model.survival.*model has activation, add, ceil_mode",
     ),
-    ("model=lenet5", "model/norm=lrn", "model/norm is not a choice for this model, which has no such part"),
+    ("model=lenet5", "model/norm=lrn", "model/norm can't be chosen with this model, which has no such part"),
     (
         "model=resnet20",
         "schedule.patience=1",

@@ -200,9 +200,9 @@ FLAGS = ("crops", "flips", "colour_divide")  # Hydra takes off for a text
     [
         ({"colour_unit": "roots"}, ["augment.colour_unit=roots", "root, eigenvalue", "Did you mean root?"]),
         ({"colour_unit": "sigma"}, ["augment.colour_unit=sigma", "root, eigenvalue"]),
-        ({"colour_noise": -0.1}, ["augment.colour_noise=-0.1", "from 0 on"]),
-        ({"colour_noise": float("nan")}, ["augment.colour_noise=nan", "from 0 on"]),
-        ({"colour_noise": float("inf")}, ["augment.colour_noise=inf", "from 0 on"]),
+        ({"colour_noise": -0.1}, ["augment.colour_noise=-0.1", "at least 0"]),
+        ({"colour_noise": float("nan")}, ["augment.colour_noise=nan", "at least 0"]),
+        ({"colour_noise": float("inf")}, ["augment.colour_noise=inf", "at least 0"]),
         ({"colour_noise": "much"}, ["augment.colour_noise=much"]),
         ({"colour_noise": None}, ["augment.colour_noise=None"]),
         ({"colour_until": "soon"}, ["augment.colour_until=soon"]),

@@ -237,7 +237,7 @@ def test_a_run_is_known_by_its_channels_and_border_and_older_ones_stay_what_they
 
 REFUSED = [
     ("data.channels=2", r"data.channels=2 is not possible: choose 3, 1"),
-    ("data.border=-1", r"data.border=-1 is not possible: choose a whole number from 0 on"),
+    ("data.border=-1", r"data.border=-1 is not possible: choose a whole number of at least 0"),
     ("data.border=some", r"data.border=some is not possible"),
     ("data.border=40", r"data.border=40 leaves nothing of data.image_size=80"),
 ]

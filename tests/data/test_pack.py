@@ -156,7 +156,7 @@ def test_a_pack_that_another_process_is_just_making_is_not_overwritten(
         assert begun.wait(30)
         same = pool.submit(packed, image_set, tmp_path, "pixels")
         threading.Timer(0.2, other_waits.set).start()
-        with pytest.raises(UserError, match=r"was made otherwise: form \(pixels, now jpeg\)"):
+        with pytest.raises(UserError, match=r"was made with other settings: form \(pixels, now jpeg\)"):
             packed(image_set, tmp_path, "jpeg")
         assert_same(first.result(), same.result(), image_set)
 
@@ -170,7 +170,7 @@ def test_another_pack_is_not_overwritten(
     if not change:
         monkeypatch.setattr(module, "decoder", lambda: {"pillow": "99.0"})
     settings: dict[str, Any] = {"image_size": SIZE, "digest": DIGEST, **change}
-    with pytest.raises(UserError, match="was made otherwise") as caught:
+    with pytest.raises(UserError, match="was made with other settings") as caught:
         make_pack(image_set, folder=tmp_path, **settings)
     assert all(part in str(caught.value) for part in (words, f"data.pack={tmp_path}", "Remove it"))
     assert contents(tmp_path) == before

@@ -199,7 +199,7 @@ def test_the_preset_is_cifars_usual() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"pad": -1}, "augment.pad=-1 is not possible: choose a whole number from 0 on"),
+        ({"pad": -1}, "augment.pad=-1 is not possible: choose a whole number of at least 0"),
         ({"pad": 1.5}, "augment.pad=1.5 is not possible"),
         ({"pad": 4, "crops": False}, "augment.pad=4 changes nothing with augment.crops=false"),
         ({"mean": "image"}, "augment.mean=image is not possible: choose channel, null"),

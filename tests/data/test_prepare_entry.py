@@ -83,7 +83,7 @@ def test_a_source_that_changed_is_refused(own_folder: Path, tmp_path: Path) -> N
     place = f"data.pack='{tmp_path}/p'"
     make(tmp_path, own_folder, place)
     (own_folder / "val/ant/ant_1.png").unlink()
-    with pytest.raises(UserError, match=r"was made otherwise: the images \(files differ\)"):
+    with pytest.raises(UserError, match=r"was made with other settings: the images \(files differ\)"):
         make(tmp_path, own_folder, place)
     with pytest.raises(UserError, match="files differ"):
         fit(tmp_path, f"data.root='{own_folder}'", place)

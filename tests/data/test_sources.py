@@ -90,9 +90,9 @@ def test_files_that_are_no_images_are_counted_and_named(own_folder: Path) -> Non
         (own_folder / name).touch()
     found = Folders(own_folder).load()
     assert len(found.train) == 30
-    counted = "2 .heic, 1 .jpg, 1 without an ending, 1 .txt"
+    counted = "2 .heic, 1 .jpg, 1 without an extension, 1 .txt"
     named = "train/loose.jpg, val/x, train/ant/a.heic"
-    expected = f"  not used: 5 files that are no images or in no class ({counted}), such as {named}"
+    expected = f"  not used: 5 files that are not images or in no class ({counted}), such as {named}"
     assert expected in str(found)
 
 

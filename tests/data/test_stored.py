@@ -304,12 +304,12 @@ def labelled(label: object) -> Callable[[Path], None]:
         (without_val, r"has no val\*.tar: data=webdataset reads files such as train-0000.tar"),
         (
             compressed_val,
-            r"set-val-000.tar.gz is compressed, and so can't be read at any place: unpack it to a .tar.",
+            r"set-val-000.tar.gz is compressed, so single images in it can't be read: unpack it to a .tar.",
         ),
         (without_class, r"set-train-900.tar has no class for a: there should be a a.cls"),
         (two_images, r"set-train-900.tar has 2 images called a \(jpg, png, cls\)"),
-        (twice, r"set-train-900.tar: a.JPG is there twice: write this file anew"),
-        (sparse, r"set-train-900.tar: big.bmp is sparse: write this file anew"),
+        (twice, r"set-train-900.tar: a.JPG occurs twice: write this file again"),
+        (sparse, r"set-train-900.tar: big.bmp is sparse: write this file again"),
         (two_splits, r"train-val-000.tar may be of train or val: name it after one split"),
         *(
             (labelled(label), "has no class for a: there")

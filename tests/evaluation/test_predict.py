@@ -156,7 +156,7 @@ def test_nothing_but_broken_files_is_an_error(trained: Checkpoint, tmp_path: Pat
     for name, content in BROKEN.items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(
-        UserError, match=r"none of images can be used: .*empty\.png \(no image\); .*text\.jpg"
+        UserError, match=r"none of the images can be used: .*empty\.png \(no image\); .*text\.jpg"
     ):
         _predicted(trained, tmp_path)
 
@@ -197,7 +197,7 @@ def test_the_table_marks_the_right_class_within_eighty_columns() -> None:
     assert lines[6].startswith("✗ a long, long title of a class  70.0 %  "), "a wrong first guess"
     assert lines[7].startswith("  crane (n4) ")
     assert lines[12].startswith("  a long, long title of a class  70.0 %  "), "nobody says what is right"
-    assert lines[-1] == "1 of 2 correct (top-1), 1 among the first 3 (top-3); 1 in the folder of no class"
+    assert lines[-1] == "1 of 2 correct (top-1), 1 among the first 3 (top-3); 1 not in the folder of a class"
     filled = [line.count("█") for line in lines[1:4]]
     assert abs(filled[0] / filled[1] - 0.7 / 0.25) < 0.3
 

@@ -173,7 +173,7 @@ def test_several_are_averaged_among_both(images: Path, nets: list[Checkpoint], t
 
 def test_the_text_says_which_is_which(images: Path, nets: list[Checkpoint]) -> None:
     text, found = _evaluated(images, nets[:1]), json.loads(_evaluated(images, nets[:1], "format=json"))
-    assert "the images are of 7 of the network's 20 classes" in text
+    assert "the images show 7 of the network's 20 classes" in text
     for name, errors in (("all 20 outputs", found), ("only these 7", found["among_set"])):
         row = f"net-0, seed 0, {name} "
         (line,) = [line for line in text.splitlines() if line.startswith(row)]

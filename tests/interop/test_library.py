@@ -192,7 +192,7 @@ def test_the_command_takes_the_name_behind_a_slash(tmp_path: Path) -> None:
         (
             "torchvision",
             "mean=[104,117,123]",
-            r"mean=.* is not possible: model=torchvision has torchvision's own",
+            r"mean=.* is not possible: model=torchvision uses torchvision's own mean",
         ),
         ("torchvision_alexnet", "preset=IMAGENET1K_V1", "preset=IMAGENET1K_V1 is for model=torchvision/NAME"),
         ("alexnet_lrn", "seed=0", r"model=alexnet_lrn is not possible: choose .*, torchvision/NAME"),

@@ -349,8 +349,11 @@ def test_a_network_of_ones_own_is_named_by_its_path() -> None:
         ({"_target_": "nowhere.Net"}, r"model\._target_=nowhere\.Net can't be imported: .*PYTHONPATH"),
         ({"_target_": f"{__name__}.Own", "depth": 3}, r"model\.depth=3 is not possible: Own has only num_cl"),
         ({"_target_": f"{__name__}.of_words"}, "model: of_words makes a str, and no torch.nn.Module"),
-        ({"_target_": "torch.nn.Tanh"}, "model: Tanh makes no network of these settings, .*num_classes"),
-        ({"_target_": "builtins.dict"}, "model: dict makes no network"),
+        (
+            {"_target_": "torch.nn.Tanh"},
+            "model: Tanh can't make a network with these settings: .*num_classes",
+        ),
+        ({"_target_": "builtins.dict"}, "model: dict can't make a network"),
         ({"name": "alexnet", "_target_": "torch.nn.Tanh"}, "both name=alexnet and _target_=torch.nn.Tanh"),
     ],
 )

@@ -164,13 +164,13 @@ def test_a_draw_is_a_function_of_the_seed_and_holds_for_all_parts_of_a_step() ->
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"columns": 0}, r"model\.columns=0 is not possible: choose a whole number from 1"),
+    ({"columns": 0}, r"model\.columns=0 is not possible: choose a whole number of at least 1"),
     ({"widths": []}, r"model\.widths=\[\] is not possible"),
     ({"widths": [4, 0]}, r"model\.widths=0 is not possible"),
-    ({"drop_rate": 1}, r"model\.drop_rate=1 is not possible: choose a number from 0 to below 1"),
+    ({"drop_rate": 1}, r"model\.drop_rate=1 is not possible: choose a number of at least 0 and below 1"),
     ({"whole_columns": 2}, r"model\.whole_columns=2 is not possible: choose 0 to 1"),
-    ({"column": 5}, r"model\.column=5 is not possible: choose a number from 1"),
-    ({"rate": 1}, r"model\.rate=1 is not possible: choose a number from 0 to below 1"),
+    ({"column": 5}, r"model\.column=5 is not possible: choose a number of at least 1"),
+    ({"rate": 1}, r"model\.rate=1 is not possible: choose a number of at least 0 and below 1"),
     ({"crop_size": 31}, r"crop_size=31 is too small: pool5 has a 2x2 window.* that works is 32"),
     ({"width": 2}, r"model\.width=2 is not possible: fractalnet has only"),
 ]

@@ -82,7 +82,7 @@ def test_an_unknown_name_is_refused_and_nothing_removed(outputs: Path, typed: st
 
 
 def test_without_an_index_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"claims has no index of a claim's runs, and so nothing to forget"):
+    with pytest.raises(UserError, match=r"claims has no runs of claims, so there is nothing to forget"):
         _forget(tmp_path, "forget=lrn-demo")
     assert not list(tmp_path.iterdir())
 
@@ -90,8 +90,8 @@ def test_without_an_index_it_says_so(tmp_path: Path) -> None:
 REFUSED = [
     (["forget=lrn-demo1", "list=true"], "^list=true .*: leave out forget, output_dir"),
     (["forget=lrn-demo1", "publish=true"], "^publish=true .*: leave out forget, output_dir"),
-    (["forget=lrn-demo1", "prune=last"], "^prune is of the runs in output_dir: leave out forget"),
-    (["forget=lrn-demo1", "sure=true"], "^forget is of the claims in output_dir: leave out sure"),
+    (["forget=lrn-demo1", "prune=last"], "^prune is for the runs in output_dir: leave out forget"),
+    (["forget=lrn-demo1", "sure=true"], "^forget is for the claims in output_dir: leave out sure"),
     (["forget=lrn-demo1", "results=own", "record=r", "out=o"], "^forget .*: leave out results, record, out"),
     (["prune=last", "results=own"], "^prune .*: leave out results"),
     (["forget=3"], r"^forget=3 is not possible: give a list"),

@@ -190,7 +190,7 @@ def test_a_record_elsewhere_is_read(
         ("auto", r"outputs has no runs of claims, and .*results/claims has no recorded runs.* train: python"),
         ("recorded", r"^.*results/claims has no recorded runs, which come with a checkout"),
         ("both", r"^.*results/claims has no recorded runs, which come with a checkout"),
-        ("own", r"claims has no index of a claim's runs"),
+        ("own", r"claims has no runs of claims"),
         ("mine", r"results=mine is not possible: choose auto, own, recorded, both\."),
     ],
 )

@@ -275,7 +275,7 @@ def test_own_runs_of_several_devices_are_not_compared(made: Any) -> None:
     assert row.verdict.mean == pytest.approx(np.subtract(WITHOUT, WITH)[1:].mean())
     assert row.states == {"completed": 6, "on another device": 2}
     text = _text(outputs, claims)
-    assert "lrn-paper: judged on a GPU, 32-true; trained on x86_64 (cpu), 32-true too" in text
+    assert "lrn-paper: judged on a GPU, 32-true; also trained on x86_64 (cpu), 32-true" in text
     assert "(2 of 3 planned seeds, 1 still to run; 6 of 8 runs finished, 2 on another device)" in text
     made_up.claim(claims, "lrn", ["with", "without"], [LRN], about=["trainer.device"])
     assert _rows(outputs, claims)["lrn", "paper", "val/top1_error"].verdict.n == 4

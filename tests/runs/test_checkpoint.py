@@ -117,7 +117,7 @@ def test_nothing_is_called_that_no_setting_names(run: Path) -> None:
 def test_weights_that_do_not_fit_the_settings_are_told_of(run: Path) -> None:
     found = checkpoint.load(run / "last.ckpt")
     bad = replace(found, weights={"conv1.weight": torch.zeros(1)})
-    with pytest.raises(UserError, match="does not fit its own settings of the model"):
+    with pytest.raises(UserError, match="does not match the model settings stored in it"):
         _ = Trained(bad).network
 
 

@@ -60,7 +60,7 @@ def test_a_run_trained_anew_to_other_weights_is_another() -> None:
 def test_what_was_measured_of_other_weights_is_not_added(tmp_path: Path) -> None:
     run = _run(tmp_path)
     before = (run.directory / "result.json").read_bytes()
-    with pytest.raises(UserError, match="was trained anew while it was measured"):
+    with pytest.raises(UserError, match="was trained again while it was being measured"):
         measurements.add(run.directory, Measurement({TEN: 50.0}), "another 0.5")
     with lock.training(run.directory), pytest.raises(UserError, match="is being trained by process"):
         _add(run, Measurement({TEN: 50.0}))

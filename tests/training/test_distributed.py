@@ -125,7 +125,7 @@ def test_what_ends_one_process_ends_the_run(tmp_path: Path) -> None:
         ("trainer.val_check_interval=00:00:01:00", "on several devices: choose a number of batches"),
         ("model=resnet20", "choose trainer.devices=1, or trainer.sync_batchnorm=false"),
         ("callbacks=diagnose", "callbacks.diagnose is not possible on several devices"),
-        ("trainer.devices=0", "trainer.devices=0 is not possible: choose a number from 1 on"),
+        ("trainer.devices=0", "trainer.devices=0 is not possible: choose a number of at least 1"),
         ("trainer.devices=[0,0]", "trainer.devices names 0 twice"),
         ("trainer.devices=two", "trainer.devices=two is not possible"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp is not possible: choose auto, ddp"),

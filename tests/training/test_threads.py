@@ -61,7 +61,7 @@ def test_a_number_is_taken_as_it_is_and_a_resumed_run_keeps_its_own(
     assert threads.choose("auto", tmp_path / "new", tmp_path) == 2
     assert threads.choose("auto", run, tmp_path) == 3
     assert threads.choose(5, run, tmp_path) == 5
-    assert caplog.messages[-1] == "threads=5: started with 3; the last bits may differ"
+    assert caplog.messages[-1] == "threads=5, but the run started with 3: the last bits may differ"
     (run / "last.ckpt").unlink()  # it starts anew
     assert threads.choose("auto", run, tmp_path) == 2
     with pytest.raises(UserError, match="threads=none is not possible: choose auto, or a whole number"):

@@ -276,7 +276,7 @@ def test_a_damaged_checkpoint_or_another_networks_is_named(
         train(config(tmp_path))
     wider = train(config(outputs, "model.width=0.06", "data.epochs=1"))
     shutil.copy(directory(outputs, wider) / "last.ckpt", run_dir / "last.ckpt")
-    with pytest.raises(UserError, match=r"last\.ckpt is another network's"):
+    with pytest.raises(UserError, match=r"last\.ckpt belongs to another network"):
         train(config(tmp_path))
     assert train(config(tmp_path, "rerun=true"))["status"] == "completed"
 

@@ -299,12 +299,12 @@ def test_what_is_refused_is_said_with_and_without_a_plus(tmp_path: Path, typed: 
         ("trainer.detect_anomaly=no", "choose true, false"),
         ("trainer.deterministic=maybe", "choose true, false, warn"),
         ("trainer.gradient_clip_algorithm=nrom", r"choose norm, value\. Did you mean norm"),
-        ("trainer.max_steps=abc", "choose a whole number from -1 on"),
-        ("trainer.max_steps=2.5", "choose a whole number from -1 on"),
-        ("trainer.log_every_n_steps=0", "choose a whole number from 1 on"),
-        ("trainer.accumulate_grad_batches=0", "choose a whole number from 1 on"),
-        ("trainer.gradient_clip_val=-1", "choose a number from 0 on"),
-        ("trainer.limit_val_batches=few", "choose a number from 0 on"),
+        ("trainer.max_steps=abc", "choose a whole number of at least -1"),
+        ("trainer.max_steps=2.5", "choose a whole number of at least -1"),
+        ("trainer.log_every_n_steps=0", "choose a whole number of at least 1"),
+        ("trainer.accumulate_grad_batches=0", "choose a whole number of at least 1"),
+        ("trainer.gradient_clip_val=-1", "choose a number of at least 0"),
+        ("trainer.limit_val_batches=few", "choose a number of at least 0"),
     ],
 )
 def test_a_value_of_another_type_is_refused(tmp_path: Path, typed: str, possible: str) -> None:

@@ -36,9 +36,9 @@ UNUSED = {"activation": torch.zeros(()), "dead": torch.ones(())}  # of a layer t
 STEEP = 1.5  # times the limit from which the first step is warned of: below, runs were seen to live
 STEEPNESS = "diagnose/rate_x_curvature"
 OVERSHOT = (
-    "Try model/dropout=published, lower first biases (model/init=source_small_bias), or a lower optim.lr."
+    "Try model/dropout=published, smaller initial biases (model/init=source_small_bias), or a lower optim.lr."
 )
-SLOW = "No layer is dead: weights may start too small (try model/init=source), or this takes more steps."
+SLOW = "No layer is dead: initial weights may be too small (try model/init=source), or it needs more steps."
 
 
 class Diagnose(Callback):
@@ -149,12 +149,12 @@ class Diagnose(Callback):
         optimizer, network = module.optimizers(use_pl_optimizer=False), module.network
         assert isinstance(optimizer, Optimizer)
         assert isinstance(network, nn.Module)
-        log.info("diagnose: a look at the first step takes as long as %d steps", 4 * sharpness.ROUNDS)
+        log.info("diagnose: analysing the first step takes as long as %d steps", 4 * sharpness.ROUNDS)
         steepness = sharpness.of_first_step(network, batch, optimizer)
         for logger in module.loggers:
             logger.log_metrics({STEEPNESS: steepness}, step=0)
         most = sharpness.limit(optimizer.param_groups[0].get("momentum", 0.0))
-        message = f"rate x curvature is {steepness:.1f} at the first step, steps overshoot from {most:.1f} on"
+        message = f"rate x curvature is {steepness:.1f} at the first step; steps overshoot above {most:.1f}"
         if steepness > STEEP * most:
             log.warning("diagnose: %s: this run may die. %s", message, OVERSHOT)
         else:
@@ -174,7 +174,9 @@ class Diagnose(Callback):
             )
         elif is_last and loss > FLAT_SHARE * chance:
             remedy = OVERSHOT if max(self.losses) > 2 * chance else SLOW
-            message = f"after {self.until} steps the loss is {loss:.3f}, guessing has {chance:.3f}. {remedy}"
+            message = (
+                f"after {self.until} steps the loss is {loss:.3f}; guessing gives {chance:.3f}. {remedy}"
+            )
         else:
             return
         self.warned = True

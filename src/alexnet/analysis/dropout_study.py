@@ -58,14 +58,14 @@ def collect(directories: Iterable[Path]) -> tuple[list[Row], list[Row]]:
                 steps[size, switched, row["step"], row["layer"]].append(row)
     if not runs:
         raise UserError(
-            "runs has no directory with result.json and diagnose.csv: train with callbacks=diagnose."
+            "runs matches no directory with result.json and diagnose.csv: train with callbacks=diagnose."
         )
     for (size, switched), kinds in configs.items():
         if len(kinds) > 1:
             unlike = " | ".join(filter(None, results.differences(list(kinds.values())))) or "their images"
             raise UserError(
-                f"runs has {len(kinds)} kinds of networks with {size} pixels and {switched}, which differ in"
-                f" {unlike}: give a pattern of one kind."
+                f"runs matches {len(kinds)} kinds of networks with {size} pixels and {switched}, which differ"
+                f" in {unlike}: give a pattern that matches one kind."
             )
     averages = [
         dict(zip(("crop_size", "switched", "step", "layer"), key, strict=True))

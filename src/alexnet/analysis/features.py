@@ -34,7 +34,7 @@ def hidden(predictor: Predictor, data: ImageData, split: str, path: Path, bar: s
         rows = inputs_of(head, predictor, crops).cpu().numpy()
         if not np.isfinite(rows).all():
             raise UserError(
-                "the network's units are NaN or infinite: its training diverged; take another run."
+                "the network's units are NaN or infinite: its training diverged; choose another run."
             )
         return rows
 

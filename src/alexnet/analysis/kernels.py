@@ -53,7 +53,7 @@ def checkpoint_kernels(checkpoint: Checkpoint) -> Tensor:
     """(maps, channels, k, k): first_kernels() of a trained network; raises UserError where it has none."""
     kernels = first_kernels(checkpoint.weights, checkpoint.channels)
     if kernels is None:
-        raise UserError(f"{checkpoint.path} has no convolution that sees the image: take another network.")
+        raise UserError(f"{checkpoint.path} has no convolution that sees the image: choose another network.")
     return kernels
 
 
@@ -70,7 +70,7 @@ def kernels_by_seed(checkpoints: Sequence[Checkpoint]) -> tuple[dict[int, Tensor
         kernels_of[checkpoint.config["seed"]] = kernels
         kinds.add((towers, kernels.shape))
     if len(kinds) > 1:
-        raise UserError(f"runs has {len(kinds)} kinds of networks: give a pattern for those of one kind.")
+        raise UserError(f"runs matches {len(kinds)} kinds of networks: give a pattern that matches one kind.")
     seeds = Counter(checkpoint.config["seed"] for checkpoint in checkpoints)
     if twice := sorted(seed for seed, times in seeds.items() if times > 1):
         raise UserError(
@@ -126,7 +126,7 @@ def difference(weights: Tensor, seed: int = 0) -> Difference:
     """
     scores = colour_scores(weights)
     if len(scores) < 4:
-        raise UserError(f"{len(scores)} kernels are too few to compare halves of them: take a wider network.")
+        raise UserError(f"{len(scores)} kernels are too few to compare their halves: choose a wider network.")
     halves = _halves(scores)
     test = stats.permutation_test(
         halves,
@@ -183,18 +183,18 @@ def verdict(differences: Sequence[Difference], towers: int) -> str:
         f" random halves by {np.mean([run.chance for run in differences]):.3f} (p = {p:.2g})."
     )
     if towers == 1:
-        return f"One tower, whose halves mean nothing: t{measured}"
+        return f"There is only one tower, so its halves mean nothing: t{measured}"
     clear = sum(run.p < SIGNIFICANT for run in differences)
     seen = (
-        f"The towers differ in colour, in {clear} of {len(differences)} runs taken alone."
+        f"The towers differ in colour; in {clear} of {len(differences)} runs even on their own."
         if p < SIGNIFICANT
-        else "No difference in colour between the towers is seen."
+        else "The towers show no difference in colour."
     )
     low, high = (np.mean([getattr(run, half) for run in differences]) for half in ("agnostic", "specific"))
-    agnostic = "is" if all(run.agnostic <= AGNOSTIC for run in differences) else "is not"
+    agnostic = "meets" if all(run.agnostic <= AGNOSTIC for run in differences) else "does not meet"
     shares = (
-        f"Of the tower with the lower mean {low:.0%} of the kernels are coloured, of the other {high:.0%}."
-        f" Colour-agnostic would be at most {AGNOSTIC:.0%} in each run: the former {agnostic}."
+        f"In the tower with the lower mean {low:.0%} of the kernels are coloured, in the other {high:.0%}."
+        f" Colour-agnostic means at most {AGNOSTIC:.0%} in each run, which the former {agnostic}."
     )
     single = "" if len(differences) > 1 else " One run says nothing about other seeds: give runs=GLOB."
     return f"{seen} T{measured} {shares}{single}"
@@ -203,7 +203,7 @@ def verdict(differences: Sequence[Difference], towers: int) -> str:
 def text(weights_by_seed: Mapping[int, Tensor], towers: int) -> str:
     """The table in Markdown, what its words mean, and the verdict; a sentence for kernels that see greys."""
     if all(weights.shape[1] == 1 for weights in weights_by_seed.values()):
-        return "kernels of a network that sees greys: there are no colours to compare"
+        return "The network sees grey images: its kernels have no colours to compare."
     rows = [
         (*list(row.values())[:3], f"{row['mean']:.3f}", f"{row['median']:.3f}", f"{row['coloured']:.0%}")
         for row in table(weights_by_seed, towers)
@@ -270,7 +270,7 @@ def figure_of_colours(weights_by_seed: Mapping[int, Tensor], towers: int, path: 
         means = [group.mean() for group in groups]
         axes.hlines(means, middles - 0.16, middles + 0.16, color="black", linewidth=2)
     axes.hlines([], 0, 1, color="black", linewidth=2, label="mean")  # for the legend, once
-    axes.axhline(COLOURED, color="grey", linewidth=0.8, linestyle="--", label="called coloured above")
+    axes.axhline(COLOURED, color="grey", linewidth=0.8, linestyle="--", label="coloured above this")
     axes.axhline(NOISE, color="grey", linewidth=0.8, linestyle=":", label="white noise, mean")
     axes.set(ylim=(-0.02, 1.02), xlim=(-0.6, len(scores) - 0.4))
     axes.set_ylabel("chroma's share of a kernel's energy")

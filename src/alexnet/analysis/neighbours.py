@@ -203,7 +203,7 @@ def _place(data: ImageData, split: str, name: str) -> int:
         if file in files:
             return files.index(file)
     hint = did_you_mean(name, files, cutoff=0.4)
-    raise UserError(f"queries={name} is no usable image of {split}: name it as {files[0]} is named.{hint}")
+    raise UserError(f"queries={name} is not a usable image of {split}: give a name such as {files[0]}.{hint}")
 
 
 def draw(result: Neighbours, by: str, queries: Places, path: Path) -> None:
@@ -275,7 +275,7 @@ def text(result: Neighbours) -> str:
     of_train = f"{train} training images of {result.data.images.title}"
     head = ["by", *(f"at {at}" for at in dict.fromkeys(row.at for row in result.precisions))]
     lines = [
-        f"precision of the nearest of {of_train}, for {images} of {result.split}, in %",
+        f"how many of the nearest are of the same class, in %: {of_train}, {images} of {result.split}",
         "",
         tables.markdown([[title(by), *row] for by, row in cells.items()], head),
     ]

@@ -67,7 +67,7 @@ def run(suite: str, rounds: int, quick: bool, device: str, root: str | None) -> 
     arguments |= dict.fromkeys(("start", "scale"), (sizes, rounds))
     if suite == GPU and place.type == "cpu":
         raise UserError(
-            "suite=gpu is not possible without a GPU: choose another, or device=cuda where one is."
+            "suite=gpu is not possible without a GPU: choose another suite, or device=cuda if there is a GPU."
         )
     rows: list[Row] = []
     suites = [name for name in SUITES if name != GPU or place.type != "cpu"]
@@ -90,7 +90,7 @@ def markdown(path: Path) -> str:
         rows = [Row(**row) for row in run["rows"]]
         title = f"{run['device']}, torch {run['torch']}, {run['date']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"read={path} is no JSON of this benchmark: make one with format=json.") from error
+        raise UserError(f"read={path} is not JSON from this benchmark: make it with format=json.") from error
     cells = [
         (
             f"`{row.name}`",
@@ -112,7 +112,7 @@ def text(device: str, rows: Sequence[Row]) -> str:
         first, *more = wrap(row.baseline, WIDTH)
         cells.append((row.name, number(row.ratio), quartiles, goal(row), value, first))
         cells += [("", "", "", "", "", line) for line in more]
-    note = "Ratio: median of the rounds, each of which times both; in brackets its quartiles."
+    note = "Ratio: median over the rounds, each of which times both sides; quartiles in brackets."
     return f"{device}. {note}\n\n{tables.aligned(cells, right=(1, 2, 4))}"
 
 

@@ -25,7 +25,7 @@ NEEDS = (None, "evaluation")
 TRAINED, COMPUTED, TIMED = "trained", "computed", "timed"
 STEP_SECONDS = "step_seconds"  # of training on one batch: what a timed claim compares
 ALL = "all"
-TYPES = {str: "text", int: "a whole number from 0 on", float: "a number"}  # in words
+TYPES = {str: "text", int: "a whole number of at least 0", float: "a number"}  # in words
 Schema = TypeVar("Schema")
 
 
@@ -217,7 +217,9 @@ def parse_claim(name: str, settings: Any) -> Claim:
     for comparison, plain in zip(compared, settings["compare"], strict=True):
         _check_sense(f"{where}: compare", comparison, list(plain), list(claim.variants))
     if claim.kind != TIMED and "rounds" in settings:
-        raise UserError(f"{where}: rounds is of no use with kind={claim.kind}: nothing is timed.")
+        raise UserError(
+            f"{where}: rounds has no effect with kind={claim.kind}, which times nothing: leave it out."
+        )
     check_whole(f"{where}: rounds", claim.rounds, 2)
     if not claim.is_trained:
         _check_untrained(where, claim, list(settings))
@@ -227,12 +229,14 @@ def parse_claim(name: str, settings: Any) -> Claim:
 def _check_untrained(where: str, claim: Claim, given: Sequence[str]) -> None:
     for key in ("needs", "seeds", "scales"):
         if key in given:
-            raise UserError(f"{where}: {key} is of no use with kind={claim.kind}: nothing is trained.")
+            raise UserError(
+                f"{where}: {key} has no effect with kind={claim.kind}, which trains nothing: leave it out."
+            )
     for compared in claim.compare:
         metrics = COSTS if claim.kind == COMPUTED else (STEP_SECONDS,)
         check_choice(f"{where}: compare.metric", compared.metric, metrics)
         if compared.minus_metric is not None or compared.epoch is not None:
-            raise UserError(f"{where}: compare has no epoch and no minus_metric with kind={claim.kind}.")
+            raise UserError(f"{where}: compare takes no epoch and no minus_metric with kind={claim.kind}.")
 
 
 def _check_sense(where: str, compared: Comparison, given: Sequence[str], variants: Sequence[str]) -> None:
@@ -240,14 +244,14 @@ def _check_sense(where: str, compared: Comparison, given: Sequence[str], variant
     check_choice(f"{where}.of", compared.of, variants)
     check_choice(f"{where}.minus", compared.minus, [*variants, None])
     if (compared.metric == "steps_to") != (compared.level is not None):
-        raise UserError(f"{where}: steps_to needs a level, and nothing else has one.")
+        raise UserError(f"{where}: metric=steps_to needs a level, and no other metric takes one.")
     if compared.level is not None and (compared.epoch is not None or compared.minus_metric):
-        raise UserError(f"{where}: steps_to has no epoch and no minus_metric.")
+        raise UserError(f"{where}: metric=steps_to takes no epoch and no minus_metric.")
     is_value = compared.kind == "value"
     if (compared.minus is None) != is_value or (is_value and compared.paper is None):
-        raise UserError(f"{where}: kind=value has no minus and needs paper; the other kinds need minus.")
+        raise UserError(f"{where}: kind=value takes no minus and needs paper; the other kinds need minus.")
     if is_value and compared.minus_metric:
-        raise UserError(f"{where}: minus_metric={compared.minus_metric} is of no use without minus.")
+        raise UserError(f"{where}: minus_metric={compared.minus_metric} has no effect without minus.")
     if compared.of == compared.minus and compared.minus_metric in (None, compared.metric):
         raise UserError(f"{where}: of and minus are both {compared.of}: give another minus, or minus_metric.")
     if compared.kind == "ratio" and compared.threshold <= 0:
@@ -255,13 +259,15 @@ def _check_sense(where: str, compared: Comparison, given: Sequence[str], variant
         raise UserError(f"{where}: {limit} is not possible with kind=ratio: give one above 0.")
     if compared.matters is not None and compared.kind in LIMITS["matters"]:
         if compared.paper is not None:
-            raise UserError(f"{where}: matters={compared.matters:g} is of no use beside paper.")
+            raise UserError(
+                f"{where}: matters={compared.matters:g} has no effect beside paper: leave it out."
+            )
         if compared.matters <= compared.threshold:
-            limit = f"give one above {compared.threshold:g}, which is to be exceeded"
+            limit = f"give one above the threshold of {compared.threshold:g}"
             raise UserError(f"{where}: matters={compared.matters:g} is not possible: {limit}.")
     for key, kinds in LIMITS.items():
         if key in given and compared.kind not in kinds:
-            raise UserError(f"{where}: kind={compared.kind} has no {key}; {' and '.join(kinds)} have.")
+            raise UserError(f"{where}: kind={compared.kind} takes no {key}; only {' and '.join(kinds)} do.")
 
 
 def _structured(where: str, schema: type[Schema], settings: Any) -> Schema:

@@ -108,7 +108,7 @@ def text(
     if not scale.get("noise"):
         return f"seeds needed: not known, as no pilot run measured the spread at scale={scale['name']}"
     if changed := changes(settings):
-        return f"seeds needed: not known with {' '.join(changed)}, which the scale's pilot runs did without"
+        return f"seeds needed: not known with {' '.join(changed)}, which the scale's pilot runs did not have"
     table: list[list[object]] = []
     without_effect, without_spread = dict[str, None](), dict[str, None]()
     for claim in claims:
@@ -127,12 +127,12 @@ def text(
                 without_spread[f"{compared.metric}{at}{less}"] = None
     lines = []
     if table:
-        lines.append(f"seeds for {100 * POWER:.0f} % power, by the spread of the scale's pilot runs:")
+        lines.append(f"seeds needed for {100 * POWER:.0f} % power, by the spread of the scale's pilot runs:")
         head = ("compared", "metric", "effect", "needs", "run", "interval", "power")
         lines.append(aligned([head, *table], indent="  "))
     if without_spread:
         told = f"not known, as no pilot run measured its spread here: {', '.join(without_spread)}"
         lines.append(fill(told, 110, subsequent_indent="  ", break_on_hyphens=False))
     if without_effect:
-        lines.append(f"not known, as no effect stands in its file (matters): {', '.join(without_effect)}")
+        lines.append(f"not known, as the claim's file gives no effect (matters): {', '.join(without_effect)}")
     return "\n".join(lines)

@@ -166,7 +166,9 @@ class ClaimIndex:
     def notes(self) -> list[str]:
         """That its runs are not all of one device."""
         here, *others = self.by_numerics or [()]
-        return [f"{self.path.stem}: judged on {where(here)}; trained on {where(each)} too" for each in others]
+        return [
+            f"{self.path.stem}: judged on {where(here)}; also trained on {where(each)}" for each in others
+        ]
 
     @property
     def commits(self) -> tuple[str, ...]:
@@ -220,8 +222,8 @@ def open_indexes(output_dir: Path, claims_dir: Path = CLAIMS) -> Indexes:
     paths = sorted((output_dir / FOLDER).glob("*.json"))
     if not paths:
         raise UserError(
-            f"{output_dir / FOLDER} has no index of a claim's runs:"
-            " train them first, python src/train.py claim=lrn scale=demo"
+            f"{output_dir / FOLDER} has no runs of claims:"
+            " train some first, python src/train.py claim=lrn scale=demo"
         )
     directories = sorted(output_dir.glob("*-*"))
     indexes, notes = [], []
@@ -276,7 +278,7 @@ def _open(path: Path, claims_dir: Path, output_dir: Path, directories: Sequence[
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError("it is not an index as a claim's sweep writes it") from error
+        raise UserError("it is not an index written by a claim's sweep") from error
 
 
 def _indexed_run(digest: str, output_dir: Path, directories: Sequence[Path]) -> IndexedRun:
@@ -352,7 +354,7 @@ def forget(output_dir: Path, patterns: Iterable[str]) -> list[Path]:
     """
     paths = {path.stem: path for path in sorted((output_dir / FOLDER).glob("*.json"))}
     if not paths:
-        raise UserError(f"{output_dir / FOLDER} has no index of a claim's runs, and so nothing to forget.")
+        raise UserError(f"{output_dir / FOLDER} has no runs of claims, so there is nothing to forget.")
     forgotten = dict[str, Path]()
     for pattern in patterns:
         names = [name for name in paths if fnmatchcase(name, pattern)]

@@ -52,7 +52,7 @@ def _measure_runs(index: ClaimIndex, evaluators: list[Evaluator]) -> list[str]:
             if message is None:
                 raise
             again = f"To train it again: rerun=true seed={run.result['seed']}."
-            problems.append(f"{name} is not measured: {message} {again}")
+            problems.append(f"{name} could not be measured: {message} {again}")
     return problems
 
 
@@ -73,7 +73,9 @@ def _measure_variants(index: ClaimIndex, evaluators: list[Evaluator]) -> list[st
                 identities = [measurements.run_identity(run.result) for run in runs]
                 measurements.write_pooled(index.folder, variant, identities, measurement)
             except (UserError, OSError) as error:
-                problems.append(f"{index.claim.name}/{variant} is not averaged: {explain(error) or error}")
+                problems.append(
+                    f"{index.claim.name}/{variant} could not be averaged: {explain(error) or error}"
+                )
     return problems
 
 

@@ -110,7 +110,7 @@ def check_differences(
         if others := [key for key in keys if not f"{key}.".startswith(about)]:
             raise UserError(
                 f"{named} is about {', '.join(claim.about)}, but {claim.base} and {variant} differ in"
-                f" {', '.join(others)} as well: set that for both, or name it under about in its file."
+                f" {', '.join(others)} as well: set that for both, or add it to about in the claim's file."
             )
 
 

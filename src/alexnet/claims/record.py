@@ -134,7 +134,7 @@ def read(folder: Path) -> Record:
             raise ValueError(path)
     except DAMAGED as error:
         raise UserError(
-            f"{path} is missing, damaged, edited or not of recorded runs: restore it, or give another folder."
+            f"{path} is missing, damaged, edited or no record of runs: restore it, or give another folder."
         ) from error
     return record
 
@@ -216,7 +216,9 @@ def add(
     for index in indexes:
         if not index.claim.is_trained:
             if _add_figures(record, index, replace):
-                notes.append(f"{index.claim.name}: other figures than before; the new ones are kept")
+                notes.append(
+                    f"{index.claim.name}: figures differ from the recorded ones; the new ones replace them"
+                )
             continue
         by_numerics: dict[Numerics, dict[str, dict[str, str]]] = {}
         for variant, seed, run in index.all_runs():
@@ -242,7 +244,7 @@ def add(
         counts = ", ".join(f"{count} {state}" for state, count in sorted(unfinished.items()))
         notes.append(f"left out: {counts}")
     if unknown:
-        notes.append(f"of no commit that is known, or with changes to it: {', '.join(sorted(unknown))}")
+        notes.append(f"from an unknown commit, or with uncommitted changes: {', '.join(sorted(unknown))}")
     for what, names in partial.items():
         notes.append(f"without {what}, which their directories lack: {', '.join(names)}")
     new = len(set(record.runs) - before)
@@ -313,7 +315,7 @@ def _add_run(record: Record, run: IndexedRun, row: Row, replace: bool) -> None:
 
 def _unequal(name: str, row: Row, known: Row) -> str:
     """What to do depends on the device: a CPU computes the same again."""
-    why = "A GPU does not compute the same twice"
+    why = "A GPU does not compute exactly the same twice"
     if "cpu" in row["device"]:
         differing = [
             f"{key} ({known[key]}, {row[key]})"
@@ -323,11 +325,11 @@ def _unequal(name: str, row: Row, known: Row) -> str:
         why = (
             f"They differ in {', '.join(differing)}"
             if differing
-            else "A CPU computes the same again: look into it"
+            else "A CPU computes exactly the same each time: find out why"
         )
     return (
-        f"{row['name']}: {name} is {row[name]:.{DIGITS}g}, and {known[name]:.{DIGITS}g} where it is recorded,"
-        f" both on {row['device']}. {why}; replace=true takes the new run in place of the recorded one."
+        f"{row['name']}: {name} is {row[name]:.{DIGITS}g}, but {known[name]:.{DIGITS}g} is recorded,"
+        f" both on {row['device']}. {why}; replace=true replaces the recorded run by the new one."
     )
 
 
@@ -401,8 +403,7 @@ def _add_figures(record: Record, index: ClaimIndex, replace: bool) -> bool:
     known = record.sweeps.get(key, {}).get("figures", figures)
     if known != figures and index.claim.kind == TIMED and not replace:
         raise UserError(
-            f"{index.claim.name}: other times are recorded, on {key[1]} too: replace=true takes these in"
-            " their place."
+            f"{index.claim.name}: different times are recorded on {key[1]}: replace=true replaces them."
         )
     record.sweeps[key] = head | {"settings": [], "runs": {}, "together": {}, "figures": figures}
     return bool(known != figures)
@@ -435,10 +436,10 @@ def opened(folder: Path, claims_dir: Path = CLAIMS) -> Iterator[Indexes]:
                 most = sorted(sweeps, key=lambda each: count_seeds(each["runs"], variants), reverse=True)
                 here, *others = map(_numerics, most)
                 _restore(record, most[0], outputs.setdefault(here, Path(temporary, str(len(outputs)))))
-                judged_on = f"{name}: judged on {where(here)}; recorded on"
-                notes += [f"{judged_on} {where(each)} too" for each in others]
+                judged_on = f"{name}: judged on {where(here)}; also recorded on"
+                notes += [f"{judged_on} {where(each)}" for each in others]
         except DAMAGED as error:
-            raise UserError(f"{folder / SWEEPS} does not fit {RUNS} beside it: restore both.") from error
+            raise UserError(f"{folder / SWEEPS} does not match {RUNS} beside it: restore both.") from error
         for output in outputs.values():
             restored = open_indexes(output, claims_dir)
             indexes += restored.indexes

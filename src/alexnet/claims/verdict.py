@@ -281,16 +281,14 @@ def _why_no_ratio(comparison: Comparison, seeds: Sequence[int], figures: Sequenc
     late = [str(seed) for seed, figure in zip(seeds, minus, strict=True) if figure.bound == AT_LEAST]
     early = [str(seed) for seed, figure in zip(seeds, of, strict=True) if figure.bound == AT_MOST]
     if all(figure.bound == AT_LEAST for figure in (*of, *minus)):
-        return f"No run came down to {level}."
+        return f"No run reached {level}."
     if late:
-        return (
-            f"There is no ratio: {comparison.minus} never came down to {level} with seed {', '.join(late)}."
-        )
+        return f"There is no ratio: {comparison.minus} never reached {level} with seed {', '.join(late)}."
     if early:
-        within = f"came down to {level} within its first epoch, no one knows when"
+        within = f"reached {level} within its first epoch, at an unknown step"
         return f"There is no ratio: {comparison.of} {within}, with seed {', '.join(early)}."
     positive = all(figure.value > 0 for figure in (*of, *minus))
-    return "" if positive else "There is no ratio of figures that are not above 0."
+    return "" if positive else "There is no ratio, since not all figures are above 0."
 
 
 def _by_image(comparison: Comparison, seeds: Sequence[int], sides: Sequence[Side]) -> Floats | None:
@@ -406,10 +404,10 @@ def explain(case: Evidence) -> tuple[int | None, str]:
     span, aim = f"{span} over {len(case.effects)} {case.unit}{images} (95 %)", _aim(case.comparison)
     if case.outcome == INCONCLUSIVE:
         more_seeds, advice = _what_would_settle_it(case)
-        return more_seeds, f"Whether {aim} is open: {span}. {advice}"
+        return more_seeds, f"It is open whether {aim}: {span}. {advice}"
     statement = aim if case.outcome == REPRODUCED else aim.replace(" is ", " is not ")
     all_same = case.std == 0 and case.by_image is None
-    point = f" All {case.unit} give the same, so their interval is a point." if all_same else ""
+    point = f" All {case.unit} give the same figure, so their interval is a point." if all_same else ""
     return None, f"{statement[0].upper()}{statement[1:]}: {span}.{point}"
 
 
@@ -429,11 +427,11 @@ def _what(case: Evidence) -> str:
 def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
     """So many more seeds, and in words."""
     if case.bound:
-        return None, "Some runs got there never, or at once: other lengths of training would tell, not seeds."
+        return None, "Some runs got there never, or at once: train longer or shorter; more seeds won't tell."
     if case.is_clear(case.over_seeds):
         return None, "The seeds agree: more images are needed, not more seeds."
     images = "" if case.is_clear(case.over_images) else " More images would be needed as well."
-    assumed = [(float(case.effects.mean()), "what was seen")]
+    assumed = [(float(case.effects.mean()), "the one seen here")]
     if (
         paper := case.comparison.paper
     ) is not None:  # the paper's first, unless so many seeds would have seen it
@@ -449,5 +447,5 @@ def _what_would_settle_it(case: Evidence) -> tuple[int | None, str]:
                 f"About {more} more {units} should settle it if the true {_what(case)} is {whose}.{images}",
             )
     if case.std == 0:
-        return None, f"All {case.unit} give the same, so their interval is a point: more won't tell."
-    return None, f"Even {MOST:,} {case.unit} are not likely to settle it.{images}"
+        return None, f"All {case.unit} give the same figure, so their interval is a point: more won't tell."
+    return None, f"Even {MOST:,} {case.unit} are unlikely to settle it.{images}"

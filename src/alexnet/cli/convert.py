@@ -54,7 +54,7 @@ def convert(cfg: DictConfig, model: str) -> "Checkpoint":
     else:
         foreign = torchvision.TorchvisionWeights(weights)
         if cfg.mean is not None:
-            advice = f"model={model} has torchvision's own, leave it out."
+            advice = f"model={model} uses torchvision's own mean, leave it out."
             raise UserError(f"mean={cfg.mean} is not possible: {advice}")
         preset = torchvision.preset_of(
             config["model"]["name"] if of_library else "alexnet", weights, cfg.preset
@@ -101,6 +101,6 @@ def main(cfg: DictConfig) -> None:
             f"crops of {converted.crop_size} from images of {converted.image_size} pixels, as its preset says"
         )
     if converted.classes != sorted(converted.classes):
-        order = "folders count in the order of their names, and these classes are in another"
-        print(f"note: {order}: name them so.")
+        order = "folders count in the order of their names, but these classes are in another order"
+        print(f"note: {order}: name the folders accordingly.")
     print(converted.path)

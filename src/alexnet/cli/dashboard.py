@@ -27,7 +27,7 @@ def dashboard(cfg: DictConfig) -> str:
 
     account = Account(cfg.project, cfg.entity, cfg.mode)
     if not account.is_used:
-        raise UserError("W&B is disabled by WANDB_MODE or mode=disabled: there is nothing to be done.")
+        raise UserError("W&B is disabled by WANDB_MODE or mode=disabled: there is nothing to do.")
     if cfg.upload is not None:
         return upload(cfg.upload, account)
     from alexnet.claims.claim import list_claims, load_claim
@@ -63,7 +63,7 @@ def upload(where: str, account: "Account") -> str:
         if any((folder / FOLDER).glob("*.json")):
             claims |= claims_by_run(open_indexes(folder).indexes)
     sent = send_runs({run: claims.get(run, {}) for run in runs}, account)
-    told = f"{sent} of {len(runs)} finished runs sent; the others were there"
+    told = f"{sent} of {len(runs)} finished runs sent; the others were already there"
     if tracking.mode_of(account.mode) == tracking.ONLINE:
         return told
     return f"{told}\noffline; to send them: wandb sync {runs[0].parent}/*/wandb/offline-run-*"

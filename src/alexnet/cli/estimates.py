@@ -98,7 +98,7 @@ def on_disk(jobs: Sequence[Job], keep: str, output_dir: Path) -> str:
     place = next(path for path in (output_dir.absolute(), *output_dir.absolute().parents) if path.is_dir())
     free = disk_usage(place).free
     less = sum(expected_bytes(job.parameters, WEIGHTS) for job in todo)
-    short = "; there is too little" if needed > free else ""
+    short = "; that is too little space" if needed > free else ""
     smaller = f"; checkpoint.keep={WEIGHTS} takes {disk.told([less])}" if less < needed else ""
     return f"\ncheckpoints: {disk.told([needed])} of {disk.told([free])} free{short}{smaller}"
 

@@ -21,7 +21,7 @@ def kernels(cfg: DictConfig) -> str:
         )
     if cfg.runs is None and cfg.out is not None:
         raise UserError(
-            f"out={cfg.out} is for runs=GLOB: what is shown of one network lies beside its checkpoint."
+            f"out={cfg.out} is for runs=GLOB: the pictures of one network go beside its checkpoint."
         )
     from alexnet.analysis import kernels as analysis
     from alexnet.evaluation import selection

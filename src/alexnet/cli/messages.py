@@ -62,7 +62,7 @@ def translated(entry: str) -> Iterator[None]:
     try:
         yield
     except YAMLError as error:
-        raise UserError(f"a file of settings is no YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"a settings file is not valid YAML: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException) as error:
         if explain(error):
             raise
@@ -93,7 +93,7 @@ def explain_hydra(error: Exception, entry: str) -> str:
     if match := re.search(r"Could not load '([\w/.-]+)'", text):  # one of a list
         return _no_choice(match[1], sorted(path.stem for path in (CONF / match[1]).parent.glob("*.yaml")))
     if isinstance(error, InterpolationResolutionError):
-        return f"a value can't be known: {text.rpartition('interpolation: ')[2]}"
+        return f"a value can't be resolved: {text.rpartition('interpolation: ')[2]}"
     return text if cause is None or str(cause) in text else f"{text}\n{cause}"
 
 
@@ -102,7 +102,7 @@ def _unreadable(argument: str, entry: str) -> str:
     known = configs.keys(entry)
     if "=" not in argument:
         if argument in known:
-            return f"{argument} lacks its value: type {argument}=VALUE."
+            return f"{argument} has no value: type {argument}=VALUE."
         if "/" in argument or Path(argument).exists():
             hint = f"A path is given as {TAKE_PATHS.get(entry, 'checkpoint')}={argument}"
         else:
@@ -114,16 +114,14 @@ def _unreadable(argument: str, entry: str) -> str:
         return f"{argument} has a quote that is not closed. {QUOTING}"
     if any(argument.count(left) != argument.count(right) for left, right in ("[]", "{}", "()")):
         return f"{argument} has a bracket that is not closed or not opened. {SPLIT}. {QUOTING}"
-    return f"{argument} has characters with a meaning of their own. {QUOTING}"
+    return f"{argument} has characters with a special meaning. {QUOTING}"
 
 
 def _no_override(name: str, known: Sequence[str], parent: object) -> str:
     """known: with the default choices. parent: what was chosen in their place, which has no such name."""
     group, slash, _ = name.partition("/")
     if slash and group in known and (CONF / name).is_dir():
-        return (
-            f"{name} is not a choice for this {group}, which has no such part: see its file in conf/{group}/."
-        )
+        return f"{name} can't be chosen with this {group}, which has no such part: see conf/{group}/."
     place = parent._get_full_key(None) if isinstance(parent, DictConfig) else ""
     if not isinstance(parent, DictConfig) or not place or name.startswith(OPEN):
         return no_setting(name, known)

@@ -18,7 +18,7 @@ def record(cfg: DictConfig) -> str:
     """What was kept, and where; raises UserError if no run was, and for what can't be recorded."""
     check_choice("of", cfg.of, OF)
     if cfg.replace and cfg.of == "dropout":
-        raise UserError("replace=true is not possible with of=dropout, whose files are always written anew.")
+        raise UserError("replace=true is not possible with of=dropout, which always rewrites its files.")
     directories = list(map(Path, sorted(glob(str(Path(cfg.runs).expanduser())))))  # noqa: PTH207
     out = Path(cfg.out).expanduser()
     return _claims(directories, out, cfg.replace) if cfg.of == "claims" else _dropout(directories, out)
@@ -32,8 +32,8 @@ def _claims(directories: list[Path], out: Path, replace: bool) -> str:
     folders = {path.parent for path in directories if any((path.parent / FOLDER).glob("*.json"))}
     if not folders:
         raise UserError(
-            "runs has no directory beside the index of a claim's runs, claims/*.json: give an output_dir"
-            " with claims in it, as runs='outputs/*'."
+            "runs matches no directory of a claim's runs (there is no claims/*.json beside it): give those of"
+            " an output_dir with claims, such as runs='outputs/*'."
         )
     opened = [open_indexes(folder) for folder in sorted(folders)]
     indexes = [index for each in opened for index in each.indexes]
@@ -42,7 +42,7 @@ def _claims(directories: list[Path], out: Path, replace: bool) -> str:
         said = record.add(recorded, indexes, set(directories), replace)
         if not recorded.sweeps:
             why = "; ".join(said[1:]) or "none was trained"
-            raise UserError(f"runs has no finished run of a claim: {why}.")
+            raise UserError(f"runs matches no finished run of a claim: {why}.")
         record.write(recorded, out)
     return "\n".join([*said, *(note for each in opened for note in each.notes), str(out)])
 

@@ -25,10 +25,10 @@ USUAL: dict[str, Any] = {  # by default
 }
 # What takes the place of the page: of what it is, and which other settings it takes
 JOBS: dict[str, tuple[str, Collection[str]]] = {
-    "publish": ("publish=true is of the checkout's results/claims", ()),
-    "list": ("list=true is of the checkout's results/claims", ()),
-    "prune": ("prune is of the runs in output_dir", ("sure", "output_dir")),
-    "forget": ("forget is of the claims in output_dir", ("output_dir",)),
+    "publish": ("publish=true reads only the checkout's results/claims", ()),
+    "list": ("list=true reads only the checkout's results/claims", ()),
+    "prune": ("prune is for the runs in output_dir", ("sure", "output_dir")),
+    "forget": ("forget is for the claims in output_dir", ("output_dir",)),
 }
 
 
@@ -49,7 +49,7 @@ def report(cfg: DictConfig) -> str:
     if cfg.prune is not None:
         return prune(output_dir, cfg.prune, cfg.sure)
     if cfg.sure:
-        raise UserError("sure=true is of prune: add prune=last, for example, or leave it out.")
+        raise UserError("sure=true is for prune: add prune=last, for example, or leave it out.")
     if cfg.publish:
         return "\n".join(map(str, publish.publish(ROOT)))
     if cfg.list:

@@ -84,7 +84,7 @@ def in_sweep_dir(cfg: DictConfig, job: Any = None) -> DictConfig:
         return cfg
     if _was_set("hydra.run.dir", job):
         raise UserError(
-            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory of each run."
+            "hydra.run.dir is for one run: give hydra.sweep.dir, which holds a directory for each run."
         )
     if not _was_set("hydra.sweep.dir", job):
         return cfg
@@ -204,7 +204,7 @@ def check_parts(cfg: DictConfig) -> int:
         model = {**cfg.model, "crop_size": cfg.data.crop_size, "channels": cfg.data.channels or 3}
         network = without_memory(model)
         if getattr(network, "num_classes", 1) is None:
-            raise UserError(f"model.name={cfg.model.name} gives no logits to be trained: choose a network.")
+            raise UserError(f"model.name={cfg.model.name} gives no logits to train: choose a network.")
         if distributed.ranks(cfg.trainer) > 1:
             distributed.settings(cfg.trainer, cfg.callbacks, network)
         optimizer, schedule = OPTIMIZERS.factory(cfg.optim), SCHEDULES.factory(cfg.schedule)

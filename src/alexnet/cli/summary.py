@@ -46,8 +46,8 @@ def summarise(cfg: DictConfig, asked: settings.Request = settings.Request()) -> 
         for override in settings.parsed(asked.overrides):
             if re.split("[./@]", str(override.key_or_group))[0] in OF_ONE:
                 raise UserError(
-                    f"{override.input_line} is not possible with models={cfg.models}, of which each is as its"
-                    " file has it: leave one of the two out."
+                    f"{override.input_line} is not possible with models={cfg.models}, which takes each model"
+                    " as its file defines it: leave one of the two out."
                 )
         return _of_models(cfg)
     for key, unset in (("measure", False), ("out", None)):

@@ -98,7 +98,7 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     impossible = [job for job in jobs if job.error]
     if cfg.dry_run:
         if impossible:
-            raise UserError(f"{_count(impossible)} of {_count(jobs)} runs can't be trained, as said above.")
+            raise UserError(f"{_count(impossible)} of {_count(jobs)} runs can't be trained: see above.")
         return []
     indexes = {claim.name: measure(claim, output_dir) for claim in to_measure}
     for claim in claims:
@@ -120,13 +120,15 @@ def sweep(arguments: list[str], cfg: DictConfig, loader: ConfigLoader, launcher:
     if said:
         raise UserError("\n".join(said))
     if failures:
-        raise UserError("\n".join(["not all could be measured; what could is kept:", *failures]))
+        raise UserError(
+            "\n".join(["some runs could not be measured; the other measurements are kept:", *failures])
+        )
     return list(returned.values())
 
 
 def _ended(some: Sequence[Job], jobs: Sequence[Job], how: str) -> str:
     names = ", ".join(f"{job.row} seed {job.seed}" for job in some)
-    return f"{_count(some)} of {_count(jobs)} runs {how} ({names}); the others are kept."
+    return f"{_count(some)} of {_count(jobs)} runs {how} ({names}); the results of all other runs are kept."
 
 
 def _count(jobs: Iterable[Job]) -> int:
@@ -156,7 +158,7 @@ def chosen_claims(overrides: Sequence[Override], scale: str | None) -> list[Clai
     names = select_claims([str(name) for name in value] if isinstance(value, list) else value)
     for override in overrides:
         if override.is_sweep_override() and override.key_or_group not in OF_SWEEP:
-            only = "with a claim, of which seed alone takes several values"
+            only = "with a claim: only seed can take several values"
             raise UserError(f"{override.input_line} is not possible {only}.")
     if scale is None and any(load_claim(name).is_trained for name in names):
         scales = ", ".join(list_scales())
@@ -186,7 +188,7 @@ def seeds(overrides: Sequence[Override]) -> list[int]:
     except ValueError as error:
         wrong = next(value for value in values if type(value) is not int)
         raise UserError(
-            f"seed={wrong} is not possible: choose a whole number from 0 on, or several, seed=0,1,2."
+            f"seed={wrong} is not possible: choose a whole number of at least 0, or several, seed=0,1,2."
         ) from error
     check_distinct("seed", numbers)
     return numbers
@@ -289,7 +291,9 @@ class Planner:
         alike = [job.key for job in jobs if job.seed == jobs[0].seed and not job.error]
         if len(alike) > 1 and len(set(alike)) == 1:
             keys = " ".join(dict.fromkeys(item.partition("=")[0] for item in swept))
-            raise UserError(f"{keys}: these values change nothing that is computed, so all would be one run.")
+            raise UserError(
+                f"{keys}: these values change nothing that is computed, so all would be the same run."
+            )
         return jobs
 
     def job(self, row: str, seed: int, overrides: list[str]) -> Job:
@@ -448,7 +452,9 @@ def divided(jobs: Sequence[Job], cfg: DictConfig, launcher: Launcher) -> tuple[D
     Raises UserError for settings that can't be.
     """
     if cfg.jobs != AUTO and not is_basic(launcher):
-        raise UserError(f"jobs={cfg.jobs} is not possible with a launcher of its own: leave out one of them.")
+        raise UserError(
+            f"jobs={cfg.jobs} is not possible together with hydra/launcher: leave out one of them."
+        )
     todo = [job for job in plan.to_train(jobs) if not job.owner]
     if not todo or not is_basic(launcher):
         return Division(1, 0), None
@@ -530,7 +536,7 @@ def train(
 
 def wait_for_others(jobs: Sequence[Job]) -> None:
     """Until one of these runs, all of which other processes train, is free or finished."""
-    print("\nthe other runs are being trained already; waiting for them:", flush=True)
+    print("\nother processes are training the remaining runs; waiting for them:", flush=True)
     for job in jobs:
         print(f"  {job.row}, seed {job.seed}: {job.owner}", flush=True)
     while all(job.run and held(job.run.directory) for job in jobs):
@@ -560,7 +566,7 @@ def report(
         seed for index in indexes.of(paths.values()) for by_seed in index.runs.values() for seed in by_seed
     }
     if others := sorted(trained - set(seeds)):
-        print(f"with the runs of seed {', '.join(map(str, others))}, which earlier sweeps had", flush=True)
+        print(f"including runs of earlier sweeps, with seed {', '.join(map(str, others))}", flush=True)
     if cfg.logger and cfg.logger.get("wandb"):
         from alexnet.report.wandb_claims import Account, log_claim
 

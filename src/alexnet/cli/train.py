@@ -33,14 +33,16 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
     cfg = settings.checked(cfg)
     if cfg.claim or cfg.dry_run:  # another sweeper than ours knows nothing of it
         setting = "claim=NAME" if cfg.claim else "dry_run=true"
-        raise UserError(f"{setting} is for a sweep of our own: leave out hydra/sweeper=... and --run.")
+        raise UserError(
+            f"{setting} works only with this project's own sweeper: leave out hydra/sweeper=... and --run."
+        )
     check_auto("threads", cfg.threads)
     if cfg.rerun and (cfg.trainer.num_nodes or 1) > 1:  # some might still find what the first one removes
         raise UserError("rerun=true is not possible on several machines: give another output_dir.")
     if cfg.jobs not in (AUTO, 1):
         raise UserError(
-            f"jobs={cfg.jobs} is not possible here: choose it for a sweep, of a claim or with -m, by our own"
-            " sweeper and launcher."
+            f"jobs={cfg.jobs} is not possible here: it is for sweeps (a claim, or -m) with this project's"
+            " own sweeper and launcher."
         )
     if not settings.images_are_there(cfg):  # it may take hours to fetch them
         settings.check_parts(cfg)
@@ -54,7 +56,7 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         if ranks != before:
             settings.check_parts(cfg)  # what another number of devices would refuse
         on = f", on {before} device{'s' * (before > 1)}" * (ranks != before)
-        log.info("already trained%s; this is the stored result, and rerun=true trains it again", on)
+        log.info("already trained%s; showing the stored result (rerun=true trains it again)", on)
     else:
         first = distributed.is_first_node(cfg.trainer)  # of several machines, it alone holds the lock
         with lock.training(run.directory, cfg.lock == lock.WAIT) if first else nullcontext() as owner:

@@ -119,7 +119,7 @@ def _timed(claim: Claim, typed: Mapping[str, DictConfig], output_dir: Path, reru
     design |= {"common": [*claim.common], "on_cpu": on_cpu}
     path = figures_path(output_dir, claim.name, TIMED)
     if not rerun and path.exists() and _design_of(path) == design:
-        print(f"{claim.name}: timed before; rerun=true times it again", flush=True)
+        print(f"{claim.name}: already timed; rerun=true times it again", flush=True)
         return path
     if (busy := psutil.cpu_percent(1)) > BUSY:
         print(f"note: other programs take {busy:.0f} % of the processors: times will be too long", flush=True)

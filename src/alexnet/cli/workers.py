@@ -136,7 +136,10 @@ class Stop:
     def __call__(self, *_: object) -> None:
         self.count += 1
         busy = [worker for worker in self.workers if worker and worker.job]
-        print(f"\nstopping {len(busy)} runs after their step (once more to stop at once)", flush=True)
+        print(
+            f"\nstopping {len(busy)} runs after their current step (press Ctrl-C again to stop at once)",
+            flush=True,
+        )
         for worker in busy:
             with suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGINT if self.count < 3 else signal.SIGKILL)
@@ -197,7 +200,7 @@ def train(
             bar.update(sum(parts.values()) - bar.n)
     progress.sweep = ""
     if len(returned) < len(batch) or any(str(failure(each)) == STOPPED for each in returned.values()):
-        print("interrupted: the same command goes on from here", flush=True)
+        print("interrupted: run the same command again to continue", flush=True)
         sys.exit(INTERRUPTED)
     return [returned[job.key] for job in batch]
 
@@ -270,7 +273,7 @@ def _death(worker: Worker) -> str:
     """What is known of a process that has ended in the middle of a run."""
     code = worker.process.exitcode
     how = f"killed by signal {-code}" if code and code < 0 else f"its exit status is {code}"
-    hint = ": if that was for want of memory, choose fewer jobs=N" if code == -signal.SIGKILL else ""
+    hint = ": if it ran out of memory, choose a lower jobs=N" if code == -signal.SIGKILL else ""
     printed = worker.log.read_text("utf-8", errors="replace").strip() if worker.log.exists() else ""
     return "\n".join([f"its process has ended ({how}){hint}", *printed.splitlines()[-20:]])
 

@@ -120,7 +120,7 @@ class ImageData(lightning.LightningDataModule):
         """minival: Lightning's validation is what is measured in each epoch."""
         if not self.minival_mask().any():
             raise UserError(
-                "minival would be empty: a class needs two training images, and they all have one."
+                "minival would be empty: a class needs two training images, and every class has only one."
             )
         return self._batches("minival")
 
@@ -155,7 +155,7 @@ class ImageData(lightning.LightningDataModule):
         present = self.state_dict()
         same = all(state[key] == present[key] for key in ("classes", "fingerprint"))
         if not same or not torch.equal(state["mean"], present["mean"]):
-            raise UserError("the checkpoint was made on other data: use rerun=true to start anew.")
+            raise UserError("the checkpoint was made with other data: add rerun=true to start again.")
 
     def describe(self) -> dict[str, Any]:
         """What result.json says of the data; after prepare() also what was skipped."""

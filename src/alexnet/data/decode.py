@@ -104,7 +104,7 @@ def _rgb(image: Image.Image, opened: Image.Image) -> Image.Image:
         tags = getattr(opened, "tag_v2", {})
         (bits, *_) = tags.get(ExifTags.Base.BitsPerSample, (16,))
         if image.mode == "F" or (image.mode == "I" and opened.format not in ("PNG", "PPM")):
-            raise ValueError("its greys have no known white; save them with 8 or 16 bits")
+            raise ValueError("its white level is unknown; save it with 8 or 16 bits")
         greys = np.asarray(image).astype(np.int64) * 255 // (2**bits - 1)
         if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
             greys = 255 - greys

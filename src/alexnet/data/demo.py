@@ -242,8 +242,8 @@ def _is_complete(root: Path, manifest: str) -> bool:
     if path.is_file() and path.read_text(encoding="utf-8") == manifest:
         return True
     raise ValueError(
-        f"{root} holds other files than the demo data set asked for (its parameters are in "
-        f"{path}, if at all); delete the folder {root} to draw it anew, or name another one"
+        f"{root} holds other files than this demo data set (whose parameters would be in "
+        f"{path}): delete the folder {root} to draw it again, or give another one"
     )
 
 

@@ -205,7 +205,9 @@ class MNIST(Downloaded):
             if files:
                 part = part or f"{folder} has {files.popitem()[1].name}, but not {', '.join(lacking)}"
         if part:
-            raise UserError(f"{part}: add what lacks, or give another data.root to download all to.")
+            raise UserError(
+                f"{part}: add what is missing, or give another data.root to download everything to."
+            )
         return None
 
     def fetch(self, folder: Path) -> None:

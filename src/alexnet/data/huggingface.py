@@ -107,7 +107,7 @@ class HuggingFace(Folders):
             reason = " ".join(str(error).split())[:300]
             several = " Choose one by data.source.config=NAME." if "Config name is missing" in reason else ""
             raise UserError(
-                f"data.root={root} is nothing that datasets can read ({reason}): it should hold"
+                f"data.root={root} holds nothing that datasets can read ({reason}): it should hold"
                 f" {self.holds}.{several}"
             ) from error
         splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split): loaded}
@@ -135,7 +135,7 @@ class HuggingFace(Folders):
             if given is None and len(possible) != 1:
                 columns = ", ".join(possible or may_hold[key] or kinds)
                 raise UserError(
-                    f"data.root={root} has {len(possible) or 'no known'} columns of {key}s: add"
+                    f"data.root={root} has {len(possible) or 'no clear'} columns of {key}s: add"
                     f" data.source.{key}=NAME, one of {columns}."
                 )
             found.append(given or possible[0])
@@ -161,8 +161,8 @@ def _labels(folder: Path, split: Any, column: str, names: list[str] | None) -> N
     if not all(isinstance(value, int | str) and not isinstance(value, bool) for value in values):
         odd = next(value for value in values if not isinstance(value, int | str) or isinstance(value, bool))
         raise UserError(
-            f"data.source.label={column} has values in {folder} that are neither whole numbers nor names, as"
-            f" {odd!r}: choose another column, or repair it."
+            f"data.source.label={column} has values in {folder} that are neither whole numbers nor names,"
+            f" such as {odd!r}: choose another column, or repair it."
         )
     own = getattr(split.features[column], "names", None)
     if own and any(not 0 <= value < len(own) for value in values):

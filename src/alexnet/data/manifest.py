@@ -76,7 +76,7 @@ class Manifest:
         """The pack in folder; raises UserError, which says what is missing."""
         path = folder / MANIFEST
         if not path.exists() and (folder / UNFINISHED).is_dir():
-            raise UserError(f"data.pack={folder} is not finished: give its command, src/prepare.py, again.")
+            raise UserError(f"data.pack={folder} is not finished: run its src/prepare.py command again.")
         if not path.exists():
             raise UserError(
                 f"data.pack={folder} is not a pack: make one there by python src/prepare.py data=NAME"
@@ -94,14 +94,14 @@ class Manifest:
             manifest = cls(folder, plan, facts["shard"], facts["about"], dict(facts["sizes"]), broken)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path} is damaged or of another version: remove the pack and make it anew."
+                f"{path} is damaged or of another version: remove the pack and make it again."
             ) from error
         for name, size in manifest.sizes.items():
             there = (folder / name).stat().st_size if (folder / name).exists() else 0
             if there != size:
                 raise UserError(
                     f"{folder / name} has {there:,} bytes, not {size:,}: copy the pack again, or make it"
-                    " anew."
+                    " again."
                 )
         return manifest
 
@@ -241,7 +241,7 @@ def find_images(
     if fingerprint(images, cache_dir) != plan.fingerprint:
         raise UserError(
             f"data.pack={folder} was not made from what is in {images.train.root.parent} now: files"
-            " differ. Remove the pack and make it anew by src/prepare.py, or give data.root=null to use it as"
-            " it is."
+            " differ. Remove the pack and make it again by src/prepare.py, or give data.root=null to use it"
+            " as it is."
         )
     return replace(images, note=manifest.note), manifest.digest

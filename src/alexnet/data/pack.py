@@ -157,7 +157,9 @@ def prepare(
     there = manifest is not None and manifest.plan == plan
     packed = pack and (there or fits_pack(_count(images), image_size, cache_dir, channels))
     if pack and not packed:
-        log.info("too large to be packed unasked, and so decoded in each epoch: see src/prepare.py")
+        log.info(
+            "too large to be packed automatically, so images are decoded in each epoch: see src/prepare.py"
+        )
     if not packed:
         plan = dataclasses.replace(plan, form=NONE)
     return Prepared.of(_ensure(images, plan, cache_dir, threads), images, packed)
@@ -193,8 +195,8 @@ def _refuse_another(manifest: Manifest, plan: Plan) -> None:
     differ = [words.get(key, f"{key} ({old[key]}, now {new[key]})") for key in new if old[key] != new[key]]
     if differ:
         raise UserError(
-            f"data.pack={manifest.folder} was made otherwise: {', '.join(differ)}. Remove it, or give another"
-            " data.pack=PATH."
+            f"data.pack={manifest.folder} was made with other settings: {', '.join(differ)}. Remove it, or"
+            " give another data.pack=PATH."
         )
 
 

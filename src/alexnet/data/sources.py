@@ -55,7 +55,7 @@ EXTENSIONS = (  # of pictures that Pillow decodes by itself: no documents, no me
 UNEQUAL = 1.5  # times as many images in one class as in another: worth telling
 SHOWN = 20  # classes that people are shown with their counts
 NAMED_FILES = 3  # of those that are no images, in a message
-ONE_CLASS = "there is only one class, and so nothing to tell apart: the error means nothing"
+ONE_CLASS = "there is only one class, so there is nothing to tell apart and the error means nothing"
 NAMES = ("classes.json", "classes.txt")
 NAMES_ARE = (
     'it should be {"CLASS": "NAME", ...}, or a text with CLASS NAME, or with a name alone, in each line'
@@ -157,11 +157,11 @@ class ImageSet:
         """ "3 files that are no images or in no class (2 .txt, 1 .heic), such as train/cat/a.heic", or ""."""
         if not self.unused:
             return ""
-        kinds = Counter(Path(file).suffix.lower() or "without an ending" for file in self.unused)
+        kinds = Counter(Path(file).suffix.lower() or "without an extension" for file in self.unused)
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         shown = ", ".join(self.unused[:NAMED_FILES])
         one = len(self.unused) == 1
-        files = "1 file that is no image" if one else f"{len(self.unused)} files that are no images"
+        files = "1 file that is not an image" if one else f"{len(self.unused)} files that are not images"
         return f"{files} or in no class ({counted}), such as {shown}"
 
 

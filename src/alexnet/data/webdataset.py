@@ -124,13 +124,13 @@ def _tars(root: Path) -> dict[str, str]:
             splits = {"train", *VAL_NAMES} & set(re.split("[^a-z]+", part.lower()))
             if len(splits) > 1:
                 both = " or ".join(sorted(splits))
-                raise UserError(f"{root / name} may be of {both}: name it after one split.")
+                raise UserError(f"{root / name} may belong to {both}: name it after one split.")
             if splits:
                 (tars[name],) = splits
                 break
         if tars[name] and kind[1] != "tar":
             raise UserError(
-                f"{root / name} is compressed, and so can't be read at any place: unpack it to a .tar."
+                f"{root / name} is compressed, so single images in it can't be read: unpack it to a .tar."
             )
     return tars
 
@@ -153,8 +153,8 @@ def _members(path: Path, unused: list[str]) -> Iterator[Member]:
                     yield from _image(path, key, sample, file, unused)
                     key, sample = str(folder / stem), {}
                 if ending.lower() in sample or member.sparse:
-                    why = "is sparse" if member.sparse else "is there twice"
-                    raise UserError(f"{path}: {member.name} {why}: write this file anew.")
+                    why = "is sparse" if member.sparse else "occurs twice"
+                    raise UserError(f"{path}: {member.name} {why}: write this file again.")
                 sample[ending.lower()] = member
             yield from _image(path, key, sample, file, unused)
             file.seek(tar.offset)

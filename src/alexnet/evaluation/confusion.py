@@ -66,7 +66,7 @@ def save(counts: Counts, titles: Sequence[str], npy: Path, table: Path) -> None:
     """As an array, and as a CSV whose rows and columns have names."""
     write_rows(npy, [counts], len(counts))
     rows = [[title, *row] for title, row in zip(titles, counts.tolist(), strict=True)]
-    write_csv(rows, table, head=["class \\ taken for", *titles])
+    write_csv(rows, table, head=["class \\ predicted", *titles])
 
 
 def draw(counts: Counts, titles: Sequence[str], head: str) -> Figure:
@@ -90,7 +90,7 @@ def draw(counts: Counts, titles: Sequence[str], head: str) -> Figure:
     plain: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a dollar in a name begins no formula
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor", **plain)
     axes.set_yticks(range(len(rows)), rows, **plain)
-    axes.set_xlabel("taken for")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("class")
     lines = [fill(line, int(11 * side)) for line in head.splitlines() if line]
     figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)

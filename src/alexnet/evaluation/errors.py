@@ -59,7 +59,9 @@ def classes_before(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> N
     as ranking.top_classes() has it. Raises UserError for scores that are not finite."""
     right = np.take_along_axis(scores, np.broadcast_to(labels[:, None], (*scores.shape[:-1], 1)), axis=-1)
     if not np.isfinite(right).all():  # softmax spreads one such logit over the whole row
-        raise UserError("the network gives no finite numbers (its training went astray): give another one.")
+        raise UserError(
+            "the network's outputs are NaN or infinite (its training diverged): choose another network."
+        )
     lower = np.arange(scores.shape[-1]) < labels[:, None]
     before: NDArray[np.int64] = np.count_nonzero((scores > right) | ((scores == right) & lower), axis=-1)
     return before

@@ -24,7 +24,7 @@ from alexnet.tables import NONE, aligned, no_top5, spread
 
 MEAN = "averaged_softmax"
 AMONG_SET = "among_set_"  # how keys of files begin where only outputs of the images' classes count
-WORST_COLUMNS = ("class", "images", "top-1 error, %", "most often taken for", "so often")
+WORST_COLUMNS = ("class", "images", "top-1 error, %", "most often mistaken for", "times")
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ class Evaluation:
         mirrored = any(crop.flip for crop in crop_places(self.crops, 0))
         augments = (network.checkpoint.config.get("augment") or {} for network in self.networks)
         unlike = mirrored and any(augment.get("flips") is False for augment in augments)
-        said = "half of the crops are mirrored, as no image was in training; crops=9 mirrors none"
+        said = "half of the crops are mirrored, but no training image was; crops=9 mirrors none"
         notes = [*filter(None, [self.data.images.note]), *[said] * unlike]
         if few := self.among_set:
             notes.append(
-                f"the images are of {few.outputs} of the network's {self.errors.outputs:,} classes. Errors"
-                f" are given twice: where any of all {self.errors.outputs:,} outputs may be the answer, and"
-                f" where only the {few.outputs} outputs of these classes may"
+                f"the images show {few.outputs} of the network's {self.errors.outputs:,} classes. Errors"
+                f" are given twice: with any of the {self.errors.outputs:,} outputs as the answer, and with"
+                f" only the {few.outputs} outputs of these classes"
             )
         return notes
 
@@ -136,7 +136,7 @@ class Evaluation:
             of_kinds = f", of {self.kinds} kinds" if self.kinds > 1 else ""
             add(f"averaged over all {len(self.networks)}{of_kinds}", self.errors, self.among_set)
         of_all = f", all {self.errors.outputs:,} outputs" if self.among_set else ""
-        worst = [(f"worst classes{of_all}", "images", "top-1 error, %", "most often taken for")]
+        worst = [(f"worst classes{of_all}", "images", "top-1 error, %", "most often mistaken for")]
         for row in self.worst:
             rival = f"{row.taken_for} ({row.taken:,})" if row.taken else "nothing else"
             worst.append((row.title, f"{row.images:,}", f"{row.top1_error:.1f}", rival))

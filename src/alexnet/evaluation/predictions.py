@@ -179,7 +179,7 @@ class Predictions:
             among = (
                 f", {any_of} among the first {count} (top-{count})" if 1 < count < len(self.classes) else ""
             )
-            others = f"; {len(self) - known} in the folder of no class" if known < len(self) else ""
+            others = f"; {len(self) - known} not in the folder of a class" if known < len(self) else ""
             blocks.append(f"{first} of {known} correct (top-1){among}{others}")
         return "\n\n".join(blocks)
 
@@ -208,13 +208,13 @@ def predict(
             progress.update(len(batch.labels))
     if not all(np.isfinite(share).all() for share in shares):
         raise UserError(
-            "the network's output is not a number (nan): its training diverged; give another checkpoint."
+            "the network's output is not a number (nan): its training diverged; choose another checkpoint."
         )
     broken = [(paths[index], reason) for index, reason in sorted(photographs.broken.items())]
     if len(broken) == len(paths):
         shown = "; ".join(f"{path} ({reason})" for path, reason in broken[:NAMED])
         more = f"; and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-        raise UserError(f"none of images can be used: {shown}{more}. Give files that Pillow opens.")
+        raise UserError(f"none of the images can be used: {shown}{more}. Give files that Pillow opens.")
     for path, reason in broken:
         print(f"skipped: {path} ({reason})", file=sys.stderr)
     if broken:

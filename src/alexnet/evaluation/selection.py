@@ -28,7 +28,7 @@ def select(checkpoint: object, runs: object, mixed: bool | None = None) -> list[
     different images or classes, or, unless mixed, in different ways.
     """
     if checkpoint is not None and runs is not None:
-        raise UserError(f"checkpoint and runs are not for the same command: {ASK}.")
+        raise UserError(f"checkpoint and runs can't be used together: {ASK}.")
     if runs is not None:
         paths = _finished(str(runs))
     else:
@@ -89,7 +89,7 @@ def _finished(pattern: str) -> list[Path]:
     """last.ckpt of the finished runs."""
     matches = sorted(map(Path, glob(str(Path(pattern).expanduser()), recursive=True)))  # noqa: PTH207
     if matches and all(path.suffix == CKPT for path in matches):
-        raise UserError(f"runs={pattern} is of checkpoints, not of directories: type checkpoint={pattern}.")
+        raise UserError(f"runs={pattern} matches checkpoints, not directories: type checkpoint={pattern}.")
     directories = [path for path in matches if (path / results.RESULT).is_file()]
     finished = [
         path
@@ -106,7 +106,7 @@ def _finished(pattern: str) -> list[Path]:
         )
     if len(finished) < len(directories):
         unfinished = (str(path) for path in directories if path not in finished)
-        print("left out, as not finished or without last.ckpt:", *unfinished)
+        print("left out, since not finished or without last.ckpt:", *unfinished)
     return [path / results.LAST for path in finished]
 
 

@@ -87,8 +87,8 @@ class Trained:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(
-                f"{self.checkpoint.path} does not fit its own settings of the model (an earlier version's?):"
-                f" {error}"
+                f"{self.checkpoint.path} does not match the model settings stored in it (from an earlier"
+                f" version?): {error}"
             ) from error
         return network
 

@@ -67,7 +67,8 @@ def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: s
             seen = seen[1:]
         if seen != shape:
             advice = (
-                ": give that model's weights, or choose the model (its towers, width, num_classes) of these."
+                ": give that model's weights, or choose the model (towers, width, num_classes) that these"
+                " belong to."
             )
             if seen[::-1] == shape:
                 advice = ": it is transposed; Caffe and torch keep (outputs, inputs)."
@@ -75,7 +76,7 @@ def fitted(path: Path, state: Mapping[str, Tensor], network: nn.Module, model: s
                 advice = ": choose the model.crop_size that it was trained with."
             raise UserError(f"weights={path}: {name} is {seen}, and model={model} has {shape}{advice}")
         if not value.isfinite().all():
-            raise UserError(f"weights={path}: {name} holds infinite numbers or none: training had diverged.")
+            raise UserError(f"weights={path}: {name} holds NaN or infinite numbers: its training diverged.")
         fitting[name] = value.detach().to(wanted[name].dtype).reshape(shape).contiguous()
     return fitting
 
@@ -134,7 +135,7 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
                 entry = list(synset.groups()) if synset else [entry, entry]
             name, title = entry
             if not (isinstance(name, str) and isinstance(title, str)):
-                raise ValueError(f"{entry} is no name")
+                raise ValueError(f"{entry} is not a name")
             pairs.append((name, title if name == title else title.split(",")[0]))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(

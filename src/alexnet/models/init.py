@@ -43,7 +43,7 @@ class Gaussian:
         for key, values in (("std", self.std), ("bias", self.bias)):
             unknown = [str(name) for name in values if name not in known]
             if unknown:
-                raise UserError(f"model.init.{key} names {unknown[0]}: choose of {', '.join(known)}.")
+                raise UserError(f"model.init.{key} names {unknown[0]}: choose from {', '.join(known)}.")
         for name, layer in weighted_layers(network).items():
             nn.init.normal_(layer.weight, std=_value("std", self.std, name))
             if layer.bias is not None:

@@ -98,9 +98,9 @@ def _own(make: Callable[..., nn.Module], settings: Mapping[str, Any], **shape: i
         given = {key: value for key, value in shape.items() if key in known}
         network = make(**settings, **{"num_classes": shape["num_classes"], **given})
     except (TypeError, ValueError) as error:
-        raise UserError(f"model: {called} makes no network of these settings, {error}.") from error
+        raise UserError(f"model: {called} can't make a network with these settings: {error}.") from error
     if not isinstance(network, nn.Module):
-        raise UserError(f"model: {called} makes a {type(network).__name__}, and no torch.nn.Module.")
+        raise UserError(f"model: {called} makes a {type(network).__name__}, not a torch.nn.Module.")
     return network
 
 

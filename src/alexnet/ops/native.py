@@ -91,9 +91,7 @@ def library() -> ctypes.CDLL | None:
     try:
         compiled = ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError) as error:
-        log.debug(
-            "response normalisation, pixels and updates by torch's operations, which are slower: %s", error
-        )
+        log.debug("using torch's slower operations for response normalisation, pixels and updates: %s", error)
         return None
     pointer, whole, real, small = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     compiled.lrn.argtypes = [*[pointer] * 3, *[whole] * 3, *[small] * 2, *[whole] * 2, *[real] * 2]

@@ -22,8 +22,8 @@ COLUMNS = ("Section", "Claim", "Scale", "Variants", "Difference", "Paper", "Verd
 ERRORS = ("train/top1_error", "val/top1_error", "val/top5_error")  # of each variant, in the details
 FOREST = (
     "Differences and the paper's figures",
-    "Each comparison's difference with its 95 % interval, what it is asked to exceed or to lie between (where"
-    " that is not the thin line), and what the paper and the authors' source give.",
+    "Each comparison's difference with its 95 % interval, the value or range that the claim asks for (unless"
+    " it is the thin line), and what the paper and the authors' source give.",
 )
 DROPOUT = (
     "Error by dropout rate",

@@ -68,7 +68,7 @@ def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) 
     if lacking := not_run(results):
         lines += [f"Not run: {escaped(lacking)}.", ""]
     lines += [
-        "Mean ± standard deviation (runs, or rounds of timing). Intervals are of 95 %, for other seeds or",
+        "Mean ± standard deviation (runs, or rounds of timing). Intervals are at 95 %, for other seeds or",
         "rounds and, where it is known which images each run got wrong, for other images as well. Holm's",
         "correction: over all comparisons of the paper's claims, whichever they are, that have an interval",
         "at one scale with equal settings.",

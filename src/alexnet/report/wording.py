@@ -153,7 +153,7 @@ def redesigned(result: ComparisonResult) -> str:
     """ "compared otherwise than planned": what its file asked for before the first run was something else."""
     planned = result.index.design.get("compare")
     is_planned = planned is None or result.comparison.rule in planned
-    return "" if is_planned else "compared otherwise than planned"
+    return "" if is_planned else "not compared as planned"
 
 
 def is_run(result: ComparisonResult) -> bool:

@@ -215,7 +215,7 @@ def resumable_step(path: Path, shapes: Mapping[str, torch.Size]) -> int:
         raise UserError(f"{path} is damaged: add rerun=true to train from the start.") from error
     check_format(path, content)
     if saved != shapes:
-        raise UserError(f"{path} is another network's: add rerun=true, or give another hydra.run.dir.")
+        raise UserError(f"{path} belongs to another network: add rerun=true, or give another hydra.run.dir.")
     return step
 
 

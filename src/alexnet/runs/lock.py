@@ -210,7 +210,7 @@ def _beat(place: Path, owner: Owner, ended: threading.Event) -> None:
         recorded = _recorded(place)
         if recorded and (recorded.pid, recorded.host) != (owner.pid, owner.host):
             log.error(
-                "%s is trained by %s by now: this process was still for too long", owner.directory, recorded
+                "%s was taken over by %s: this process was inactive for too long", owner.directory, recorded
             )
             os._exit(LockedError.exit_status)
         with suppress(OSError):

@@ -60,7 +60,7 @@ def add(run_dir: Path, measurement: Measurement, identity: str) -> None:
     with lock.training(run_dir):
         result = results.read(run_dir)
         if result is None or run_identity(result) != identity:
-            raise UserError(f"{run_dir} was trained anew while it was measured.")
+            raise UserError(f"{run_dir} was trained again while it was being measured.")
         add_mistakes(mistakes_path(run_dir), measurement)
         result["metrics"] = {**result["metrics"], **measurement.metrics}
         write_atomically(run_dir / results.RESULT, (json.dumps(result, indent=2) + "\n").encode())

@@ -291,7 +291,7 @@ def check_format(source: Path | str, content: Mapping[str, Any]) -> None:
     if number != FORMAT:
         version = "a later" if isinstance(number, int) and number > FORMAT else "an earlier"
         raise UserError(
-            f"{source} was written by {version} version of this project, which this one does not read: train"
+            f"{source} was written by {version} version of this project, which this version can't read: train"
             " that run again, with rerun=true or another output_dir."
         )
 
@@ -357,7 +357,7 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
         rows["val"] = f"only {images:,} of {data['val']:,} images were measured (trainer.limit_test_batches)"
     if at_chance(result):
         chance = result["data"]["chance_error"]
-        rows["remark"] = f"no better than naming the commonest class each time, which errs in {chance:.1f} %"
+        rows["remark"] = f"no better than always guessing the commonest class, an error of {chance:.1f} %"
     rows |= {"images/s": speed} if (speed := result["images_per_second"]) else {}
     rows |= {"minutes": round(result["seconds"] / 60, 1)}
     rows |= ({"note": note} if note else {}) | {"directory": directory}

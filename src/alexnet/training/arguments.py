@@ -56,9 +56,10 @@ PLATEAU = (
 REFUSED: dict[str, str] = {
     "BackboneFinetuning": "no network here has a layer of that name. Freeze one by +optim.layers.NAME.lr=0.",
     "BasePredictionWriter": "training predicts nothing. See src/predict.py, and predictions.npz of each run.",
-    "BatchSizeFinder": "what a run is would follow from the memory of the machine. Choose data.batch_size.",
-    "LearningRateFinder": "the rate would be none of the settings. Sweep over it: -m optim.lr=0.003,0.01.",
-    "ModelPruning": "last.ckpt lacks its masks, without which no run can go on. Prune what was trained.",
+    "BatchSizeFinder": "the result would depend on the machine's memory. Choose data.batch_size.",
+    "LearningRateFinder": "the rate would not be one of the settings. Sweep over it: -m optim.lr=0.003,0.01.",
+    "ModelPruning": "last.ckpt lacks its masks, without which no run can continue. Prune the trained"
+    " network.",
     "OnExceptionCheckpoint": "every run keeps last.ckpt, and another run would start from this one's.",
     "StochasticWeightAveraging": "last.ckpt would lack the average, and two schedules would change the rate."
     f" Choose {CALLBACKS}WeightAveraging or EMAWeightAveraging.",
@@ -111,8 +112,8 @@ def _check_devices(devices: Any, nodes: int, strategy: str | None) -> None:
     listed = several and all(type(each) is int and each >= 0 for each in several)
     if not listed and not (type(devices) in (int, str) and str(devices).isdigit() and int(devices)):
         raise UserError(
-            f"trainer.devices={_typed(devices)} is not possible: choose a number from 1 on, auto, or GPUs by"
-            " their numbers, [0,2]."
+            f"trainer.devices={_typed(devices)} is not possible: choose a number of at least 1, auto, or GPUs"
+            " by their numbers, [0,2]."
         )
     check_distinct("trainer.devices", several)
     number = len(several) or int(devices)

@@ -73,7 +73,7 @@ class LastCheckpoint(Checkpoint):
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.says:
-            print("\nstopping after this step (once more to stop at once)", flush=True)
+            print("\nstopping after this step (press Ctrl-C again to stop at once)", flush=True)
         self.asked_to_stop = True
         for handled in self.handlers_before:
             signal.signal(handled, signal.default_int_handler)

@@ -199,7 +199,7 @@ def run(
         code = -processes[lost[0]].exitcode
         raise LostRankError(
             f"process {lost[0]} of the run's {number} was killed by signal {code}, which ended the run: the"
-            " same command goes on from last.ckpt."
+            " same command continues from last.ckpt."
         )
     if explained:
         raise UserError(explained[0])
@@ -282,7 +282,10 @@ def _rank(
         if message := explain(error):
             send(EXPLAINED, message)
         elif others and isinstance(error, RuntimeError) and "torch/distributed" in traceback.format_exc():
-            send(EXPLAINED, f"the run's process on another machine has ended ({error}): look there for why.")
+            send(
+                EXPLAINED,
+                f"the run's process on another machine has ended ({error}): see its output for the reason.",
+            )
         else:
             send(DEFECT, "".join(traceback.format_exception(error)))
         sys.exit(1)

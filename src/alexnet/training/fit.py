@@ -182,7 +182,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
                 if writes:
                     drop_from(run.directory, step)
                     loggers.go_on(trainer.loggers, step)
-                log.info("going on from step %d", step)
+                log.info("resuming at step %d", step)
             # with max_steps Lightning ends an epoch once more that had ended where the run was stopped
             trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -202,7 +202,7 @@ def fit(module: Classifier, data: ImageData, trainer: lightning.Trainer, run: Ru
             result["data"]["val_measured"] = int(measured)
         result["status"] = "completed"
     except Interrupted:
-        log.info("\ninterrupted: the same command goes on from here")
+        log.info("\ninterrupted: run the same command again to continue")
     except Exception as error:
         result |= {"status": "failed", "error": explain(error) or repr(error)}
         if raised_by_lightning(error):

@@ -29,11 +29,13 @@ def choose(setting: str | int, directory: Path, output_dir: Path) -> int:
     started_with = before.get("threads") if before else None
     if setting != AUTO:
         if started_with not in (None, setting):
-            log.warning("threads=%s: started with %s; the last bits may differ", setting, started_with)
+            log.warning(
+                "threads=%s, but the run started with %s: the last bits may differ", setting, started_with
+            )
         return int(setting)
     if started_with is not None:
         if started_with != (share or MACHINE):
-            log.info("threads=%d, as this run was started with", started_with)
+            log.info("threads=%d, as when this run started", started_with)
         return int(started_with)
     if share or MACHINE == 1:
         return share or 1

@@ -9,8 +9,10 @@ from alexnet.evaluation.trained import Trained
 from alexnet.runs import checkpoint
 from alexnet.runs.measurements import Measurement
 
-KERNELS = "Each kernel scaled alone, in its place (P, figure 3); a row for each seed."
-COLOURS = "Share of each kernel's energy that is colour and not brightness: 0 is grey. A dot for each kernel."
+KERNELS = "Each kernel is scaled on its own and stays in its place (P, figure 3); one row per seed."
+COLOURS = (
+    "Share of each kernel's energy that is colour rather than brightness; 0 is grey. One dot per kernel."
+)
 
 
 def measure(trained: Trained) -> Measurement:

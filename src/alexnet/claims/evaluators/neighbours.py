@@ -14,7 +14,7 @@ SPACES = ("pixels", "fc7", "fc7_untrained")  # what images are compared by
 QUERIES = 8  # images whose neighbours are shown
 NEAREST = (
     "An image of val, and the training images nearest to it (P, figure 4); the network of seed {}. A tick and"
-    " a green frame: of the same class."
+    " a green frame mark those of the same class."
 )
 PRECISION = (
     "Share of the nearest training images that are of the class of the image, in percent: mean ± std (runs)."

@@ -25,14 +25,14 @@ AVERAGED_HEAD = (
     "subsets",
     *("top-1 error", "lowest to highest", "top-5 error", "lowest to highest"),
 )
-WORST_HEAD = ("class", "images", "top-1 error", "most often taken for", "times")
+WORST_HEAD = ("class", "images", "top-1 error", "most often mistaken for", "times")
 INTERVALS = "In percent, with the 95 % interval for this number of images."
 SIZES = (
-    "The mean softmax over networks and ten crops (P 6, table 2). Of each number of networks all subsets, or"
-    " 200 drawn ones; mean, lowest and highest error in percent."
+    "The mean softmax over networks and ten crops (P 6, table 2). For each number of networks: all subsets,"
+    " or 200 random ones; mean, lowest and highest error in percent."
 )
 CONFUSION = (
-    "Rows are the true classes, columns what the averaged networks took them for; the worst ones below."
+    "Rows are the true classes, columns what the averaged networks predicted; the worst classes are below."
 )
 
 
