@@ -228,7 +228,7 @@ def test_kept_json_becomes_a_table_for_the_readme(tmp_path: Path) -> None:
     assert head.startswith("| a device, torch ")
     assert line == "| `lrn/floor` | 1.9 (1.8 to 2) | at most 1.25: no | 0.5 ms | a product |"
     file.write_text("[]")
-    with pytest.raises(UserError, match="no JSON of this benchmark"):
+    with pytest.raises(UserError, match="not JSON from this benchmark"):
         report.markdown(file)
 
 

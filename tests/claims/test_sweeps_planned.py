@@ -71,7 +71,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         (["claim=lrn", "scale=imagenet"], ["scale=imagenet is not possible", "Did you mean imagenette"]),
         ([*LRN, "seed=[0,1]"], ["seed=[0, 1] is not possible", "seed=0,1,2"]),
         ([*LRN, "seed=0,x"], ["seed=x is not possible", "seed=0,1,2"]),
-        ([*LRN, "seed=-1"], ["seed=-1 is not possible", "whole number from 0"]),
+        ([*LRN, "seed=-1"], ["seed=-1 is not possible", "whole number of at least 0"]),
         (["-m", "seed=0,x"], ["seed=x is not possible"]),
         (["-m", "seed=true"], ["seed=True is not possible"]),
         (["+hydra.foo=1"], ["Hydra has no setting hydra.foo"]),

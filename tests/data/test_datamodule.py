@@ -208,10 +208,10 @@ def test_the_colour_unit_reaches_the_pixels(unit: str, image_set: ImageSet, tmp_
     [
         ({"crop_size": 25}, ["data.crop_size=25", "data.image_size=24"]),
         ({"pack": "non"}, ["data.pack=non", "auto, none", "Did you mean none?"]),
-        ({"batch_size": 0}, ["data.batch_size=0", "from 1"]),
-        ({"minival_fraction": 1.0}, ["data.minival_fraction=1.0", "from 0 to below 1"]),
+        ({"batch_size": 0}, ["data.batch_size=0", "at least 1"]),
+        ({"minival_fraction": 1.0}, ["data.minival_fraction=1.0", "at least 0 and below 1"]),
         ({"minival_fraction": 0}, ["data.minival_fraction=0 is not possible", "such as 0.05"]),
-        ({"minival_fraction": -0.1}, ["data.minival_fraction=-0.1", "from 0 to below 1"]),
+        ({"minival_fraction": -0.1}, ["data.minival_fraction=-0.1", "at least 0 and below 1"]),
         ({"threads": -1}, ["data.threads=-1"]),
         ({"crop_size": 0}, ["data.crop_size=0"]),
         ({"batch_size": 2.5}, ["data.batch_size=2.5"]),

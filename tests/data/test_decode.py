@@ -162,7 +162,7 @@ def test_greys_of_more_than_8_bits_keep_their_brightness(name: str, tmp_path: Pa
 @pytest.mark.parametrize("white", [1, 255, 65535])
 def test_greys_without_a_known_white_are_named(kind: Any, white: int, tmp_path: Path) -> None:
     (tmp_path / "x.tif").write_bytes(_saved((GREYS * white).astype(kind), "TIFF"))
-    with pytest.raises(BrokenImageError, match=r"x\.tif can't be used \(its greys have no known white"):
+    with pytest.raises(BrokenImageError, match=r"x\.tif can't be used \(its white level is unknown"):
         decode(tmp_path / "x.tif", 8)
 
 

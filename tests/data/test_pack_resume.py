@@ -75,7 +75,7 @@ def test_an_interrupted_pack_goes_on_to_the_same_bytes(
         patch.setattr(module, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             packed(images, tmp_path / "p", form, threads=2)
-    with pytest.raises(UserError, match=r"is not finished: give its command"):
+    with pytest.raises(UserError, match=r"is not finished: run its"):
         Manifest.load(tmp_path / "p")
     shards = {path.stem for path in (tmp_path / "p/unfinished").glob("*.npz")}
     first = len(set(decoded))

@@ -310,7 +310,7 @@ def labelled(label: object) -> Callable[[Path], None]:
         (two_images, r"set-train-900.tar has 2 images called a \(jpg, png, cls\)"),
         (twice, r"set-train-900.tar: a.JPG occurs twice: write this file again"),
         (sparse, r"set-train-900.tar: big.bmp is sparse: write this file again"),
-        (two_splits, r"train-val-000.tar may be of train or val: name it after one split"),
+        (two_splits, r"train-val-000.tar may belong to train or val: name it after one split"),
         *(
             (labelled(label), "has no class for a: there")
             for label in (None, [0], 0.5, True, "", b"-1", b"\xff")
@@ -517,7 +517,7 @@ def test_parquet_that_does_not_know_of_images_is_read(
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ([], "is nothing that datasets can read"),
+        ([], "holds nothing that datasets can read"),
         (
             ["train.parquet"],
             "has the splits train: data=huggingface needs the splits train, and one of val, validation",

@@ -142,7 +142,7 @@ def test_a_pattern_of_runs_takes_those_that_are_finished(
     found = evaluated(f"runs='{tmp_path}/run-*'", f"out='{tmp_path}/here'")
     assert [Path(net["checkpoint"]).parent.name for net in found["nets"]] == ["run-0", "run-2"]
     assert {Path(each).parent for each in found["files"].values()} == {tmp_path / "here"}
-    assert "left out, as not finished" in capsys.readouterr().err
+    assert "left out, since not finished" in capsys.readouterr().err
     facts.write_text(facts.read_text().replace('"completed"', '"interrupted"'))
     with pytest.raises(
         UserError, match=r"^runs=.*run-1 finds no finished run \(but 1 that ended early or lost last"
@@ -307,7 +307,7 @@ def test_a_network_that_went_astray_is_named(outputs: Path, tmp_path: Path) -> N
     saved = torch.load(nets(outputs)[0], weights_only=True)
     saved["state_dict"]["network.fc8.bias"][3] = torch.nan
     torch.save(saved, tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match=rf"^{tmp_path}/last\.ckpt: the network gives no finite numbers"):
+    with pytest.raises(UserError, match=rf"^{tmp_path}/last\.ckpt: the network's outputs are NaN or"):
         evaluated(f"checkpoint={tmp_path}/last.ckpt")
 
 
@@ -369,5 +369,5 @@ def test_help_is_quick_and_names_the_settings() -> None:
 def test_a_checkpoint_in_the_place_of_runs_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     path.touch()
-    with pytest.raises(UserError, match=rf"^runs={path} is of checkpoints, .*: type checkpoint={path}"):
+    with pytest.raises(UserError, match=rf"^runs={path} matches checkpoints, .*: type checkpoint={path}"):
         evaluated(f"runs='{path}'")

@@ -197,7 +197,7 @@ def test_the_table_marks_the_right_class_within_eighty_columns() -> None:
     assert lines[6].startswith("✗ a long, long title of a class  70.0 %  "), "a wrong first guess"
     assert lines[7].startswith("  crane (n4) ")
     assert lines[12].startswith("  a long, long title of a class  70.0 %  "), "nobody says what is right"
-    assert lines[-1] == "1 of 2 correct (top-1), 1 among the first 3 (top-3); 1 not in the folder of a class"
+    assert lines[-1] == "1 of 2 correct (top-1), 1 among the first 3 (top-3); 1 not in a class folder"
     filled = [line.count("█") for line in lines[1:4]]
     assert abs(filled[0] / filled[1] - 0.7 / 0.25) < 0.3
 

@@ -71,7 +71,7 @@ def test_of_equal_scores_the_lower_class_comes_first_as_in_a_run(
 def test_scores_that_are_no_numbers_are_no_right_answers(bad: float) -> None:
     scores, labels = drawn(10, 5)
     scores[3] = bad
-    with pytest.raises(UserError, match="no finite numbers"):
+    with pytest.raises(UserError, match="NaN or infinite"):
         errors(scores, labels)
 
 

@@ -75,7 +75,7 @@ CHANGED = {
     "no biases": (_with("fc7", lambda array: array[:0], 1), r"fc7\.bias is \(0,\), and .* \(256,\): give"),
     "one tower": (
         _with("conv2", lambda array: np.concatenate([array, array], axis=1)),
-        r"conv2\.weight is \(16, 6, 5, 5\), and model=caffe_alexnet has \(16, 3, 5, 5\): .*its towers",
+        r"conv2\.weight is \(16, 6, 5, 5\), and model=caffe_alexnet has \(16, 3, 5, 5\): .*towers, width",
     ),
     "transposed": (
         _with("fc6", lambda array: array.T.copy()),
@@ -85,7 +85,7 @@ CHANGED = {
         _with("fc6", lambda array: array[:, :400].copy()),
         r"fc6\.weight is \(256, 400\), and .* has \(256, 576\): choose the model\.crop_size",
     ),
-    "not finite": (_with("fc7", _spoilt), r"fc7\.weight holds infinite numbers or none"),
+    "not finite": (_with("fc7", _spoilt), r"fc7\.weight holds NaN or infinite numbers"),
 }  # fmt: skip
 
 

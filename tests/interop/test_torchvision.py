@@ -136,7 +136,7 @@ def test_images_are_resized_and_cut_as_by_the_preset(size: tuple[int, int], tmp_
 
 def test_a_mean_is_refused(tmp_path: Path) -> None:
     torch.save(torchvision_state(), tmp_path / "it.pth")
-    with pytest.raises(UserError, match=r"^mean=.* is not possible: model=torchvision_alexnet has torchv"):
+    with pytest.raises(UserError, match=r"^mean=.* is not possible: model=torchvision_alexnet uses torchv"):
         converted(MODEL, tmp_path / "it.pth", tmp_path / "it.ckpt", "mean=[104,117,123]")
     assert not (tmp_path / "it.ckpt").exists()
 

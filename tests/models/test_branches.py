@@ -84,5 +84,5 @@ def test_layers_of_another_form_are_refused(branches: dict[str, Any], text: str)
 
 def test_a_module_can_t_be_trained() -> None:
     cfg = checked(composed("train", ["model=branches", "+model.branches.a=[3x3 4]"]))
-    with pytest.raises(UserError, match=r"model\.name=branches gives no logits to be trained: choose"):
+    with pytest.raises(UserError, match=r"model\.name=branches gives no logits to train: choose"):
         check_parts(cfg)

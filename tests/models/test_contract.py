@@ -229,7 +229,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("alexnet", {"norm": {"name": "lrn", "m": 3}}, r"model\.norm\.m=3 .*lrn has only n, k, alpha"),
     ("alexnet", {"activation": "gelu"}, r"model\.activation\.name=gelu .*relu, tanh, sigmoid, leaky_relu"),
     ("alexnet", {"init": "gausian"}, r"model\.init\.name=gausian .*gaussian, kaiming"),
-    ("alexnet", {"channels": 0}, r"model\.channels=0 .*from 1"),
+    ("alexnet", {"channels": 0}, r"model\.channels=0 .*at least 1"),
 ]
 
 
@@ -348,7 +348,7 @@ def test_a_network_of_ones_own_is_named_by_its_path() -> None:
     [
         ({"_target_": "nowhere.Net"}, r"model\._target_=nowhere\.Net can't be imported: .*PYTHONPATH"),
         ({"_target_": f"{__name__}.Own", "depth": 3}, r"model\.depth=3 is not possible: Own has only num_cl"),
-        ({"_target_": f"{__name__}.of_words"}, "model: of_words makes a str, and no torch.nn.Module"),
+        ({"_target_": f"{__name__}.of_words"}, "model: of_words makes a str, not a torch.nn.Module"),
         (
             {"_target_": "torch.nn.Tanh"},
             "model: Tanh can't make a network with these settings: .*num_classes",

@@ -198,9 +198,9 @@ def test_a_layer_that_a_small_net_or_torchvisions_lacks_is_named(key: str) -> No
     values: dict[str, Mapping[str, float]] = {"std": {"default": 0.1}, "bias": {"default": 0.1}}
     init = Gaussian(**values | {key: {"default": 0.1, "fc6": 0.1}})
     allowed = "default, conv1, conv2, conv3, fc4, fc5"
-    with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose of {allowed}"):
+    with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose from {allowed}"):
         create_model("cifar_80sec", num_classes=10, crop_size=32, towers=1, init=init)
-    with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose of default, 0"):
+    with pytest.raises(UserError, match=f"model.init.{key} names fc6: choose from default, 0"):
         init(nn.Sequential(nn.Linear(2, 2)))
 
 

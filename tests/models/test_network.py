@@ -203,10 +203,10 @@ def test_too_small_a_crop_names_layer_and_sizes(crop_size: int, layer: str, wind
         ({"remove": ["fc8"]}, "model.remove=fc8 .*fc6, fc7"),
         ({"towers": 3}, "model.towers=3 .*choose 1, 2"),
         ({"towers": 0}, "model.towers=0 .*choose 1, 2"),
-        ({"width": 0}, "model.width=0 .*from 1e-06"),
-        ({"width": -1.0}, "model.width=-1.0 .*from 1e-06"),
+        ({"width": 0}, "model.width=0 .*at least 1e-06"),
+        ({"width": -1.0}, "model.width=-1.0 .*at least 1e-06"),
         ({"width": float("nan")}, "model.width=nan "),
-        ({"num_classes": 0}, "model.num_classes=0 .*from 1"),
+        ({"num_classes": 0}, "model.num_classes=0 .*at least 1"),
     ],
 )
 def test_impossible_settings_name_key_value_and_allowed(setting: dict[str, Any], text: str) -> None:

@@ -342,10 +342,10 @@ def test_branches_are_scaled_at_test_and_not_in_training(form: str) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"blocks": []}, r"model\.blocks=\[\] .*number of blocks of each stage"),
-    ({"blocks": [2, 0]}, r"model\.blocks=0 .*whole number from 1"),
+    ({"blocks": [2, 0]}, r"model\.blocks=0 .*whole number of at least 1"),
     ({"blocks": 3}, r"model\.blocks=3 .*give a list"),
     ({"stem": "mnist"}, r"model\.stem=mnist .*choose cifar, imagenet"),
-    ({"width": 0}, r"model\.width=0 .*from 1e-06"),
+    ({"width": 0}, r"model\.width=0 .*at least 1e-06"),
     ({"shortcuts": "none"}, r"model\.shortcuts=none .*choose padded, projected, null"),
     ({"preactivation": "no"}, r"model\.preactivation=no .*choose true, false"),
     ({"bottleneck": 1}, r"model\.bottleneck=1 .*choose true, false"),
@@ -354,8 +354,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"survival": "half"}, r"model\.survival=half .*above 0, up to 1"),
     ({"survival": 0.5, "shortcuts": None}, r"model\.survival=0.5 .*shortcuts=null: .*choose padded or proj"),
     ({"depth": 20}, r"model\.depth=20 is not possible: resnet has only .*blocks"),
-    ({"crop_size": 0}, r"crop_size=0 .*from 1"),
-    ({"channels": 0}, r"model\.channels=0 .*from 1"),
+    ({"crop_size": 0}, r"crop_size=0 .*at least 1"),
+    ({"channels": 0}, r"model\.channels=0 .*at least 1"),
 ]
 
 

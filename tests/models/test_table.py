@@ -72,13 +72,13 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"conv2": {"map": 3}}, r"model\.changes\.conv2=map .*maps, kernel, .*then\. Did you mean maps"),
     ({"conv2": {"name": "a"}}, r"model\.changes\.conv2=name .*maps, kernel"),
     ({"conv6": {"optional": False}}, r"model\.changes\.conv6=optional .*maps, kernel"),
-    ({"conv2": {"maps": 0}}, r"model\.changes\.conv2\.maps=0 .*whole number from 1"),
-    ({"conv2": {"maps": 2.0}}, r"model\.changes\.conv2\.maps=2.0 .*whole number from 1"),
-    ({"conv2": {"kernel": -1}}, r"model\.changes\.conv2\.kernel=-1 .*whole number from 1"),
-    ({"conv2": {"kernel": 0}}, r"model\.changes\.conv2\.kernel=0 .*whole number from 1"),
-    ({"conv2": {"stride": 0}}, r"model\.changes\.conv2\.stride=0 .*whole number from 1"),
-    ({"conv2": {"padding": -1}}, r"model\.changes\.conv2\.padding=-1 .*whole number from 0"),
-    ({"conv2": {"padding": None}}, r"model\.changes\.conv2\.padding=None .*whole number from 0"),
+    ({"conv2": {"maps": 0}}, r"model\.changes\.conv2\.maps=0 .*whole number of at least 1"),
+    ({"conv2": {"maps": 2.0}}, r"model\.changes\.conv2\.maps=2.0 .*whole number of at least 1"),
+    ({"conv2": {"kernel": -1}}, r"model\.changes\.conv2\.kernel=-1 .*whole number of at least 1"),
+    ({"conv2": {"kernel": 0}}, r"model\.changes\.conv2\.kernel=0 .*whole number of at least 1"),
+    ({"conv2": {"stride": 0}}, r"model\.changes\.conv2\.stride=0 .*whole number of at least 1"),
+    ({"conv2": {"padding": -1}}, r"model\.changes\.conv2\.padding=-1 .*whole number of at least 0"),
+    ({"conv2": {"padding": None}}, r"model\.changes\.conv2\.padding=None .*whole number of at least 0"),
     ({"conv2": {"own_tower": 1}}, r"model\.changes\.conv2\.own_tower=1 .*choose true, false"),
     ({"conv2": {"local": "yes"}}, r"model\.changes\.conv2\.local=yes .*choose true, false"),
     ({"conv2": {"then": "norm"}}, r"model\.changes\.conv2\.then=norm .*write .*then=\[norm\]"),
@@ -202,7 +202,7 @@ def test_dropout_comes_last_where_the_table_has_none() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.0, float("nan"), "half", True])
 def test_impossible_rates_are_named(rate: Any) -> None:
-    with pytest.raises(UserError, match=rf"model\.dropout_rates\.conv4={rate} .*from 0 to below 1"):
+    with pytest.raises(UserError, match=rf"model\.dropout_rates\.conv4={rate} .*at least 0 and below 1"):
         with_dropout_on(PUBLISHED, {"conv4": rate})
 
 

@@ -402,7 +402,7 @@ def test_markdown_is_a_table_whatever_the_names_are(made: Any) -> None:
 
 
 def test_without_an_index_people_are_told_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"claims has no index .*python src/train.py claim=lrn scale=demo"):
+    with pytest.raises(UserError, match=r"claims has no runs .*python src/train.py claim=lrn scale=demo"):
         open_indexes(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -105,7 +105,7 @@ def test_pruning_lists_and_then_removes(tmp_path: Path) -> None:
     )
     prune(tmp_path, "prune=none", "sure=true")
     assert [kept(folder) for folder in folders] == [{LAST}, set()]
-    with pytest.raises(UserError, match=r"sure=true is of prune"):
+    with pytest.raises(UserError, match=r"sure=true is for prune"):
         prune(tmp_path, "sure=true")
 
 

@@ -192,7 +192,7 @@ def test_chance_is_what_needs_no_network(
     result = {"metrics": {"val/top1_error": error, "val/top5_error": 50.0}, "data": data}
     assert results.at_chance(result) is expected
     said = results.ending(ENDED | result, Path(), "", "flowers")
-    assert ("no better than naming the commonest class" in said) is expected
+    assert ("no better than always guessing the commonest class" in said) is expected
     assert "data           flowers" in said
 
 

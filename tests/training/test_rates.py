@@ -110,8 +110,8 @@ REFUSED = [
     ({"fc8": {"lr": -1}}, r"optim\.layers\.fc8\.lr=-1 .*at least 0"),
     ({"fc8": {"bias_weight_decay": "x"}}, r"optim\.layers\.fc8\.bias_weight_decay=x .*number from 0"),
     ({"fc8": {"from_epoch": {67: -0.1}}}, r"optim\.layers\.fc8\.from_epoch=-0.1 .*at least 0"),
-    ({"fc8": {"from_epoch": {-1: 0.1}}}, r"optim\.layers\.fc8\.from_epoch=-1 .*whole number from 0"),
-    ({"fc8": {"from_epoch": {1.5: 0.1}}}, r"optim\.layers\.fc8\.from_epoch=1\.5 .*whole number from 0"),
+    ({"fc8": {"from_epoch": {-1: 0.1}}}, r"optim\.layers\.fc8\.from_epoch=-1 .*whole number of at least 0"),
+    ({"fc8": {"from_epoch": {1.5: 0.1}}}, r"optim\.layers\.fc8\.from_epoch=1\.5 .*at least 0"),
     ({"fc8": 0.25}, r"optim\.layers\.fc8=0\.25 .*give entries, \+optim\.layers\.fc8\.NAME="),
     ({"fc8": {"from_epoch": 67}}, r"optim\.layers\.fc8\.from_epoch=67 .*give entries"),
 ]

@@ -219,7 +219,7 @@ def test_impossible_falls_are_named(key: str, value: Any) -> None:
     [
         (constant, {"factor": 0}, "schedule.factor=0 "),
         (steps_down, {"milestones": 5}, "schedule.milestones=5 "),
-        (steps_down, {"milestones": [2.5]}, "schedule.milestones=2.5 .*whole number from 1"),
+        (steps_down, {"milestones": [2.5]}, "schedule.milestones=2.5 .*whole number of at least 1"),
         (steps_down, {"milestones": [0]}, "schedule.milestones=0 "),
         (steps_down, {"milestones": [3, 3]}, "schedule.milestones names 3 twice"),
         (steps_down, {"milestones": [3], "gamma": -1}, "schedule.gamma=-1 "),

@@ -179,7 +179,7 @@ class Predictions:
             among = (
                 f", {any_of} among the first {count} (top-{count})" if 1 < count < len(self.classes) else ""
             )
-            others = f"; {len(self) - known} not in the folder of a class" if known < len(self) else ""
+            others = f"; {len(self) - known} not in a class folder" if known < len(self) else ""
             blocks.append(f"{first} of {known} correct (top-1){among}{others}")
         return "\n\n".join(blocks)
 
