@@ -138,7 +138,7 @@ def test_standard_output_holds_json_and_nothing_else() -> None:
                 "mean data?",
             ],
         ),
-        ({"rounds": 0}, ["rounds=0", "from 1"]),
+        ({"rounds": 0}, ["rounds=0", "at least 1"]),
         ({"quick": "yes"}, ["quick=yes", "true, false"]),
         ({"device": "gpu"}, ["device=gpu", "auto, cpu, cuda"]),
         ({"suite": "data", "root": "/nowhere at all"}, ["data.root=/nowhere at all", "class folders"]),
