@@ -1,4 +1,4 @@
-"""Times this project against the usual way: python src/benchmark.py [suite=NAME] [format=json]."""
+"""Times this project against the usual code: python src/benchmark.py [suite=NAME] [format=json]."""
 
 from alexnet.cli.app import start
 

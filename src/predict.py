@@ -1,4 +1,4 @@
-"""What a trained network takes images for: python src/predict.py checkpoint=PATH images='FOLDER/*.jpg'."""
+"""The classes a network predicts: python src/predict.py checkpoint=PATH images='FOLDER/*.jpg'."""
 
 from alexnet.cli.app import start
 

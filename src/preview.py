@@ -1,4 +1,4 @@
-"""Pictures of a data set as the network is shown it: python src/preview.py data=NAME; prints their paths."""
+"""Pictures of a data set as the network sees it: python src/preview.py data=NAME; prints their paths."""
 
 from alexnet.cli.app import start
 

@@ -1,4 +1,4 @@
-"""Keeps what runs showed as small files: python src/record.py 'runs="outputs/*"' out=DIRECTORY."""
+"""Keeps the results of runs as small files: python src/record.py 'runs="outputs/*"' out=DIRECTORY."""
 
 from alexnet.cli.app import start
 

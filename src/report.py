@@ -1,4 +1,4 @@
-"""What the claims' sweeps found: python src/report.py."""
+"""The claims' verdicts, as a page and a table: python src/report.py."""
 
 from alexnet.cli.app import start
 

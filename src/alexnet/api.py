@@ -1,4 +1,4 @@
-"""Training and using a network from Python, as the commands do."""
+"""Trains and uses networks from Python, as the commands do."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,13 +28,13 @@ def fit(
     output_dir: str | Path = "outputs",
     **settings: Any,
 ) -> FinishedRun:
-    """Trains a network, or finds the run that did so before; gives its directory and its result.
+    """Trains a network, or finds its finished run; returns the run's directory and result.
 
     model: a choice of conf/model. settings: any others by their names, data="demo", seed=1, epochs=2,
-    **{"optim.lr": 0.02, "model/norm": "none"}. overrides: the same as one would type them, "model/norm=none".
+    **{"optim.lr": 0.02, "model/norm": "none"}. overrides: the same as you would type them, "model/norm=none".
     The result's metrics are errors in percent ("val/top1_error") and losses.
 
-    Raises UserError, with one message, for settings that can't be, what stops the training, and
+    Raises UserError, with one message, for impossible settings, what stops the training, and
     KeyboardInterrupt after Ctrl-C or SIGTERM, once last.ckpt is written.
     """
     named = {"model": model, "output_dir": str(output_dir), **settings}
@@ -57,7 +57,7 @@ def fit(
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Raises what the user can help as UserError, without the errors of libraries that led to it."""
+    """Raises what the user can fix as UserError, without the library errors that led to it."""
     try:
         with translated("train"):
             yield
@@ -98,7 +98,7 @@ class TrainedNetwork(Trained):
 
 
 def load(source: str | Path | FinishedRun, accelerator: str | None = None, **place: Any) -> TrainedNetwork:
-    """A trained network, from what fit() gives, a run's directory, its last.ckpt or best.ckpt.
+    """A trained network, from fit()'s return value, a run's directory, or its last.ckpt or best.ckpt.
 
     accelerator: auto, cpu or gpu; None: the run's own. place: root=, pack= or cache_dir=, where the images of
     the run are now, and what else alexnet.evaluation.trained.Trained takes. Raises UserError for what is no

@@ -1,4 +1,4 @@
-"""What happens in each layer in the first steps, and a warning to people whose run is dying."""
+"""What happens in each layer in the first steps, and a warning if the run is dying."""
 
 import logging
 import math

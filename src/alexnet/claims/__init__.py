@@ -1,4 +1,4 @@
-"""The claims of the paper: what they say, which runs they need, and whether these bear them out."""
+"""The claims of the paper: what they say, which runs they need, and whether the runs support them."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,6 +1,6 @@
-"""What the paper says, as conf/claim/NAME.yaml has it: who is compared with whom, and what P and S found.
+"""A claim, as in conf/claim/NAME.yaml: which networks are compared, and what P and S found.
 
-Nothing is computed here. Variants are lists of overrides as people type them.
+Nothing is computed here. Variants are lists of overrides, as you would type them.
 """
 
 import re
@@ -43,7 +43,7 @@ class Comparison:
     kind: higher: of - minus > at_least. same: |of - minus| < margin. ratio: of / minus > at_least.
         value: |of - paper| < margin.
     paper, source: the figure that P and S give for it, in the metric's unit.
-    matters: where they give none, the least effect that would matter: what a design has to see.
+    matters: if they give none, the smallest effect that would matter, which a design has to detect.
     """
 
     of: str
@@ -100,7 +100,7 @@ class Claim:
 
     base: the variant that the others differ from, and only in the keys below "about".
     common: overrides of all variants. scales: overrides at a scale, or why it makes no sense there.
-    needs: what has to be measured beside training ("evaluation"); None: training is enough.
+    needs: what has to be measured after training ("evaluation"); None: training is enough.
     kind: trained; computed: COSTS of the variants' networks are compared, and nothing is trained; or timed:
         the time of their steps, on one device or by trainer.strategy=towers, so many rounds.
     name: the file's.

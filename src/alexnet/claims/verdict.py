@@ -1,8 +1,8 @@
-"""Whether runs bear out what the paper says: paired by seed and by image, and the verdict.
+"""Whether runs support what the paper says: figures paired by seed and by image, and the verdict.
 
-A comparison says in which region its effect is to lie: a difference above the threshold or within the margin
-around 0, a figure within the margin around the paper's, a ratio above the threshold. An interval that lies in
-it reproduces the claim, one beside it contradicts it. Ratios are computed by their logarithms.
+A comparison says in which region its effect should lie: a difference above the threshold or within the margin
+around 0, a figure within the margin around the paper's, a ratio above the threshold. An interval inside
+it reproduces the claim, one outside contradicts it. Ratios are computed by their logarithms.
 """
 
 import math

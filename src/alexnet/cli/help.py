@@ -1,4 +1,4 @@
-"""--help of an entry: how it is called, its groups, and each of its settings with what conf/ says of it."""
+"""--help of a command: how to call it, its groups, and each of its settings with the comment in conf/."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -49,7 +49,7 @@ class Augment:
 
     crops: offsets 0..image_size - crop_size inclusive on both axes; False: the centre.
     pad: pixels by which these offsets reach over each edge (4 for CIFAR: Lee et al., 2015; He et al., 2016,
-        4.2). What lies outside of the image is 0 after the mean is subtracted, no black pixel. null: none.
+        4.2). Pixels outside the image are 0 after the mean is subtracted, not black. null: none.
     flips: mirror half of the time.
     colour_noise: standard deviation of the factor on each component; 0 switches the noise off.
     colour_unit: "root" multiplies components by the root of the eigenvalue (about 11 of 255 grey
@@ -59,7 +59,7 @@ class Augment:
     mean: what is subtracted. null: the mean image (P 2); "channel": one number for each channel.
     std: "channel" divides by each channel's standard deviation in the end; null: grey levels stay.
 
-    mean and std are no chance: they are used wherever the network is, at test as well.
+    mean and std are not random: they are used wherever the network is, also at test time.
     """
 
     crops: bool = True

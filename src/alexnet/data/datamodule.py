@@ -31,17 +31,17 @@ class ImageData(lightning.LightningDataModule):
     Batches are (images (N, channels, crop_size, crop_size) float32, grey levels 0-255 minus the training
     set's mean (P 2), labels (N,) int64); training images are augmented (P 4.1) on the device.
 
-    images, fingerprint: a set and its digest, as find_images() gives them.
+    images, fingerprint: a set and its digest, as find_images() returns them.
     cache_dir: where statistics and packs are kept, by fingerprint and image_size.
-    image_size, crop_size: pixels; the shorter side is brought to image_size, and the central square taken.
+    image_size, crop_size: pixels; the shorter side is resized to image_size, and the central square is taken.
     minival_fraction: the share of train, by class and at least one image, that is left out of training and
-        measured each epoch. It does not depend on the seed: seeds differ in what they start from, not in what
+        measured each epoch. It does not depend on the seed: seeds differ in where they start, not in what
         they see.
     pack: "auto" keeps decoded images on disk where they fit, "none" decodes in each epoch; else the folder
         of a pack, whose images these are.
-    threads: that read; 0 takes as many as torch computes with. Neither pack nor threads changes a result.
-    skip_broken: go on without images that can't be used; False: refuse them, all in one message.
-    channels: 3, RGB, which null is too, or 1, greys. border: pixels on each side of image_size that are
+    threads: that read images; 0: as many as torch computes with. Neither pack nor threads changes a result.
+    skip_broken: leave out images that can't be used; False: refuse them, all in one message.
+    channels: 3 or null: RGB; 1: greys. border: pixels on each side of image_size that are
         black; null: none.
 
     Raises UserError for impossible settings, and from prepare() on for broken images.
@@ -141,7 +141,7 @@ class ImageData(lightning.LightningDataModule):
         return images, batch.labels
 
     def state_dict(self) -> dict[str, Any]:
-        """What prediction needs of the training data."""
+        """What prediction needs from the training data."""
         assert self.pixels is not None
         pixels = {"mean": self.pixels.mean, "components": self.pixels.components}
         if self.pixels.std is not None:
@@ -188,7 +188,7 @@ class ImageData(lightning.LightningDataModule):
         return np.flatnonzero(mask & self.usable("train"))
 
     def chance_error(self) -> float:
-        """Percent: of naming val's commonest class each time, which takes no network."""
+        """In percent: the error of always guessing val's commonest class, without a network."""
         labels = self.images.val.labels
         return round(100 * (1 - float(np.bincount(labels).max()) / len(labels)), 4)
 

@@ -1,4 +1,4 @@
-"""One file to pixels, RGB or grey, whatever people keep in folders."""
+"""From an image file of any kind to pixels, RGB or grey."""
 
 import io
 import warnings

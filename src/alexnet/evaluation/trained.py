@@ -1,4 +1,4 @@
-"""A trained network: from its checkpoint to its weights, its images, and what it makes of them."""
+"""A trained network: from its checkpoint to its weights, its images, and its predictions on them."""
 
 import json
 from collections import OrderedDict
@@ -35,15 +35,15 @@ GPU = "gpu"  # as lightning calls whatever there is
 
 
 class Trained:
-    """A checkpoint, and what is made of it when it is asked for.
+    """A checkpoint, and everything computed from it, on demand.
 
-    source: a run's directory, its last.ckpt or best.ckpt, or one that was read already.
+    source: a run's directory, its last.ckpt or best.ckpt, or one that has been read already.
     accelerator: lightning's; None: the run's own.
-    like: a network whose images are used where this one has the same: a million files are found once.
-    root, pack, cache_dir: where the images are now, if not where the run found them.
+    like: a network whose images are reused if they are the same: a million files are looked for only once.
+    root, pack, cache_dir: where the images are now, if they have moved.
     data_source: settings of a source of other images, whose classes are among the network's (data.source in
-        conf/data); None: those that it was trained on.
-    subset: whether a part of a public set will do (data.subset); None: it will, if it is one.
+        conf/data); None: the images of its training.
+    subset: whether a part of a public data set is accepted (data.subset); None: accepted if it is one.
     classes: a file with the names of its outputs in order; None: as they were in training.
     Raises UserError for a checkpoint that can't be used, and for a GPU that is not there.
     """
@@ -106,7 +106,7 @@ class Trained:
 
     @cached_property
     def untrained(self) -> Predictor:
-        """As the run started: a control for what training brings."""
+        """The network as its run started: a control that shows what training brings."""
         return self._predictor(self.untrained_network())
 
     def _predictor(self, network: nn.Module) -> Predictor:
@@ -124,7 +124,7 @@ class Trained:
 
     @cached_property
     def images(self) -> ImageData:
-        """The images that it was trained on, or others that were asked for, prepared in the same way.
+        """The images of its training, or others that were asked for, prepared in the same way.
 
         Raises UserError where they are not there, are other ones, or have classes that it does not know.
         """

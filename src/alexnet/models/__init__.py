@@ -1,4 +1,4 @@
-"""Networks: AlexNet, its variants and relatives, how they start, and what they can be asked for.
+"""Networks: AlexNet, its variants and relatives, their initialisation, and their common interface.
 
 Loaded when first used: torch is not imported before.
 """

@@ -93,13 +93,13 @@ class AlexNet(nn.Sequential):
     towers: 2 as on the authors' two GPUs (groups of 2 in conv2, conv4, conv5), or 1.
     width: factor on the maps and units of all layers but the last.
     remove: names of layers. Weights, activation, norm and dropout of the layer go; its pool stays,
-        so that the layers behind keep their map sizes. What follows takes the channels it gets.
+        so that later layers keep their map sizes and adapt to the channels they get.
     add: names of optional layers of the table (conv6).
     changes: other values for fields of layers, {"conv2": {"padding": 1}}; see Layer.
     norm_place: before_activation, after_activation or after_pool; None: as the table has it.
-    dropout_rates: rates of single layers, which need not have dropout in the table.
+    dropout_rates: rates for single layers, with or without dropout in the table.
     ceil_mode: convolutions count their windows with a ceiling, as the authors' source does.
-    activation, norm, spatial_norm, pooling, dropout: what is put in the places marked in the table, by
+    activation, norm, spatial_norm, pooling, dropout: what fills the places marked in the table, by
         name ("lrn"), by name and settings ({"name": "lrn", "n": 5}), or what makes it, called for each
         place; None leaves it out. Names: alexnet.models.layers.
     init: sets weights and biases of the finished network, named in the same way; None leaves torch's.

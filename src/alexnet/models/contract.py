@@ -1,7 +1,7 @@
-"""What a network can be asked for, whichever it is: AlexNet, a relative, or one out of a library.
+"""What every network can be asked for: AlexNet, a relative, or one from a library.
 
-Networks take images (N, channels, crop_size, crop_size), 0-255 minus the mean, and give logits (N, classes),
-or in training Outputs. Those out of create_model know their num_classes, crop_size and channels.
+Networks take images (N, channels, crop_size, crop_size), 0-255 minus the mean, and return logits
+(N, classes), or Outputs in training. Those from create_model know their num_classes, crop_size and channels.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ Weighted = nn.Conv2d | nn.Linear | LocallyConnected2d | PartialConv2d | TowerLin
 
 
 class Outputs(NamedTuple):
-    """What a network with auxiliary heads gives in training.
+    """What a network with auxiliary heads returns in training.
 
     logits: (N, classes). auxiliary: logits (N, classes) of each auxiliary head, and the weight of its loss.
     """
@@ -56,7 +56,7 @@ def layer_names(network: nn.Module, optional: bool = True) -> list[str]:
 
 
 def channels(network: nn.Module) -> int:
-    """Of the images that it takes; 3 for one that does not say."""
+    """Channels of the images that it takes; 3 if it does not say."""
     return int(getattr(network, "channels", 3))
 
 
@@ -75,7 +75,7 @@ def head(network: nn.Module) -> str:
 
 
 def feature(network: nn.Module) -> str:
-    """What the input of the head is called: the last hidden layer with weights, fc7 in AlexNet."""
+    """Name of the head's input: the last hidden layer with weights, fc7 in AlexNet."""
     others = tuple(f"{name}." for name in getattr(network, "auxiliary_heads", ()))
     hidden = [
         name
@@ -86,7 +86,7 @@ def feature(network: nn.Module) -> str:
 
 
 def towers(network: nn.Module) -> int:
-    """In how many groups its first kernels lie, as on the authors' two GPUs (P 3.2); 1 but in AlexNet."""
+    """Number of groups of its first kernels, as on the authors' two GPUs (P 3.2); 1 except in AlexNet."""
     return int(getattr(network, "towers", 1))
 
 

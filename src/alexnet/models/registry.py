@@ -55,11 +55,11 @@ def create_model(
 ) -> nn.Module:
     """An untrained network: images (N, channels, crop, crop), 0-255 minus the mean -> logits (N, classes).
 
-    In training a network with auxiliary heads gives alexnet.models.Outputs instead.
+    In training a network with auxiliary heads returns alexnet.models.Outputs instead.
 
-    name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries; or what makes a
-        network of your own: it is called with num_classes, and with crop_size and channels if it takes them.
-    channels: colours of its images; None: as it was published, 1 of lenet5 and 3 of the others.
+    name: one of list_models(); torchvision/NAME and timm/NAME are those of the libraries; or a function or
+        class that makes your network, called with num_classes, and crop_size and channels if it takes them.
+    channels: colours of its images; None: as published, 1 for lenet5 and 3 for the others.
     init: by name ("kaiming"), name and settings, or a function of the network; None leaves the network's own.
     pixel_scale: what images are multiplied by before the first layer, 1/58 to normalise them as torchvision
         does; None: nothing.
@@ -137,7 +137,7 @@ def list_models(pattern: str = "*") -> list[str]:
 def from_config(model: Mapping[str, Any]) -> nn.Module:
     """The network of the model section of a config: name, library, num_classes, crop_size, init, settings.
 
-    In place of name and library `_target_` is the path of a class or function of one's own.
+    Instead of name and library, `_target_` can be the path of a class or function of your own.
 
     num_classes null: ImageNet's 1000. Raises UserError as create_model does, and for a part given as a word.
     """

@@ -1,4 +1,4 @@
-"""A trained network at rest: settings, weights, and what the data was; and starting from another's layers."""
+"""A stored network: its settings, weights and data; and how to start from its layers."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ DAMAGED = (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSErro
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network at rest.
+    """A stored network.
 
     config: the run's, plain values. weights: the network's state, on the CPU. mean (channels, C, C): what was
     subtracted, in grey levels. classes, titles: names of the folders, and what people call them.

@@ -102,12 +102,12 @@ class Classifier(lightning.LightningModule):
     """Trains a network on (images (N, 3, C, C), labels (N,)) by softmax cross entropy.
 
     Logs train/, minival/ and val/ top1_error, top5_error (percent) and loss, and the learning rate.
-    network: gives logits (N, num_classes), in training also Outputs: logits, and auxiliary logits with their
+    network: returns logits (N, num_classes), or Outputs in training: logits, and auxiliary logits with their
     weights in the loss, which the logged losses of an epoch leave out.
     optimizer: network -> Optimizer. schedule: Optimizer -> scheduler stepped after each epoch of training, a
     plateau by the last minival error of the epoch; or None.
     seed: dropout masks are a function of (seed, step, place in the step's batch).
-    config: plain values, stored in each checkpoint. optimizer_state: what another run's optimiser kept, to go
+    config: plain values, stored in each checkpoint. optimizer_state: of another run's optimiser, to go
     on from.
 
     Raises UserError for a plateau where minival is not measured in each epoch, and in the step whose loss is
@@ -296,7 +296,7 @@ class Classifier(lightning.LightningModule):
     # ---- metrics
 
     def metrics_of(self, split: str) -> MetricCollection:
-        """What is measured of train, minival or val in an epoch."""
+        """What is measured on train, minival or val in an epoch."""
         collection = getattr(self, f"{split}_metrics")
         assert isinstance(collection, MetricCollection)
         return collection
