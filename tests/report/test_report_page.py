@@ -158,7 +158,7 @@ def test_verdict_scale_why_and_command_are_told_in_words(page: Path) -> None:
         "ILSVRC-2012, 90 epochs",
         "python src/train.py claim=relu",
         "0 of 1 run finished, 1 missing",
-        "Asked for: a ratio above 1.",
+        "The claim asks for: a ratio above 1.",
     ):
         assert words in text
 

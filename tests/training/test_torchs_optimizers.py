@@ -86,7 +86,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"_target_": "torch.optim.AdamW", "layers": {"x": {"lr": 1}}}, r"optim.layers=x is not possible"),
     (
         {"_target_": "torch.optim.AdamW", "name": "published"},
-        r"beside optim.name=published: put it into a file",
+        r"beside optim.name=published: put it into its own file",
     ),
 ]
 

@@ -273,7 +273,7 @@ def text(result: Neighbours) -> str:
         cells.setdefault(by, []).append(f"{100 * share:.1f}{spread}")
     images, train = (len(result.data.members(split)) for split in (result.split, "train"))
     of_train = f"{train} training images of {result.data.images.title}"
-    head = ["by", *(f"at {at}" for at in dict.fromkeys(row.at for row in result.precisions))]
+    head = ["compared by", *(f"of {at}" for at in dict.fromkeys(row.at for row in result.precisions))]
     lines = [
         f"how many of the nearest are of the same class, in %: {of_train}, {images} of {result.split}",
         "",

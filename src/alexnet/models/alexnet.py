@@ -228,7 +228,7 @@ class AlexNet(nn.Sequential):
         for kind in ("norm", "spatial_norm", "dropout"):
             if factories[kind] and not any(kind in layer.then for layer in self.table):
                 raise UserError(
-                    f"model.{kind} changes nothing: this network has no place for it; leave it null."
+                    f"model.{kind} changes nothing: this network has no place for it: leave it null."
                 )
         if self.towers > 1 and not any(layer.own_tower for layer in self.table):
             raise UserError("model.towers=2 changes nothing: no layer here keeps to its own tower; choose 1.")

@@ -160,7 +160,7 @@ def _not_taken(name: str, settings: dict[str, Any], why: str) -> UserError:
     """Names the settings that why does, or else all of them."""
     named = [key for key in settings if f"'{key}'" in why] or settings
     given = " ".join(f"model.{key}={settings[key]}" for key in named)
-    return UserError(f"{given or 'model'} is not possible: {name} does not take it ({why}).")
+    return UserError(f"{given or 'model'} is not possible: {name} does not accept it ({why}).")
 
 
 def _timm() -> Any:

@@ -368,8 +368,8 @@ def ending(result: Result, directory: Path, note: str, title: str) -> str:
     kept = next((name for name in (LAST, BEST) if (directory / name).exists()), None)
     checkpoint = shlex.quote(f"checkpoint={directory / (kept or LAST)}")
     steps = [
-        (" ".join(["train.py -m", *typed, "seed=0,1,2"]), "with three seeds: how much chance matters"),
-        ("train.py --help", "all that can be switched"),
+        (" ".join(["train.py -m", *typed, "seed=0,1,2"]), "with three seeds: how much is chance"),
+        ("train.py --help", "everything that can be switched"),
         *[(f"neighbours.py {checkpoint}", "which training images are nearest")] * bool(kept),
     ]
     of_data = config.get("data") or {}

@@ -121,8 +121,8 @@ def of_class(kind: type[Optimizer], network: nn.Module, **settings: Any) -> Opti
     own = {name: part for name, part in signature(kind).parameters.items() if name != "params"}
     if NAME in settings:
         raise UserError(
-            f"optim.{TARGET}={path} is not possible beside optim.{NAME}={settings[NAME]}: put it into a file"
-            f" of its own, as conf/optim/adamw.yaml, or add optim=adamw."
+            f"optim.{TARGET}={path} is not possible beside optim.{NAME}={settings[NAME]}: put it into its own"
+            f" file, like conf/optim/adamw.yaml, or add optim=adamw."
         )
     for name, value in settings.items():
         if name not in own and name not in OF_GROUPS:
@@ -177,8 +177,8 @@ def take_over(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     ]
     if shapes[0] != shapes[1]:
         raise UserError(
-            "init_what=all is not possible with these optim.layers, which are not those of the run to go on"
-            " from: choose the same layers, or add init_what=weights."
+            "init_what=all is not possible with these optim.layers, which are not those of the run to"
+            " continue from: choose the same layers, or add init_what=weights."
         )
     own = [
         {**group, "params": theirs["params"]}

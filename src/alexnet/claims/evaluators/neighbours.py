@@ -40,7 +40,7 @@ def show(folder: Path, variant: str, checkpoints: Checkpoints) -> list[Exhibit]:
         [neighbours.title(by), *(mean_std(values, n=True) for values in by_count.values())]
         for by, by_count in shares.items()
     ]
-    columns = ["nearest by", *(f"of {at} nearest" for at in next(iter(shares.values())))]
+    columns = ["compared by", *(f"of {at} nearest" for at in next(iter(shares.values())))]
     exhibits = [Exhibit(f"{variant}: neighbours of the same class", PRECISION, columns=columns, rows=rows)]
     queries = neighbours.choose(trained.images, SPLIT, QUERIES)
     for space in of_seeds[0].drawn:
