@@ -66,8 +66,8 @@ class Registry:
             check_choice(f"{self.key}.{NAME}", name, [*self.parts])
         if name not in self.parts and choice.is_file():
             raise UserError(
-                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for commands:"
-                f" give the name and settings in conf/{choice.relative_to(CONF)}, or None."
+                f"{self.key}.{NAME}={name} is not possible: choose {', '.join(self)}. {name} is for"
+                f" commands only: give the name and settings in conf/{choice.relative_to(CONF)}, or None."
             )
         check_choice(f"{self.key}.{NAME}", name, self.parts)
         part = self.parts[str(name)]

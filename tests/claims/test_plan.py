@@ -220,7 +220,7 @@ def test_the_plan_is_a_table_of_rows_and_seeds(tmp_path: Path) -> None:
         ["lrn/with", FINISHED, AGAIN],
         ["lrn/without", RESUME],
         [],
-        ["3 runs: 1 finished, 1 failed, again, 1 to resume; about 2 minutes"],
+        ["3 runs: 1 finished, 1 to retry, 1 to resume; about 2 minutes"],
     ]
 
 

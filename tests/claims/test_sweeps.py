@@ -177,8 +177,8 @@ def test_a_failing_run_ends_no_sweep_and_is_tried_again(outputs: Path) -> None:
     assert re.search(r"optim\.lr=1000000000\.0 +none +0\n", done.stdout)
     plan = train(outputs, *arguments, "dry_run=true")
     assert plan.returncode == 0
-    assert re.search(r"optim\.lr=1000000000\.0 +failed, again", plan.stdout)
-    assert "2 runs: 1 failed, again, 1 finished" in plan.stdout
+    assert re.search(r"optim\.lr=1000000000\.0 +to retry", plan.stdout)
+    assert "2 runs: 1 to retry, 1 finished" in plan.stdout
     for _ in range(2):
         again = train(outputs, *arguments)
         assert (again.returncode, trained(again)) == (1, 0)

@@ -78,7 +78,7 @@ def test_a_job_that_cannot_be_requeued_says_so(
     monkeypatch.setenv("PATH", "")
     with pytest.raises(KeyboardInterrupt), slurm.requeueing():
         signal.raise_signal(signal.SIGUSR1)
-    assert "Slurm's job 7 could not be requeued" in caplog.text
+    assert "Slurm job 7 could not be requeued" in caplog.text
 
 
 def test_a_job_is_known_by_its_number_in_an_array(in_a_job: Path, monkeypatch: pytest.MonkeyPatch) -> None:

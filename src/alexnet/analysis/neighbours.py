@@ -273,9 +273,10 @@ def text(result: Neighbours) -> str:
         cells.setdefault(by, []).append(f"{100 * share:.1f}{spread}")
     images, train = (len(result.data.members(split)) for split in (result.split, "train"))
     of_train = f"{train} training images of {result.data.images.title}"
-    head = ["compared by", *(f"of {at}" for at in dict.fromkeys(row.at for row in result.precisions))]
+    counts = dict.fromkeys(row.at for row in result.precisions)
+    head = ["compared by", *(f"of the nearest {at}" for at in counts)]
     lines = [
-        f"how many of the nearest are of the same class, in %: {of_train}, {images} of {result.split}",
+        f"how many neighbours are of the same class, in %: {of_train}, {images} of {result.split}",
         "",
         tables.markdown([[title(by), *row] for by, row in cells.items()], head),
     ]

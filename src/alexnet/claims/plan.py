@@ -14,7 +14,7 @@ from alexnet.runs.lock import Owner, held
 from alexnet.runs.results import LAST, Result, Run, at_chance, find, flattened, read, run_hash
 from alexnet.tables import aligned, mean_std
 
-FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "failed, again", "to do", "can't run"
+FINISHED, RESUME, AGAIN, NEW, IMPOSSIBLE = "finished", "to resume", "to retry", "to do", "can't run"
 RUNNING = "running"  # in another process
 
 

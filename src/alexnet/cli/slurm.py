@@ -74,6 +74,6 @@ def _requeue(number: str) -> None:
         subprocess.run(["scontrol", "requeue", number], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
-        log.warning("Slurm's job %s could not be requeued: %s", number, str(reason).strip())
+        log.warning("Slurm job %s could not be requeued: %s", number, str(reason).strip())
     else:
-        log.info("Slurm's job %s is in the queue again", number)
+        log.info("Slurm job %s is queued again", number)

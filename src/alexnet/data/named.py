@@ -90,7 +90,7 @@ def titled(images: ImageSet, subset: bool | None, where: str) -> ImageSet:
                 f" have subsets, {', '.join(NAMED)}."
             )
         return images
-    own_name = "data=image_folder takes images under no set's name"
+    own_name = "any other images are data=image_folder"
     strangers = [name for name in images.classes if name not in named.classes]
     if strangers:
         shown = ", ".join(strangers[:3]) + ", ..." * (len(strangers) > 3)
@@ -123,7 +123,7 @@ def titled(images: ImageSet, subset: bool | None, where: str) -> ImageSet:
     if subset is False:
         raise UserError(
             f"{where} is only a part of {named.title} ({counts}): add data.subset=true to use it as a subset,"
-            f" which every figure will say; {own_name}."
+            f" and every figure will say so; {own_name}."
         )
     both = {key: (here[key], whole[key]) for key in here}
     return replace(images, title=f"{named.title} (subset: {counts})", subset=both)

@@ -60,7 +60,7 @@ def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) 
     for at, of_scale in by_scale.items():
         lines += [f"**{escaped(at)}**", "", markdown(map(_cells, of_scale), HEAD, escape=True), ""]
     if trials:
-        lines += ["Trial runs with other settings (`python src/report.py forget=NAME` removes them from the report):", ""]
+        lines += ["Trial runs with other settings (`python src/report.py forget=NAME` removes them):", ""]
     for index, of_index in groupby(trials, key=lambda result: result.index):
         name = "recorded" if index.recorded else f"`{index.path.stem}`"
         at = escaped(f"{index.scale_name}: {scale(index)}")
