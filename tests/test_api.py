@@ -37,9 +37,9 @@ def test_settings_reach_the_run_and_it_is_found_again(run: FinishedRun) -> None:
         ({"optim.lr": "abc"}, "optim.lr=abc"),
         ({"data": "nonsense"}, "data=nonsense"),
         ({"data": "/my images"}, "data=image_folder data.root=/my images"),
-        ({"epochs": 1, "trainer.max_epochs": 2}, "epochs and trainer.max_epochs are one setting"),
-        ({"claim": "lrn"}, "claim is a setting of src/train.py alone"),
-        ({"dry_run": True}, "dry_run is a setting of src/train.py alone"),
+        ({"epochs": 1, "trainer.max_epochs": 2}, "epochs and trainer.max_epochs are the same setting"),
+        ({"claim": "lrn"}, "claim is a setting of src/train.py only"),
+        ({"dry_run": True}, "dry_run is a setting of src/train.py only"),
         ({"trainer.max_time": "never"}, "`Timer(duration='never')` is not a valid duration"),
     ],
 )

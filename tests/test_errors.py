@@ -48,7 +48,7 @@ def test_a_range_holds_its_low_end_but_not_its_high_end(value: float) -> None:
     with pytest.raises(UserError) as caught:
         check_range("optim.momentum", value, -1, 2)
     assert f"optim.momentum={value} " in str(caught.value)
-    assert "from -1 to below 2" in str(caught.value)
+    assert "of at least -1 and below 2" in str(caught.value)
 
 
 def test_the_ends_of_a_range() -> None:

@@ -123,7 +123,7 @@ TYPED = [
     ("train", "+data=imagenette", "data has a choice already. .* leave out the plus: data=imagenette"),
     ("train", "data=./photos", "data=./photos is not possible: .* data=image_folder data.root=./photos"),
     ("train", "model/norm=a", "model/norm=a is not possible: choose batch"),
-    ("train", "optim.lr=${nowhere}", "a value can't be known: Interpolation key 'nowhere' not found"),
+    ("train", "optim.lr=${nowhere}", "a value can't be resolved: Interpolation key 'nowhere' not found"),
     ("train", "seed=range(3)", "seed=range(3) has several values"),
     ("evaluate", "outputs/run", "A path is given as checkpoint=outputs/run"),
     ("predict", "a/b.jpg", "A path is given as images=a/b.jpg"),
@@ -159,7 +159,7 @@ def test_a_file_that_is_no_yaml_is_named(
 ) -> None:
     assert ended(lambda: OmegaConf.load(io.StringIO("base\nsentence: b")), "train", monkeypatch) == 1
     said = capsys.readouterr().err
-    assert "is no YAML" in said
+    assert "is not valid YAML" in said
     assert "line 2" in said
 
 
@@ -230,6 +230,4 @@ def test_help_comes_whatever_else_was_typed() -> None:
 
 def test_what_goes_on_in_a_second_line_is_said_whole() -> None:
     said = " ".join(line.partition("# ")[2] for line in help_text("train").splitlines())
-    assert (
-        "or ddp_find_unused_parameters_true for a network that needs it; towers: each of two devices" in said
-    )
+    assert "or ddp_find_unused_parameters_true if the network needs it; towers: each of two devices" in said

@@ -92,7 +92,7 @@ def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["jobs=2"], ["jobs=2 is not possible here", "for a sweep"]),
+        (["jobs=2"], ["jobs=2 is not possible here", "for sweeps"]),
         (["-m", "seed=0,1", "jobs=0"], ["jobs=0 is not possible", "auto"]),
         (["-m", "seed=0,1", "jobs=two"], ["jobs=two is not possible", "auto"]),
         (["-m", "seed=0,1", "jobs=1,2"], ["jobs=1,2 is not possible", "one number"]),

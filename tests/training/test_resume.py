@@ -99,7 +99,7 @@ def test_what_was_begun_anew_and_stopped_goes_on(tmp_path: Path, stopping: Any) 
 
 def test_a_run_that_was_stopped_is_no_trained_network(tmp_path: Path, stopping: Any) -> None:
     fit = partial(alexnet.fit, overrides=(*DEMO, *TINY), output_dir=tmp_path)
-    with stopping(2), pytest.raises(KeyboardInterrupt, match="run the same command again to continue"):
+    with stopping(2), pytest.raises(KeyboardInterrupt, match="make the same call again"):
         fit()
     assert fit().result["status"] == "completed"
 
