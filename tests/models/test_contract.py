@@ -216,7 +216,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "torchvision/resnet18",
         {"width": 2},
-        r"model.width=2 is not possible: torchvision/resnet18 does not take it",
+        r"model.width=2 is not possible: torchvision/resnet18 does not accept it",
     ),
     ("torchvision/resnet18", {"channels": 1}, r"model\.channels=1 .*see three; data\.channels=3 shows"),
     ("torchvision/", {}, r"model\.name= is not possible: choose alexnet, convnext_base"),
@@ -293,7 +293,7 @@ def test_every_name_is_listed() -> None:
 
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/vgg11"])
 def test_a_wrong_setting_of_a_librarys_network_is_no_matter_of_the_crop(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^model.foo=\S+ is not possible: {name} does not take it") as error:
+    with pytest.raises(UserError, match=rf"^model.foo=\S+ is not possible: {name} does not accept it") as error:
         models.create_model(name, num_classes=10, crop_size=67, foo=1)
     assert "crop_size" not in str(error.value)
 
