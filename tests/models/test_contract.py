@@ -293,7 +293,7 @@ def test_every_name_is_listed() -> None:
 
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/vgg11"])
 def test_a_wrong_setting_of_a_librarys_network_is_no_matter_of_the_crop(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^model.foo=\S+ is not possible: {name} does not accept it") as error:
+    with pytest.raises(UserError, match=rf"^model.foo=\S+ is not possible: {name} does not accept") as error:
         models.create_model(name, num_classes=10, crop_size=67, foo=1)
     assert "crop_size" not in str(error.value)
 
