@@ -98,6 +98,7 @@ def test_mlflow_has_what_metrics_csv_has_in_one_run(resumed: tuple[Path, Any], m
     assert run.data.tags["variant"] == "lrn/with"
     names = {each.path for each in client.list_artifacts(run.info.run_id)}
     assert names == {"kernels.png", "diagnose.png"}
+    assert len(list(folder.glob("mlflow-artifacts/**/*.png"))) == 2, "and not in the current folder"
 
 
 @OF_OTHERS

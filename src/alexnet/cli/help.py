@@ -10,7 +10,7 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MappingNode, Node, ScalarNode
+from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from alexnet.cli.configs import composed
 from alexnet.paths import CONF
@@ -107,8 +107,9 @@ def _keys(node: Node | None, prefix: str = "") -> Iterator[tuple[str, Node, int]
 def _annotated(settings: str, notes: Mapping[str, str]) -> list[str]:
     """Lines of YAML with what is said of their keys."""
     lines = settings.splitlines()
-    for key, _, number in _keys(yaml.compose(settings)):
-        if note := notes.get(key):
+    for key, value, number in _keys(yaml.compose(settings)):
+        is_value = isinstance(value, ScalarNode) or value.flow_style or isinstance(value, SequenceNode)
+        if (note := notes.get(key)) and is_value:
             start = f"{lines[number]:<{COLUMN - 2}}  # "
             lines[number] = fill(note, WIDTH, initial_indent=start, subsequent_indent=" " * COLUMN + "# ")
     return lines

@@ -3,7 +3,6 @@
 import csv
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from alexnet.runs.results import MLFLOW_ID, PICTURES, Result
 from alexnet.runs.tracking import settings_of
 from alexnet.training import wandb_run
 
+SQLITE = "sqlite:///"
 PURGE_STEP = "purge_step"  # TensorBoard's: what lies in the folder from this step on is not shown
 
 
@@ -65,10 +65,15 @@ class ResumableMLFlowLogger(MLFlowLogger):
         tags: Mapping[str, str | None] | None = None,
     ) -> None:
         self.kept_id = Path(save_dir) / MLFLOW_ID
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
+        self.database = Path(uri.removeprefix(SQLITE)).expanduser() if uri.startswith(SQLITE) else None
+        # for pictures a server has its own place; SQLite's would be the current folder
+        artifacts = self.database.absolute().with_name("mlflow-artifacts") if self.database else None
         super().__init__(
             experiment_name=experiment_name,
             run_name=Path(save_dir).name,
-            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri,
+            tracking_uri=uri,
+            artifact_location=artifacts and str(artifacts),
             tags={name: tag for name, tag in (tags or {}).items() if tag is not None},
             run_id=self.kept_id.read_text() if self.kept_id.exists() else None,
         )
@@ -80,10 +85,9 @@ class ResumableMLFlowLogger(MLFlowLogger):
     def experiment(self) -> Any:
         if self._initialized:
             return super().experiment
-        database = re.fullmatch("sqlite:///(.*)", self._tracking_uri)
         # no two processes can make its tables
-        lock = one_at_a_time(Path(f"{database[1]}.lock"), "opening it") if database else nullcontext()
-        with lock:
+        lock = self.database and self.database.with_name(f"{self.database.name}.lock")
+        with one_at_a_time(lock, f"opening {self.database}") if lock else nullcontext():
             client = super().experiment
         write_atomically(self.kept_id, str(self._run_id).encode())
         return client
