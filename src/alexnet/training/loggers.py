@@ -73,7 +73,7 @@ class ResumableMLFlowLogger(MLFlowLogger):
             experiment_name=experiment_name,
             run_name=Path(save_dir).name,
             tracking_uri=uri,
-            artifact_location=artifacts and str(artifacts),
+            artifact_location=str(artifacts) if artifacts else None,
             tags={name: tag for name, tag in (tags or {}).items() if tag is not None},
             run_id=self.kept_id.read_text() if self.kept_id.exists() else None,
         )
