@@ -463,7 +463,7 @@ def repeated(steps: Path, told: str) -> int:
     begun = [int(line) for line in steps.read_text().split()] if steps.exists() else []
     if "already trained" in told:
         return 0
-    went_on = re.search(r"going on from step (\d+)", told)
+    went_on = re.search(r"resuming at step (\d+)", told)
     return max(0, (begun[-1] if begun else 0) - (int(went_on[1]) if went_on else 0))
 
 

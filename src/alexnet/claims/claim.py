@@ -11,6 +11,8 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from alexnet.errors import UserError, check_choice, check_distinct, check_list, check_mapping, check_whole
 from alexnet.models import COSTS
@@ -189,7 +191,12 @@ def load_claim(name: str, folder: Path = CLAIMS) -> Claim:
     conf/scale does not have.
     """
     check_choice("claim", name, list_claims(folder))
-    claim = parse_claim(name, OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")))
+    path = folder / f"{name}.yaml"
+    try:
+        settings = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read as YAML: {error}") from error
+    claim = parse_claim(name, settings)
     for scale in claim.scales:
         check_choice(f"conf/claim/{name}.yaml: scales", scale, list_scales(folder.parent / "scale"))
     return claim

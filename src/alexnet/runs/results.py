@@ -277,7 +277,7 @@ def read(directory: Path) -> Result | None:
     try:
         result: Result = json.loads(path.read_text("utf-8"))
         result["status"], result["hash"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is not the result of a run: remove it, or give another hydra.run.dir."
         ) from error

@@ -1,0 +1,166 @@
+"""Files are data: what lies in one is not run, whoever wrote it, and each is named by one message."""
+
+import io
+import json
+import pickle
+import tarfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.claims.claim import load_claim
+from alexnet.claims.index import open_indexes
+from alexnet.cli.app import compose
+from alexnet.cli.convert import convert
+from alexnet.cli.train import train
+from alexnet.data.pack import make_pack
+from alexnet.data.sources import ImageSet
+from alexnet.data.webdataset import WebDataset
+from alexnet.errors import UserError
+from alexnet.interop.caffe import CaffeWeights
+from alexnet.runs import checkpoint
+from alexnet.runs.metrics import predictions
+from alexnet.runs.results import read
+from tiny import config
+
+
+class Hostile:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return Path.write_text, (self.place, "taken over")
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """What a hostile file would leave."""
+    return tmp_path / "taken over"
+
+
+def hostile_arrays(path: Path, mark: Path, *names: str) -> None:
+    """An archive as NumPy writes it, whose arrays hold an object."""
+    objects = np.empty(1, dtype=object)
+    objects[0] = Hostile(mark)
+    with path.open("wb") as file:
+        np.savez(file, **dict.fromkeys(names, objects))  # type: ignore[arg-type]
+
+
+def test_the_hostile_object_is_one(mark: Path) -> None:
+    pickle.loads(pickle.dumps(Hostile(mark)))
+    assert mark.exists(), "else the tests below would pass whatever happens"
+
+
+def of_checkpoint(path: Path, place: Path) -> None:
+    checkpoint.load(path)
+
+
+def of_init_from(path: Path, place: Path) -> None:
+    train(config(place, f"init_from={path}", "data.epochs=1"))
+
+
+def of_weights(path: Path, place: Path) -> None:
+    typed = [f"weights={path}", "model=torchvision_alexnet", f"out={place / 'out.ckpt'}"]
+    convert(compose("convert", typed), "torchvision_alexnet")
+
+
+@pytest.mark.parametrize("use", [of_checkpoint, of_init_from, of_weights])
+def test_weights_run_nothing(use: Callable[[Path, Path], None], tmp_path: Path, mark: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"network.a": torch.zeros(1)}, "x": Hostile(mark)}, path)
+    with pytest.raises(UserError, match=str(path)):
+        use(path, tmp_path)
+    path.write_bytes(pickle.dumps(Hostile(mark), protocol=2))
+    with pytest.raises(UserError, match=str(path)):
+        use(path, tmp_path)
+    assert not mark.exists()
+
+
+def test_a_run_that_stopped_does_not_go_on_from_what_is_hostile(tmp_path: Path, mark: Path) -> None:
+    result = train(config(tmp_path, "data.epochs=1"))
+    (directory,) = tmp_path.glob(f"*-{result['hash']}")
+    plain = json.loads((directory / "result.json").read_text())
+    (directory / "result.json").write_text(json.dumps(plain | {"status": "interrupted"}))
+    torch.save({"x": Hostile(mark)}, directory / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        train(config(tmp_path, "data.epochs=1"))
+    assert not mark.exists()
+
+
+def test_predictions_run_nothing(tmp_path: Path, mark: Path) -> None:
+    hostile_arrays(tmp_path / "predictions.npz", mark, "index", "labels", "top5")
+    with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
+        predictions(tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("file", ["statistics.npz", "train-00000.npy"])
+def test_a_pack_runs_nothing(file: str, image_set: ImageSet, tmp_path: Path, mark: Path) -> None:
+    make_pack(image_set, 24, tmp_path / "pack", "f" * 32)
+    path = tmp_path / "pack" / file
+    assert path.exists()
+    hostile_arrays(path, mark, "mean", "covariance", "eigenvalues")
+    with suppress(UserError):
+        make_pack(image_set, 24, tmp_path / "pack", "f" * 32).reads["train"](0)
+    assert not mark.exists()
+
+
+YAML = "name: !!python/object/apply:pathlib.Path.write_text [!!python/object/apply:pathlib.Path ['{}'], x]\n"
+
+
+def test_a_claims_file_runs_nothing(tmp_path: Path, mark: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(YAML.format(mark))
+    with pytest.raises(UserError, match="bad"):
+        load_claim("bad", tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"status": 1e999}', "null", "\0"])
+def test_a_result_of_another_kind_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(UserError, match=r"result\.json"):
+        read(tmp_path)
+
+
+def test_an_index_names_no_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "claims").mkdir()
+    stored = {"claim": "../../secret", "scale": {"name": "demo"}, "runs": {"with": {"0": "../../x"}}}
+    (tmp_path / "claims" / "a.json").write_text(json.dumps(stored))
+    opened = open_indexes(tmp_path)
+    assert not opened.indexes
+    assert "a.json is left out" in opened.notes[0]
+
+
+def test_a_tar_file_writes_nothing_wherever_its_names_lead(
+    image_set: ImageSet, tmp_path: Path, mark: Path
+) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    image = Path(str(image_set.train.path(0))).read_bytes()
+    for split in ("train", "val"):
+        with tarfile.open(folder / f"{split}-0000.tar", "w") as tar:
+            link = tarfile.TarInfo("link")
+            link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+            tar.addfile(link)
+            for name, content in (("../../0.jpg", image), ("../../0.cls", b"0"), ("link/taken over", b"x")):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    before = sorted(tmp_path.rglob("*"))
+    with suppress(UserError):
+        WebDataset(str(folder)).load()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_length_that_is_a_lie_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(b"\xa2\x06" + b"\xff" * 8 + b"\x7f" + b"x" * 100)  # a layer of 2^62 bytes
+    with pytest.raises(UserError, match=r"net\.caffemodel"):
+        CaffeWeights(path)
