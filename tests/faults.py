@@ -95,6 +95,11 @@ class Fault:
     status: int | None = None
     full: bool = False  # on a file system of its own that is too small
 
+    @property
+    def needs_root(self) -> bool:
+        """Whether it takes a file system of its own."""
+        return self.full or self.outside is read_only
+
 
 @dataclass
 class Trial:
@@ -401,8 +406,7 @@ def trial_of(fault: Fault, rng: random.Random, folder: Path, images: Path) -> di
     place.mkdir()
     shutil.copytree(images, own_images)
     trial = Trial(fault, rng, place, own_images, reference_of(fault.command, images))
-    needs_disk = fault.full or fault.outside is read_only
-    with own_disk(place) if needs_disk else nullcontext():
+    with own_disk(place) if fault.needs_root else nullcontext():
         if fault.command.before:
             # its space is no part of the trial
             run_to_end(Command(settings=fault.command.before), place, own_images)
@@ -467,6 +471,17 @@ def repeated(steps: Path, told: str) -> int:
     return max(0, (begun[-1] if begun else 0) - (int(went_on[1]) if went_on else 0))
 
 
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: how often each fault was tried, how often nothing was lost, and the most steps repeated."""
+    lines = ["| fault | times | survived | most steps repeated |", "|---|---|---|---|"]
+    for fault in FAULTS:
+        of_fault = [row for row in rows if row["fault"] == fault.name]
+        steps = [int(row["steps_repeated"]) for row in of_fault if row["steps_repeated"] != ""]
+        survived = sum(row["survived"] == "yes" for row in of_fault)
+        lines.append(f"| {fault.name} | {len(of_fault)} | {survived} | {max(steps, default='')} |")
+    return "\n".join(lines)
+
+
 def main(
     kills: int = 200, minutes: float = 60, table: Path = ROOT / "results/faults.csv", only: str = ""
 ) -> None:
@@ -475,7 +490,7 @@ def main(
     deadline, faults = time.monotonic() + 60 * minutes, [fault for fault in FAULTS if only in fault.name]
     if os.geteuid():
         print("without root there is no file system to fill: those trials are left out")
-        faults = [fault for fault in faults if not fault.full and fault.outside is not read_only]
+        faults = [fault for fault in faults if not fault.needs_root]
     with tempfile.TemporaryDirectory() as folder:
         images = photographs(Path(folder) / "photographs")
         for number in itertools.count(len(rows)):
@@ -495,6 +510,7 @@ def main(
                 if file.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
+    print(summary(rows))
 
 
 if __name__ == "__main__":
