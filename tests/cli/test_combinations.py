@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
 
 from alexnet.cli.app import compose
 from alexnet.cli.train import train
 from alexnet.errors import explain
 from alexnet.paths import CONF
+from alexnet.runs.results import flattened
 from tiny import DEMO, TINY, small_model
 
 MODELS = ("alexnet", "alexnet_lrn", "alexnet_one_tower", "alexnet_source", "caffenet", "torchvision_alexnet")
@@ -27,6 +29,15 @@ NUMBERS = ("0", "-1", "1", "2", "3", "0.5", "1e-3", "1e9", "nan", "inf", "-inf",
 ODD = (*NUMBERS, "null", "true", "no", "[]", "[1,2]", "{}", "word", "''", "'1'", "auto")
 GROUPS = ("augment", "optim", "schedule", "model/activation", "model/dropout", "model/init", "model/layers")
 GROUPS += ("model/norm", "model/pooling", "callbacks")
+# where images lie is another subject, and so are devices that there are not
+APART = (
+    "data.source",
+    "data.root",
+    "data.pack",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.accelerator",
+)
 STEP = ("trainer.max_steps=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "rerun=true")
 
 
@@ -46,32 +57,27 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def leaves(settings_: Any, prefix: str = "") -> list[str]:
-    found = []
-    for key, value in settings_.items():
-        if isinstance(value, dict) and value:
-            found += leaves(value, f"{prefix}{key}.")
-        elif not str(key).startswith("_"):
-            found.append(f"{prefix}{key}")
-    return found
-
-
-def known(choice: str) -> list[str]:
-    """Settings of the parts that a run is of, those of a group's choice among them."""
-    from omegaconf import OmegaConf
-
-    parts = ("augment", "optim", "schedule", "trainer", "model", "data", "checkpoint")
+def known(choice: str) -> dict[str, Any]:
+    """Settings of the parts that a run is made of, with this choice, and their values."""
     cfg: Any = OmegaConf.to_container(compose("train", [choice]))
-    # where images lie is another subject, and so are devices that there are not
-    apart = (
-        "data.source",
-        "data.root",
-        "data.pack",
-        "trainer.devices",
-        "trainer.num_nodes",
-        "trainer.accelerator",
-    )
-    return [key for part in parts for key in leaves(cfg[part], f"{part}.") if not key.startswith(apart)]
+    parts = ("augment", "optim", "schedule", "trainer", "model", "data", "checkpoint")
+    settings_ = flattened({part: cfg[part] for part in parts})
+    return {
+        key: value for key, value in settings_.items() if "_target_" not in key and not key.startswith(APART)
+    }
+
+
+def likely(value: Any) -> list[str]:
+    """Values of the same kind."""
+    if isinstance(value, bool):
+        return ["true", "false"]
+    if isinstance(value, int):
+        return [str(max(1, value)), str(value + 1), str(value // 2)]
+    if isinstance(value, float):
+        return [str(value), str(value / 2), str(value * 2)]
+    if value is None:
+        return ["null"]
+    return [f"'{value}'"] if isinstance(value, str) and "$" not in value else []
 
 
 @st.composite
@@ -81,8 +87,10 @@ def combinations(draw: Callable[..., Any]) -> list[str]:
     groups = draw(st.lists(st.sampled_from(GROUPS), max_size=3, unique=True))
     items = [f"{group}={draw(st.sampled_from(choices(group)))}" for group in groups]
     keys = known(f"model={model}")
-    changed = draw(st.lists(st.sampled_from(keys), max_size=3, unique=True))
-    return [*small_model(model, 10), *items, *(f"{key}={draw(st.sampled_from(ODD))}" for key in changed)]
+    changed = draw(st.lists(st.sampled_from(sorted(keys)), max_size=3, unique=True))
+    values = [st.sampled_from([*(likely(keys[key]) * 8), *ODD]) for key in changed]
+    settings_ = [f"{key}={draw(value)}" for key, value in zip(changed, values, strict=True)]
+    return [*small_model(model, 10), *items, *settings_]
 
 
 def outcome(overrides: list[str], output_dir: Path) -> str:
