@@ -67,7 +67,8 @@ def comparisons(results: Sequence[ComparisonResult], notes: Sequence[str] = ()) 
         lines += [f"**{name}, {at}**", "", markdown(map(_cells, of_index), HEAD, escape=True), ""]
     if lacking := not_run(results):
         lines += [f"Not run: {escaped(lacking)}.", ""]
-    lines += [
+    has_intervals = any(result.verdict.low is not None for result in results)
+    lines += has_intervals * [
         "Mean ± standard deviation (runs, or rounds of timing). Intervals are at 95 %, for other seeds or",
         "rounds and, where it is known which images each run got wrong, for other images as well. Holm's",
         "correction: over all comparisons of the paper's claims, whichever they are, that have an interval",
