@@ -32,7 +32,9 @@ def test_a_claim_shows_its_plan_trains_and_tells(
 ) -> None:
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("to do  ") == 2
-    assert re.search(r"4 runs: 4 to do, 2 epochs each; about \d+ seconds", first.stdout)  # of which a few steps were timed
+    assert re.search(
+        r"4 runs: 4 to do, 2 epochs each; about \d+ seconds", first.stdout
+    )  # of which a few steps were timed
     assert [f"run {number}/4: lrn/" in first.stdout for number in range(1, 6)] == [True] * 4 + [False]
     assert trained(first) == 4
     assert "next:" not in first.stdout

@@ -19,7 +19,12 @@ from tiny import overrides
     [
         (
             (*LRN, "seed=0"),
-            ["2 runs: 2 to do, ", " each; about ", " seconds", "seeds needed: not known, as no pilot run measured the"],
+            [
+                "2 runs: 2 to do, ",
+                " each; about ",
+                " seconds",
+                "seeds needed: not known, as no pilot run measured the",
+            ],
         ),
         ((*LRN, "+scale.noise={val/top1_error: 1}"), ["seeds needed: not known with data.epochs=2 "]),
         (
