@@ -104,7 +104,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], wo
         (["dry_run=true", "schedule.patience=-1"], ["schedule.patience=-1 is not possible"]),
         (["dry_run=true", "trainer.max_time=never"], ["`Timer(duration='never')`"]),
         (["dry_run=true", "+logger.x._target_=nowhere.X"], ["logger.x._target_=nowhere.X can't be imported"]),
-        (["-m", "dry_run=true", "model.width=0.05,-1"], ["1 of 2 runs can't be trained, as said above"]),
+        (["-m", "dry_run=true", "model.width=0.05,-1"], ["1 of 2 runs can't be trained: see above"]),
     ],
 )
 def test_what_cannot_work_is_one_message(tmp_path: Path, arguments: list[str], words: list[str]) -> None:

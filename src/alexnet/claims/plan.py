@@ -185,7 +185,7 @@ def text(jobs: Sequence[Job], at_once: int = 1, threads: int | None = None, devi
         else ", one after the other" * (bool(threads) and len(todo) > 1)
     )
     configs = [job.run.config if job.run else job.config or {} for job in todo]
-    lengths = {(config.get("trainer") or {}).get("max_epochs") for config in configs} - {None, -1}
+    lengths: set[Any] = {(config.get("trainer") or {}).get("max_epochs") for config in configs} - {None, -1}
     epochs = f", {max(lengths)} epoch{'s' * (max(lengths) != 1)} each" if len(lengths) == 1 else ""
     left = seconds_left(jobs, todo, at_once, device)
     time = f"; about {duration(left)}{beside}" if todo and left is not None else beside if todo else ""

@@ -34,6 +34,13 @@ class _Writer(ExperimentWriter):
             with path.open(newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
 
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:
+            error.filename = error.filename or self.metrics_file_path  # a full disk has none
+            raise
+
 
 class ResumableCSVLogger(CSVLogger):
     """metrics.csv in save_dir itself, continued by a resumed run."""
