@@ -354,3 +354,11 @@ def test_people_may_keep_a_checkpoint_by_the_metric_of_best_ckpt(outputs: Path, 
     target = f"{own}_target_=lightning.pytorch.callbacks.ModelCheckpoint"
     train(config(outputs, target, f"{own}monitor=minival/top1_error", f"{own}dirpath='{tmp_path}'"))
     assert list(tmp_path.glob("*.ckpt"))
+
+
+@pytest.mark.parametrize(("argument", "usual"), arguments.NOT_NULL.items())
+def test_null_is_refused_where_lightning_can_do_nothing_with_it(
+    argument: str, usual: object, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"^trainer\.{argument}=null is not possible: choose {usual}, or"):
+        settings.checked(config(tmp_path, f"trainer.{argument}=null"))

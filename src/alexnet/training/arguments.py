@@ -42,6 +42,10 @@ WHOLE = {  # numbers, and from which on
     **{"min_epochs": 0, "min_steps": 0, "num_nodes": 1},
     **{"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1},
 }
+NOT_NULL = {  # and what each is by default
+    **{"accelerator": "auto", "strategy": "auto", "devices": 1, "num_nodes": 1, "max_steps": -1},
+    **{"accumulate_grad_batches": 1, "overfit_batches": 0.0, "reload_dataloaders_every_n_epochs": 0},
+}
 NUMBERS = (  # from 0 on; 1 is one batch and 1.0 all of them
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"),
     "gradient_clip_val",
@@ -72,6 +76,10 @@ def check(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
     They are plain values, as OmegaConf.to_container() gives them.
     """
     for argument, value in trainer.items():
+        if value is None and argument in NOT_NULL:
+            raise UserError(
+                f"trainer.{argument}=null is not possible: choose {NOT_NULL[argument]}, or leave it out."
+            )
         if value is None:
             continue
         if argument in CHOICES:
