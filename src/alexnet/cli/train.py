@@ -101,7 +101,8 @@ def start(
             run.write(left | {"status": "interrupted"})
         raise
     result = results.read(run.directory)
-    assert result
+    if result is None:
+        raise KeyboardInterrupt  # which the processes were asked to before they had begun
     return result
 
 
