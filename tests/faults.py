@@ -43,6 +43,7 @@ SMALL = (
 COLUMNS = ("fault", "moment", "status", "said", "survived", "steps_repeated", "seconds")
 KILLED = "kill"  # how faults begin that are counted as kills
 ROOM = 2**28  # bytes of a file system with room for all
+FASTEST: dict[Any, float] = {}  # seconds that each command takes, where the machine has nothing else to do
 SECONDS = 15  # that a command may take to stop when it is asked to
 Plan = dict[str, Any]
 
@@ -121,7 +122,6 @@ class Reference:
     """Of a command that nothing happened to. digests: as computed() gives them. size: bytes that it wrote."""
 
     digests: Mapping[str, str]
-    seconds: float
     size: int
 
 
@@ -203,7 +203,7 @@ def signalled(number: signal.Signals, child: bool = False) -> Callable[[Trial], 
     """Sends a signal at a random moment of the command; child: to a process that it has started."""
 
     def send(trial: Trial) -> None:
-        after = trial.rng.uniform(0.05, 0.95) * trial.reference.seconds
+        after = trial.rng.uniform(0.05, 0.95) * FASTEST[trial.fault.command]
         trial.moment = f"after {after:.2f} s"
         time.sleep(after)
         whom = [trial.process]
@@ -219,7 +219,7 @@ def signalled(number: signal.Signals, child: bool = False) -> Callable[[Trial], 
 
 def read_only(trial: Trial) -> None:
     """The file system of the runs can't be written to from a random moment on."""
-    after = trial.rng.uniform(0.05, 0.9) * trial.reference.seconds
+    after = trial.rng.uniform(0.05, 0.9) * FASTEST[trial.fault.command]
     trial.moment = f"after {after:.2f} s"
     time.sleep(after)
     for _ in range(200):  # it can't while a file is open for writing
@@ -371,12 +371,10 @@ def computed(place: Path) -> dict[str, str]:
     return digests
 
 
-def run_to_end(command: Command, place: Path, images: Path) -> tuple[Any, float]:
+def run_to_end(command: Command, place: Path, images: Path) -> Any:
     from commands import fork
 
-    started = time.monotonic()
-    done = fork(*command.arguments(place, images))
-    return done, time.monotonic() - started
+    return fork(*command.arguments(place, images))
 
 
 @cache
@@ -388,9 +386,11 @@ def reference_of(command: Command, images: Path) -> Reference:
         if command.before:
             run_to_end(Command(settings=command.before), place, images)
             before = size_of(place)
-        done, seconds = run_to_end(command, place, images)
+        started = time.monotonic()
+        done = run_to_end(command, place, images)
+        FASTEST[command] = time.monotonic() - started
         assert done.returncode == 0, done.stdout + done.stderr
-        return Reference(computed(place), seconds, size_of(place) - before)
+        return Reference(computed(place), size_of(place) - before)
 
 
 def size_of(place: Path) -> int:
@@ -430,11 +430,12 @@ def trial_of(fault: Fault, rng: random.Random, folder: Path, images: Path) -> di
             done = end()
         row = {"fault": fault.name, "moment": trial.moment, "status": done.returncode}
         if done.returncode == 0 and fault.status != 0:
+            FASTEST[fault.command] = min(FASTEST[fault.command], time.monotonic() - started)
             return None
         problems = []
         if (stopping := time.monotonic() - begun) > SECONDS:
             problems.append(f"took {stopping:.0f} s to stop")
-        for each in psutil.wait_procs(trial.children, timeout=SECONDS)[1]:
+        for each in psutil.wait_procs(trial.children, timeout=2 * SECONDS)[1]:
             problems.append(f"left process {each.pid}")
         told = done.stdout + done.stderr
         lines = [line for line in told.splitlines() if line.strip()] or [""]
@@ -449,7 +450,7 @@ def trial_of(fault: Fault, rng: random.Random, folder: Path, images: Path) -> di
             Path(plan["image"]).rmdir()
         if plan.get("what") == "image":
             shutil.copy2(images / Path(plan["image"]).relative_to(own_images), plan["image"])
-        again, _ = run_to_end(fault.command, place, own_images)
+        again = run_to_end(fault.command, place, own_images)
         row["steps_repeated"] = repeated(folder / "steps.txt", again.stdout) if fault.command is TRAIN else ""
         if again.returncode:
             problems.append(f"again: {(again.stdout + again.stderr).strip().splitlines()[-1][:200]}")
