@@ -224,8 +224,17 @@ def test_help_is_of_what_is_chosen(argument: str, line: str) -> None:
     assert line not in help_text("train")
 
 
-def test_help_comes_whatever_else_was_typed() -> None:
-    assert help_text("train", ["--help", "nosuch=1", "model=nosuch"]) == help_text("train")
+def test_help_is_of_the_first_of_several_values_and_refuses_what_can_not_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert help_text("train", ["--help", "-m", "model/norm=none,lrn"]) == help_text(
+        "train", ["model/norm=none"]
+    )
+    assert help_text("train", ["--help", "claim=lrn", "nonsense"]) == help_text("train")
+    monkeypatch.setattr("sys.argv", ["train.py", "--help", "model=nosuch"])
+    with pytest.raises(SystemExit):
+        run(lambda: None, "train")
+    assert "model=nosuch is not possible: choose" in capsys.readouterr().err
 
 
 def test_what_goes_on_in_a_second_line_is_said_whole() -> None:

@@ -165,7 +165,7 @@ def test_the_command_writes_it_without_an_account_and_says_how_to_upload(tmp_pat
         done = run("src/dashboard.py", f"output_dir={tmp_path}", "project=another")
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    for words in ("workspace.json", "report.json", "wandb login", "the same command again"):
+    for words in ("workspace.json", "report.json", "wandb login", "the same command, without mode=offline"):
         assert words in done.stdout
     for name in ("workspace", "report"):
         assert "another" in (tmp_path / "dashboard" / f"{name}.json").read_text()

@@ -39,7 +39,6 @@ FORGOTTEN = [
     ("lrn-*", ["lrn-demo", "lrn-demo1"]),
     ("[lrn-demo1,'lrn*1']", ["lrn-demo1"]),
     ("*", NAMES),
-    ("[]", []),
 ]
 
 

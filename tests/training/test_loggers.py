@@ -1,6 +1,9 @@
 """metrics.csv that goes on, TensorBoard and MLflow, each read back from what it wrote."""
 
 import csv
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,10 @@ import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from alexnet.cli.train import train
+from alexnet.errors import explain
 from alexnet.runs.metrics import drop_from, last_metrics
 from alexnet.training.loggers import ResumableCSVLogger
-from tiny import config, directory
+from tiny import DEMO, ROOT, TINY, config, directory
 
 OF_OTHERS = pytest.mark.filterwarnings("ignore")  # of MLflow's and TensorBoard's own
 
@@ -109,3 +113,21 @@ def test_mlflow_takes_its_servers_address_from_the_environment(
     train(config(tmp_path, "logger=mlflow", "data.epochs=1"))
     assert (tmp_path / "elsewhere.db").exists()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_may_make_mlflows_database_at_once(tmp_path: Path) -> None:
+    typed = [*TINY, *DEMO, f"output_dir={tmp_path}", "data.epochs=1", "logger=mlflow"]
+    with ThreadPoolExecutor(2) as pool:
+        script = [sys.executable, "src/train.py", *typed]
+        ends = pool.map(
+            lambda seed: subprocess.run([*script, f"seed={seed}"], cwd=ROOT, capture_output=True), (1, 2)
+        )
+        assert [end.returncode for end in ends] == [0, 0]
+
+
+@OF_OTHERS
+def test_tags_of_another_kind_are_named(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"logger\.mlflow\.tags=a ") as error:
+        train(config(tmp_path, "logger=mlflow", "logger.mlflow.tags=a"))
+    assert explain(error.value)

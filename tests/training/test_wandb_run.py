@@ -181,7 +181,9 @@ def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_characters_that_are_refused_are_replaced(tmp_path: Path) -> None:
-    odd = tracking.Tracked("a:b/c?#;%'", project="my/project: 50%", group="g" * 200, tags=["t" * 99])
+    odd = tracking.Tracked(
+        "a:b/c?#;%'", project=tracking.project_of("my/project: 50%"), group="g" * 200, tags=["t" * 99]
+    )
     with no_account(tmp_path), tracking.opened(odd.kept(tmp_path), tmp_path):
         pass
     (records,) = logs(tmp_path)
@@ -195,6 +197,11 @@ def test_characters_that_are_refused_are_replaced(tmp_path: Path) -> None:
     ("items", "said"),
     [
         (["logger.wandb.mode=maybe"], r"logger.wandb.mode=maybe .*auto, online, offline, disabled"),
+        (["logger.wandb.log_model=maybe"], r"logger.wandb.log_model=maybe .*true, false"),
+        (["logger.wandb.group=true"], r"logger.wandb.group=True .*give a text"),
+        (["logger.wandb.project=[a,b]"], r"logger.wandb.project=\['a', 'b'\] .*give a text"),
+        (["logger.wandb.tags=5"], r"logger.wandb.tags=5 .*give a list"),
+        (["logger.wandb.tags=[a,[b]]"], r"logger.wandb.tags=.* each of them is a text"),
         (["logger.wandb.log_model=true", "checkpoint.keep=none"], r"log_model=true .*checkpoint.keep=none"),
     ],
 )
@@ -203,10 +210,24 @@ def test_what_cannot_be_is_refused_in_the_plan(tmp_path: Path, items: list[str],
         checked(config(tmp_path, "logger=wandb", *items))
 
 
-def test_another_mode_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_mode_in_the_environment_is_refused_before_a_run_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = train(config(tmp_path, "data.epochs=1"))
     monkeypatch.setenv("WANDB_MODE", "maybe")
     with pytest.raises(UserError, match=r"WANDB_MODE=maybe .*online, offline, disabled"):
-        tracking.mode_of("auto")
+        train(config(tmp_path, "data.epochs=1", "logger=wandb", "rerun=true"))
+    assert (directory(tmp_path, result) / "last.ckpt").exists()
+
+
+def test_numbers_are_texts(tmp_path: Path) -> None:
+    with no_account(tmp_path):
+        numbers = ("logger.wandb.project=2026", "logger.wandb.group=5", "logger.wandb.tags=[7]")
+        train(config(tmp_path, "logger=wandb", "data.epochs=1", *numbers))
+        (records,) = logs(tmp_path)
+    head = started(records)
+    assert (head.project, head.run_group) == ("2026", "5")
+    assert "7" in head.tags
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,12 @@ def forget(output_dir: Path, patterns: Iterable[str]) -> list[Path]:
         if not names:
             check_choice("forget", pattern, paths)
         forgotten |= {name: paths[name] for name in names}
+    for path in forgotten.values():
+        for digest in re.findall(r"[0-9a-f]{8}-seed\d+", path.read_text("utf-8", errors="replace")):
+            if owner := held(output_dir / f"run-{digest}"):
+                raise UserError(
+                    f"forget={path.stem} is not possible yet: a run of it is being trained by {owner}."
+                )
     for name, path in forgotten.items():
         with one_at_a_time(output_dir / LOCKS / f"{name}.lock", f"writing {path}"):
             folder = path.with_suffix("")

@@ -61,7 +61,8 @@ def run(main: Callable[[], object], entry: str) -> None:
     _full = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves the telling to us
     if not set(HELP).isdisjoint(sys.argv[1:]):
-        print(help_text(entry, sys.argv[1:]))
+        with friendly(_full), translated(entry):
+            print(help_text(entry, sys.argv[1:]), flush=True)
         return
     compose_fast()
     with slurm.requeueing(), friendly(_full), translated(entry):

@@ -3,6 +3,7 @@
 Offline: writes what it would save to output_dir/dashboard, and says how to upload it. upload=... sends runs.
 """
 
+from collections import Counter
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LATER = """Offline: this is what would be saved. To upload it:
   wandb login
   wandb sync {output_dir}/*/wandb/offline-run-*    the runs
-  the same command again                           the workspace and the report"""
+  the same command, without mode=offline           the workspace and the report"""
 
 
 def dashboard(cfg: DictConfig) -> str:
@@ -28,6 +29,9 @@ def dashboard(cfg: DictConfig) -> str:
     account = Account(cfg.project, cfg.entity, cfg.mode)
     if not account.is_used:
         raise UserError("W&B is disabled by WANDB_MODE or mode=disabled: there is nothing to do.")
+    online = tracking.mode_of(cfg.mode) == tracking.ONLINE
+    if online and not tracking.has_account():
+        raise UserError("nobody is logged in to Weights & Biases here: wandb login, or choose mode=offline.")
     if cfg.upload is not None:
         return upload(cfg.upload, account)
     from alexnet.claims.claim import list_claims, load_claim
@@ -37,7 +41,7 @@ def dashboard(cfg: DictConfig) -> str:
 
     folder = Path(cfg.output_dir).expanduser() / "dashboard"
     claims = [load_claim(name) for name in list_claims()]
-    project, online = account.tracked("").project, tracking.mode_of(cfg.mode) == tracking.ONLINE
+    project = account.tracked("").project
     entity = account.tracked("").entity or (board.own_entity() if online else "")
     with opened(cfg.output_dir) as indexes:
         built = board.build(claims, judge_all(indexes.indexes), project, entity)
@@ -62,11 +66,13 @@ def upload(where: str, account: "Account") -> str:
     for folder in dict.fromkeys(run.parent for run in runs):
         if any((folder / FOLDER).glob("*.json")):
             claims |= claims_by_run(open_indexes(folder).indexes)
+    before = Counter(run.project for each in runs if (run := tracking.known(each)))
     sent = send_runs({run: claims.get(run, {}) for run in runs}, account)
-    told = f"{sent} of {len(runs)} finished runs sent; the others were already there"
+    there = ", ".join(f"{count} in project {project}" for project, count in before.items())
+    told = f"{sent} of {len(runs)} finished runs sent or updated" + f"; sent before: {there}" * bool(there)
     if tracking.mode_of(account.mode) == tracking.ONLINE:
         return told
-    return f"{told}\noffline; to send them: wandb sync {runs[0].parent}/*/wandb/offline-run-*"
+    return f"{told}\n{tracking.to_sync(runs[0].parent)}"
 
 
 def main(cfg: DictConfig) -> None:

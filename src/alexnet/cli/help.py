@@ -2,14 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 
 import yaml
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from alexnet.cli.configs import composed
@@ -22,11 +19,16 @@ OVERRIDE = "override "
 
 
 def text(entry: str, arguments: Sequence[str] = ()) -> str:
-    """For people. arguments: choices and settings among them are in what is shown, if they can be."""
+    """For people. arguments: choices and settings among them are in what is shown."""
     source = (CONF / f"{entry}.yaml").read_text("utf-8")
     comment, _, _ = source.partition("\ndefaults:")
     parts = [re.sub(r"^# ?", "", comment, flags=re.M)]
-    typed = [argument for argument in arguments if re.match(r"[\w/.]+=", argument)]
+    # of values that are swept over the first; a claim is no setting of a run
+    typed = [
+        argument if "[" in argument else argument.partition(",")[0]
+        for argument in arguments
+        if re.match(r"[\w/.]+=", argument) and not argument.startswith("claim=")
+    ]
     choices = dict(argument.split("=", 1) for argument in typed)
     of_entry = {group for group, _ in _defaults(CONF / f"{entry}.yaml") if group}
     groups = [
@@ -38,9 +40,7 @@ def text(entry: str, arguments: Sequence[str] = ()) -> str:
     if groups:
         folded = (fill(line, WIDTH, subsequent_indent=" " * 20, break_on_hyphens=False) for line in groups)
         parts.append("\n".join(["groups, group=choice:", *folded]))
-    cfg = composed(entry)
-    with suppress(HydraException, OmegaConfBaseException):  # it is help that was asked for
-        cfg = composed(entry, typed)
+    cfg = composed(entry, typed)
     # of a setting that several files explain, the first of those chosen counts
     files = [*_files(CONF, entry, choices), *sorted(CONF.glob("*/**/*.yaml"))]
     notes: dict[str, str] = {}

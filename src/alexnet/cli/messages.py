@@ -190,7 +190,8 @@ def no_setting(name: str, keys: Sequence[str]) -> str:
         return f"There is no {name} yet. To add it, put a plus in front: +{name.removesuffix('.')}=..."
     top, _, below = name.partition(".")
     choice = below.partition(".")[0]
-    if f"{top}.{choice}" not in keys and (CONF / top / f"{choice}.yaml").is_file():
+    is_chosen = any(key.startswith(f"{top}.{choice}") for key in keys)
+    if not is_chosen and (CONF / top / f"{choice}.yaml").is_file():
         return f"There is no setting {name} without {top}={choice}: choose it as well."
     group = name.rpartition(".")[0]
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == group]

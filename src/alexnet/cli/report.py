@@ -64,6 +64,9 @@ def forget(output_dir: Path, names: Iterable[object]) -> str:
     from alexnet.claims import index
 
     check_list("forget", names)
+    names = list(names)
+    if not names:
+        raise UserError("forget=[] names nothing: give the name of a claim's sweep, as the report shows it.")
     removed = index.forget(output_dir, map(str, names))
     again = "Their runs stay where they are: python src/report.py draws the page without these claims."
     return "\n".join([*(f"removed {path}" for path in removed), again])
@@ -77,6 +80,7 @@ def prune(output_dir: Path, keep: str, sure: bool) -> str:
     from alexnet.runs import disk
     from alexnet.runs.lock import held
 
+    check_choice("prune", keep, disk.KEEP)
     directories = [path for path in disk.finished(output_dir) if not held(path)]
     found = {path: size for directory in directories for path, size in disk.excess(directory, keep).items()}
     if not found:

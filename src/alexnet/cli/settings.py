@@ -18,7 +18,7 @@ from alexnet import progress
 from alexnet.cli import schema
 from alexnet.cli.configs import composed, keys
 from alexnet.cli.messages import no_setting, translated
-from alexnet.errors import AUTO, UserError, check_choice, check_range, check_whole
+from alexnet.errors import UserError, check_choice, check_range, check_whole
 from alexnet.paths import CONF
 from alexnet.registry import TARGET, target
 from alexnet.runs import lock, precision, tracking
@@ -148,7 +148,7 @@ def checked(cfg: DictConfig) -> DictConfig:
                 f"logger.{name}={logger} is not a logger: give its class, +logger.{name}._target_=PATH"
             )
     if wandb := cfg.logger.get("wandb"):
-        check_choice("logger.wandb.mode", wandb.get("mode", AUTO), tracking.ASKED)
+        tracking.check(OmegaConf.to_container(wandb, resolve=True))  # type: ignore[arg-type]
         if wandb.get("log_model") and cfg.checkpoint.keep == "none":
             raise UserError(
                 "logger.wandb.log_model=true is not possible with checkpoint.keep=none: leave out one."

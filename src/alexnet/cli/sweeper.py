@@ -41,7 +41,7 @@ from alexnet.cli.settings import Request, parsed
 from alexnet.cli.workers import Division
 from alexnet.errors import AUTO, UserError, check_auto, check_distinct, check_flag, explain
 from alexnet.files import one_at_a_time
-from alexnet.runs import cores, processes, results
+from alexnet.runs import cores, processes, results, tracking
 from alexnet.runs.disk import WEIGHTS
 from alexnet.runs.lock import LOCKS, LockedError, check_single_process, held
 from alexnet.runs.results import NOT_HASHED, Run, acting_callbacks, run_hash
@@ -574,5 +574,8 @@ def report(
         for index in indexes.of(paths.values()):
             of_index = (index.claim.name, index.scale_name, " ".join(index.settings))
             rows = [row for row in written.rows if (row["claim"], row["scale"], row["settings"]) == of_index]
-            log_claim(index, rows, written.page, account)
+            if log_claim(index, rows, written.page, account):
+                online = tracking.mode_of(account.mode) == tracking.ONLINE
+                later = "" if online else f", {tracking.to_sync(output_dir)}"
+                print(f"Weights & Biases has {index.path.stem} and its runs{later}", flush=True)
     return failures

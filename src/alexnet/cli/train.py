@@ -14,7 +14,7 @@ from alexnet import progress
 from alexnet.cli import settings, slurm
 from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, check_auto
-from alexnet.runs import lock, results
+from alexnet.runs import lock, results, tracking
 from alexnet.training import distributed
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
         if ranks != before:
             settings.check_parts(cfg)  # what another number of devices would refuse
         on = f", on {before} device{'s' * (before > 1)}" * (ranks != before)
+        if "wandb" in cfg.logger and not tracking.known(run.directory):
+            log.info("Weights & Biases does not have it: src/dashboard.py upload=... sends it")
         log.info("already trained%s; showing the stored result (rerun=true trains it again)", on)
     else:
         first = distributed.is_first_node(cfg.trainer)  # of several machines, it alone holds the lock

@@ -243,7 +243,8 @@ def _is_complete(root: Path, manifest: str) -> bool:
         return True
     raise ValueError(
         f"{root} holds other files than this demo data set (whose parameters would be in "
-        f"{path}): delete the folder {root} to draw it again, or give another one"
+        f"{path}), such as one of another size: delete the folder {root} to draw it again, or give another"
+        " one, data.root=PATH"
     )
 
 

@@ -142,6 +142,8 @@ class Trained:
             drawn = settings["source"].get("name") == "demo"
             packed = pack_folder(settings["pack"]) is not None
             if not (drawn or packed or source.present()):  # training may fetch it; here the very images count
+                if settings["root"] is None:
+                    raise UserError(f"{path} has no images of its own: give data=NAME data.root=PATH.")
                 which = "the images" if self._others is not None else f"the images that {path} was trained on"
                 raise UserError(
                     f"{which} are not in {settings['root']}: give data.root=PATH of the folder that holds"

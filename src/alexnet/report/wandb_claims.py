@@ -35,9 +35,8 @@ class Account:
 
     def tracked(self, name: str, **more: Any) -> Tracked:
         """What a run of this name is there."""
-        project = self.project or os.environ.get("WANDB_PROJECT") or tracking.PROJECT
         entity = self.entity or os.environ.get("WANDB_ENTITY")
-        return Tracked(name, project, entity, self.mode, **more)
+        return Tracked(name, tracking.project_of(self.project), entity and str(entity), self.mode, **more)
 
     @property
     def is_used(self) -> bool:
@@ -103,7 +102,8 @@ def send_runs(claims: Mapping[Path, Mapping[str, str]], account: Account) -> int
             group = {"group": first[0], "job_type": first[1], "tags": labels, "claims": of_run}
             wandb_run.send(directory, result, account.tracked(directory.name, **group))
         else:
-            tracked = replace(before, claims={**before.claims, **of_run}).kept(directory)
+            mode = before.mode if account.mode == AUTO else account.mode
+            tracked = replace(before, mode=mode, claims={**before.claims, **of_run}).kept(directory)
             with tracking.opened(tracked, directory) as run:
                 run.config["claims"] = dict(tracked.claims)
     return len(todo)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from alexnet.errors import AUTO, UserError, check_choice
+from alexnet.errors import AUTO, UserError, check_choice, check_flag, check_list
 from alexnet.files import write_atomically
 from alexnet.runs.results import WANDB, of_family
 
@@ -71,11 +72,11 @@ class Tracked:
         """For wandb.init(); its own ten lines a run on the terminal are left out."""
         import wandb
 
-        labels = dict.fromkeys([*self.claims, *self.tags])
+        labels = dict.fromkeys(label.strip() for label in [*self.claims, *self.tags])
         return {
             "id": self.id or None,
             "name": self.name,
-            "project": _short(REFUSED.sub("_", self.project)),
+            "project": self.project,
             "entity": self.entity,
             "group": self.group and _short(self.group),
             "job_type": self.job_type and _short(self.job_type),
@@ -112,6 +113,41 @@ def last_name(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises UserError for the first setting below logger.wandb that can't be, and for WANDB_MODE.
+
+    settings: plain values.
+    """
+    key = "logger.wandb."
+    for name in ("project", "entity", "group", "notes"):
+        value = settings.get(name)
+        if isinstance(value, bool | list | dict):
+            raise UserError(f"{key}{name}={value} is not possible: give a text.")
+    tags = settings.get("tags") or []
+    check_list(f"{key}tags", tags)
+    for tag in tags:
+        if isinstance(tag, bool | list | dict) or tag is None:
+            raise UserError(f"{key}tags={tags} is not possible: each of them is a text.")
+    check_flag(f"{key}log_model", settings.get("log_model", False))
+    check_choice(f"{key}mode", settings.get("mode", AUTO), ASKED)
+    of_environment()
+
+
+def of_environment() -> str | None:
+    """What WANDB_MODE says; raises UserError where that is no mode."""
+    if said := os.environ.get("WANDB_MODE"):
+        mode = OLDER_MODES.get(said, said)
+        check_choice("WANDB_MODE", mode, MODES)
+        return mode
+    return None
+
+
+def project_of(asked: object) -> str:
+    """The project's name: as asked for, else by WANDB_PROJECT, else ours; without what W&B refuses in it."""
+    name = asked if asked is not None else os.environ.get("WANDB_PROJECT")
+    return _short(REFUSED.sub("_", str(name or PROJECT)))
+
+
 def mode_of(asked: str) -> str:
     """One of MODES: as asked for; for auto what WANDB_MODE says, else online where somebody is logged in.
 
@@ -120,11 +156,12 @@ def mode_of(asked: str) -> str:
     check_choice("logger.wandb.mode", asked, ASKED)
     if asked != AUTO:
         return asked
-    if of_environment := os.environ.get("WANDB_MODE"):
-        mode = OLDER_MODES.get(of_environment, of_environment)
-        check_choice("WANDB_MODE", mode, MODES)
-        return mode
-    return ONLINE if has_account() else OFFLINE
+    return of_environment() or (ONLINE if has_account() else OFFLINE)
+
+
+def to_sync(output_dir: Path) -> str:
+    """What to type for the runs that were logged offline."""
+    return f"offline; to send them: wandb sync {shlex.quote(str(output_dir))}/*/wandb/offline-run-*"
 
 
 def has_account() -> bool:
@@ -162,7 +199,9 @@ def opened(tracked: Tracked, folder: Path, **settings: Any) -> "Iterator[Run]":
 
 def refused(error: Exception) -> UserError:
     """For people."""
-    return UserError(f"Weights & Biases says: {error} Without it: logger.wandb.mode={OFFLINE}.")
+    return UserError(
+        f"Weights & Biases says: {error} Without it: mode={OFFLINE}, in training logger.wandb.mode={OFFLINE}."
+    )
 
 
 def add(

@@ -3,8 +3,8 @@
 import csv
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from PIL import Image
 
 from alexnet.data.datamodule import ImageData
+from alexnet.errors import UserError, check_mapping
 from alexnet.files import one_at_a_time, write_atomically
 from alexnet.runs.results import MLFLOW_ID, PICTURES, Result
 from alexnet.runs.tracking import settings_of
@@ -76,14 +77,16 @@ class ResumableMLFlowLogger(MLFlowLogger):
         self.database = Path(uri.removeprefix(SQLITE)).expanduser() if uri.startswith(SQLITE) else None
         # for pictures a server has its own place; SQLite's would be the current folder
         artifacts = self.database.absolute().with_name("mlflow-artifacts") if self.database else None
-        super().__init__(
-            experiment_name=experiment_name,
-            run_name=Path(save_dir).name,
-            tracking_uri=uri,
-            artifact_location=str(artifacts) if artifacts else None,
-            tags={name: tag for name, tag in (tags or {}).items() if tag is not None},
-            run_id=self.kept_id.read_text() if self.kept_id.exists() else None,
-        )
+        check_mapping("logger.mlflow.tags", tags or {})
+        with self._alone():
+            super().__init__(
+                experiment_name=str(experiment_name),
+                run_name=Path(save_dir).name,
+                tracking_uri=uri,
+                artifact_location=str(artifacts) if artifacts else None,
+                tags={name: str(tag) for name, tag in (tags or {}).items() if tag is not None},
+                run_id=self.kept_id.read_text() if self.kept_id.exists() else None,
+            )
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # they tell how they make their tables
 
@@ -92,12 +95,22 @@ class ResumableMLFlowLogger(MLFlowLogger):
     def experiment(self) -> Any:
         if self._initialized:
             return super().experiment
-        # no two processes can make its tables
-        lock = self.database and self.database.with_name(f"{self.database.name}.lock")
-        with one_at_a_time(lock, f"opening {self.database}") if lock else nullcontext():
+        with self._alone():
             client = super().experiment
         write_atomically(self.kept_id, str(self._run_id).encode())
         return client
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No two processes can make a database's tables. Raises UserError with what MLflow says."""
+        from mlflow.exceptions import MlflowException
+
+        lock = self.database and self.database.with_name(f"{self.database.name}.lock")
+        try:
+            with one_at_a_time(lock, f"opening {self.database}") if lock else nullcontext():
+                yield
+        except MlflowException as error:
+            raise UserError(f"MLflow says: {error}") from error
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

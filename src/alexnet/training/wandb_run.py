@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,8 @@ class TrackedLogger(WandbLogger):
             except wandb.Error as error:
                 raise tracking.refused(error) from error
             if mode != DISABLED:
-                later = f"offline; to send it: wandb sync {self.run_dir}/wandb/offline-run-*"
+                place = shlex.quote(str(self.run_dir))
+                later = f"offline; to send it: wandb sync {place}/wandb/offline-run-*"
                 log.info("Weights & Biases: %s", later if mode == OFFLINE else run.url)
         return self._experiment  # type: ignore[return-value]
 
@@ -69,7 +71,7 @@ class TrackedLogger(WandbLogger):
 
 def wandb_logger(
     save_dir: str | Path,
-    project: str | None = None,
+    project: object = None,
     entity: str | None = None,
     mode: str = AUTO,
     group: str | None = None,
@@ -92,17 +94,24 @@ def wandb_logger(
     environment = os.environ.get
     tracked = Tracked(
         name=environment("WANDB_NAME") or Path(save_dir).name,
-        project=project or environment("WANDB_PROJECT") or tracking.PROJECT,
-        entity=entity or environment("WANDB_ENTITY"),
+        project=tracking.project_of(project),
+        entity=_text(entity) or environment("WANDB_ENTITY"),
         mode=mode,
-        group=group or environment("WANDB_RUN_GROUP") or name,
+        group=_text(group) or environment("WANDB_RUN_GROUP") or name,
         job_type=environment("WANDB_JOB_TYPE") or row,
-        notes=notes or environment("WANDB_NOTES"),
-        tags=[*short, *tags, *environment("WANDB_TAGS", "").split(",")],
+        notes=_text(notes) or environment("WANDB_NOTES"),
+        tags=list(
+            dict.fromkeys([*short, *map(str, tags), *filter(None, environment("WANDB_TAGS", "").split(","))])
+        ),
         claims={claim: of_claim} if claim else {},
         id=environment("WANDB_RUN_ID", ""),  # of the agent of a W&B sweep
     )
     return TrackedLogger(tracked, Path(save_dir), log_model)
+
+
+def _text(value: object) -> str | None:
+    """A number as text, as in logger.wandb.group=2026."""
+    return None if value is None else str(value)
 
 
 def finish(logger: WandbLogger, result: Result, run_dir: Path, data: ImageData) -> None:
