@@ -11,6 +11,7 @@ from alexnet.claims.index import open_indexes
 from alexnet.cli import report
 from alexnet.cli.configs import composed
 from alexnet.errors import UserError
+from alexnet.runs import lock
 
 ERRORS = {"with": [40.0, 41.0], "without": [44.0, 45.5]}
 NAMES = ["lrn-demo", "lrn-demo1", "relu-demo1"]
@@ -104,3 +105,19 @@ def test_what_does_not_go_together_is_refused(outputs: Path, typed: list[str], s
     with pytest.raises(UserError, match=said):
         _forget(outputs, *typed)
     assert _files(outputs) == before
+
+
+def test_what_is_being_trained_is_not_forgotten(outputs: Path) -> None:
+    path = outputs / "claims/lrn-demo.json"
+    digest = json.loads(path.read_text())["runs"]["with"]["0"]
+    with (
+        lock.training(outputs / f"made_up-{digest}"),
+        pytest.raises(UserError, match=r"lrn-demo .*being trained"),
+    ):
+        _forget(outputs, "forget=lrn-*")
+    assert path.exists()
+
+
+def test_no_name_is_refused(outputs: Path) -> None:
+    with pytest.raises(UserError, match=r"forget=\[\] names nothing"):
+        _forget(outputs, "forget=[]")
