@@ -192,7 +192,7 @@ def test_a_process_that_is_killed_ends_no_other_run(tmp_path: Path) -> None:
         os.kill(running(tmp_path)[0].pid, signal.SIGKILL)
         done = command.result()
     refused(done, "1 of 3 runs failed")
-    assert "its process has ended (killed by signal 9): if that was for want of memory" in done.stdout
+    assert "its process has ended (killed by signal 9): if it ran out of memory" in done.stdout
     assert sorted(each["status"] for each in results(tmp_path).values()) == [
         "completed",
         "completed",
