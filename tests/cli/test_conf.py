@@ -261,7 +261,7 @@ REFUSED = [
     ("model.activation=gelu", "model.activation=gelu .*choose relu, tanh, sigmoid, leaky_relu"),
     ("model.activation=tanh", "model.activation=tanh .*a group, write model/activation=tanh"),
     ("model.activation.name=relu6", "model.activation.name=relu6 .*Did you mean relu"),
-    ("model/activation=leaky_relu model.activation.slope=-1", "model.activation.slope=-1 .*number of at least 0"),
+    ("model/activation=leaky_relu model.activation.slope=-1", "model.activation.slope=-1 .*at least 0"),
     ("model/activation=leaky_relu model.activation.slope=a", "model.activation.slope=a .*at least 0"),
     ("+model.activation.slope=0.1", "model.activation.slope=0.1 .*relu has no settings"),
     ("+model.dropout_rates.conv9=0.1", "model.dropout_rates=conv9 .*choose conv1, "),

@@ -44,7 +44,7 @@ def ended(*arguments: str) -> str:
 def test_a_claim_is_trained_once_and_judged(launcher: str, tmp_path: Path) -> None:
     claim = command(tmp_path, launcher, "claim=lrn", "scale=demo")
     shown = ended(*claim, "seed=0")
-    assert re.search("2 runs: 2 to do, .* epochs each.*, started by", shown)
+    assert re.search("2 runs: 2 to do, .* epochs? each.*, started by", shown)
     assert "| P 3.3 | lrn |" in shown
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/last.ckpt")}
     assert len(trained) == 2
