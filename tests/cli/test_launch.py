@@ -231,6 +231,7 @@ def test_help_is_of_the_first_of_several_values_and_refuses_what_can_not_be(
         "train", ["model/norm=none"]
     )
     assert help_text("train", ["--help", "claim=lrn", "nonsense"]) == help_text("train")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which run() sets for the rest of its process
     monkeypatch.setattr("sys.argv", ["train.py", "--help", "model=nosuch"])
     with pytest.raises(SystemExit):
         run(lambda: None, "train")
