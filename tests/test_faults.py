@@ -1,5 +1,6 @@
 """Each fault of faults.py once: nothing is lost, and what happened is said."""
 
+import csv
 import os
 import random
 import shutil
@@ -31,3 +32,9 @@ def test_nothing_is_lost(fault: faults.Fault, images: Path, tmp_path: Path) -> N
             assert not row["steps_repeated"] or row["steps_repeated"] <= faults.EVERY, row
             return
     pytest.fail("the command always ended before anything went wrong")
+
+
+def test_the_published_table_is_that_of_the_recorded_trials() -> None:
+    with (faults.ROOT / "results/faults.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert faults.summary(rows) in (faults.ROOT / "results/README.md").read_text("utf-8")
