@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LATER = """Offline: this is what would be saved. To upload it:
   wandb login
-  wandb sync {output_dir}/*/wandb/offline-run-*    the runs
+  {sync}    the runs
   the same command, without mode=offline           the workspace and the report"""
 
 
@@ -48,7 +48,7 @@ def dashboard(cfg: DictConfig) -> str:
     if online:
         return "\n".join(board.upload(built, folder))
     paths = board.write(built, folder)
-    return "\n".join([*map(str, paths), "", LATER.format(output_dir=cfg.output_dir)])
+    return "\n".join([*map(str, paths), "", LATER.format(sync=tracking.sync(cfg.output_dir, "*/"))])
 
 
 def upload(where: str, account: "Account") -> str:

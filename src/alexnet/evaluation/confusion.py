@@ -35,11 +35,16 @@ class Worst:
 def confusion(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Counts:
     """scores (N, classes), labels (N,); of equal scores the lower class comes first."""
     classes = scores.shape[1]
-    counts = np.zeros(classes * classes, dtype=np.int64)
+    counts = np.zeros((classes, classes), dtype=np.int64)
     for part in chunks(*scores.shape):
-        cells = labels[part] * classes + scores[part].argmax(axis=1)
-        counts += np.bincount(cells, minlength=classes * classes)
-    return counts.reshape(classes, classes)
+        counts += of_predicted(scores[part].argmax(axis=1), labels[part], classes)
+    return counts
+
+
+def of_predicted(predicted: NDArray[Any], labels: NDArray[Any], classes: int) -> Counts:
+    """predicted (N,), labels (N,): as confusion() counts them."""
+    cells = labels.astype(np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def worst(counts: Counts, titles: Sequence[str], count: int) -> list[Worst]:

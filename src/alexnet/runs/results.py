@@ -252,6 +252,11 @@ def _determining(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     }
 
 
+def pictures_of(run_dir: Path) -> dict[str, Path]:
+    """Those of PICTURES that a run has drawn."""
+    return {name: path for name, file in PICTURES.items() if (path := run_dir / file).exists()}
+
+
 def checkpoint_at(path: str | Path, key: str) -> Path:
     """The file, or last.ckpt of a run's directory; raises UserError, naming the key, if there is none."""
     path = Path(path).expanduser()

@@ -161,7 +161,12 @@ def mode_of(asked: str) -> str:
 
 def to_sync(output_dir: Path) -> str:
     """What to type for the runs that were logged offline."""
-    return f"offline; to send them: wandb sync {shlex.quote(str(output_dir))}/*/wandb/offline-run-*"
+    return f"offline; to send them: {sync(output_dir, '*/')}"
+
+
+def sync(folder: Path | str, below: str = "") -> str:
+    """W&B's command for what was logged offline in a run's folder; below: a pattern of folders in it."""
+    return f"wandb sync {shlex.quote(str(folder))}/{below}wandb/offline-run-*"
 
 
 def has_account() -> bool:

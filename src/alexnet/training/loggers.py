@@ -18,7 +18,7 @@ from PIL import Image
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError, check_mapping
 from alexnet.files import one_at_a_time, write_atomically
-from alexnet.runs.results import MLFLOW_ID, PICTURES, Result
+from alexnet.runs.results import MLFLOW_ID, Result, pictures_of
 from alexnet.runs.tracking import settings_of
 from alexnet.training import wandb_run
 
@@ -127,7 +127,7 @@ def go_on(loggers: Iterable[Logger], step: int) -> None:
 def finish(loggers: Iterable[Logger], result: Result, run_dir: Path, data: ImageData) -> None:
     """Adds what there is to see of a run that has ended, and closes what Lightning leaves open: the next run
     of a sweep must not write into this one's."""
-    pictures = {name: path for name, file in PICTURES.items() if (path := run_dir / file).exists()}
+    pictures = pictures_of(run_dir)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             wandb_run.finish(logger, result, run_dir, data)

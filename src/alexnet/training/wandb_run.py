@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from alexnet.errors import AUTO
 from alexnet.evaluation import confusion
 from alexnet.runs import tracking
 from alexnet.runs.metrics import FinishedRun, curve, predictions
-from alexnet.runs.results import BEST, LAST, PICTURES, PREDICTIONS, Result
+from alexnet.runs.results import BEST, LAST, METRICS, PREDICTIONS, Result, pictures_of
 from alexnet.runs.tracking import DISABLED, OFFLINE, Tracked
 from alexnet.tables import read_csv
 
@@ -59,8 +58,7 @@ class TrackedLogger(WandbLogger):
             except wandb.Error as error:
                 raise tracking.refused(error) from error
             if mode != DISABLED:
-                place = shlex.quote(str(self.run_dir))
-                later = f"offline; to send it: wandb sync {place}/wandb/offline-run-*"
+                later = f"offline; to send it: {tracking.sync(self.run_dir)}"
                 log.info("Weights & Biases: %s", later if mode == OFFLINE else run.url)
         return self._experiment  # type: ignore[return-value]
 
@@ -141,14 +139,12 @@ def pictures(run_dir: Path, result: Result, titles: Sequence[str]) -> dict[str, 
     """Those of the run's directory, and the confusion matrix of val; titles: of the classes."""
     import wandb
 
-    paths = {name: run_dir / file for name, file in PICTURES.items()}
-    logged = {name: wandb.Image(str(path)) for name, path in paths.items() if path.exists()}
+    logged = {name: wandb.Image(str(path)) for name, path in pictures_of(run_dir).items()}
     if (run_dir / PREDICTIONS).exists():
         _, labels, top5 = predictions(run_dir)
         outputs = max(len(titles), int(top5.max()) + 1)  # of which a network may have more than classes
         names = [*titles, *(f"output {number}" for number in range(len(titles), outputs))]
-        counts = np.zeros((outputs, outputs), dtype=np.int64)
-        np.add.at(counts, (labels, top5[:, 0]), 1)
+        counts = confusion.of_predicted(top5[:, 0], labels, outputs)
         logged[CONFUSION] = wandb.Image(confusion.draw(counts, names, result["data"]["title"]))
     return logged
 
@@ -173,7 +169,7 @@ def send(run_dir: Path, result: Result, tracked: Tracked) -> None:
     with tracking.opened(tracked.kept(run_dir), run_dir, config=tracked.config(result["config"])) as run:
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
-        for row in read_csv(run_dir / "metrics.csv"):
+        for row in read_csv(run_dir / METRICS):
             values = {name: value for name, value in row.items() if value is not None and name != "step"}
             run.log({**values, STEP: row["step"]})
         run.log(pictures(run_dir, result, result["data"]["classes"]))
