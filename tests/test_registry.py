@@ -15,8 +15,8 @@ SHAPES = Registry("model.shape")
 
 @SHAPES.register("square")
 class Square:
-    def __init__(self, side: int = 1, label: str = "") -> None:
-        self.side, self.label = side, label
+    def __init__(self, side: int = 1, label: str = "", hollow: bool = False) -> None:
+        self.side, self.label, self.hollow = side, label, hollow
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,8 @@ def test_a_librarys_part_is_named_by_its_path() -> None:
     [
         ("sqare", ["model.shape.name=sqare", "square", "Did you mean"]),
         ({"side": 2}, ["model.shape.name=None", "square"]),
-        ({"name": "square", "sides": 2}, ["model.shape.sides=2", "side, label"]),
+        ({"name": "square", "sides": 2}, ["model.shape.sides=2", "side, label, hollow"]),
+        ({"name": "square", "side": 2, "hollow": 1}, ["model.shape.hollow=1", "choose true, false"]),
         ({"_target_": "torch.nn.Nothing"}, ["model.shape._target_=torch.nn.Nothing"]),
         ({"_target_": "nothing"}, ["model.shape._target_=nothing"]),
     ],

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import UserError, check_choice, check_flag
 from alexnet.paths import CONF
 
 NAME, TARGET = "name", "_target_"
@@ -81,13 +81,16 @@ class Registry:
 
 
 def check_settings(key: str, name: str, part: Part, values: Mapping[str, Any]) -> None:
-    """Raises UserError, naming the key and those that are possible, for what the part has no argument for."""
-    parameters = signature(part).parameters.values()
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
+    """Raises UserError, naming the key and what is possible, for what the part has no argument for.
+
+    And for anything but true and false where that is asked for.
+    """
+    parameters = signature(part).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is not Parameter.VAR_KEYWORD]
     for setting, value in values.items():
-        if setting not in known:
+        if setting in known and parameters[setting].annotation is bool:
+            check_flag(f"{key}.{setting}", value)
+        if setting not in known and len(known) == len(parameters):
             settings = f"only {', '.join(known)}" if known else "no settings"
             raise UserError(f"{key}.{setting}={value} is not possible: {name} has {settings}.")
 

@@ -2,13 +2,18 @@
 
 import io
 import struct
+import subprocess
+import sys
+from base64 import b64decode
+from math import isqrt
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from alexnet.data import decode as module
@@ -98,6 +103,98 @@ def _upright(image: Image.Image, turn: int) -> Image.Image:
     if turn in (3, 4, 7, 8):  # bottom to top
         pixels = pixels[::-1]
     return Image.fromarray(pixels)
+
+
+def test_a_jpeg_of_inks_apart_from_brightness_becomes_rgb(decoder: str, tmp_path: Path) -> None:
+    inks = np.asarray(_picture(96, 60).convert("CMYK"))
+    # Pillow turns all four round as it writes
+    apart = 255 - np.asarray(Image.fromarray(np.ascontiguousarray(inks[..., :3])).convert("YCbCr"))
+    stream = io.BytesIO()
+    Image.fromarray(np.dstack([apart, inks[..., 3]]), "CMYK").save(stream, "JPEG", quality=95)
+    start = (content := stream.getvalue()).index(b"Adobe")
+    assert content[start + 11] == 0
+    (tmp_path / "x.jpg").write_bytes(content[: start + 11] + b"\2" + content[start + 12 :])  # says YCCK
+    _assert_as_recipe(tmp_path / "x.jpg", _picture(96, 60))
+
+
+# by libjpeg-turbo's cjpeg -arithmetic, with and without -progressive, of the slopes below
+ARITHMETIC = {
+    "baseline": (
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBY"
+        "QERMUFRUVDA8XGBYUGBIUFRT/2wBDAQMEBAUEBQkFBQkUDQsNFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+        "QUFBQUFBQUFBQUFBQUFBQUFBT/yQARCAAQABADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/ANz+0RpRh"
+        "vnHJ443oDmX+hLC6kvP1OVxUIiNa4C0VHFsIqmNTbxNPKwHxeD/2Q=="
+    ),
+    "progressive": (
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBY"
+        "QERMUFRUVDA8XGBYUGBIUFRT/2wBDAQMEBAUEBQkFBQkUDQsNFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+        "QUFBQUFBQUFBQUFBQUFBQUFBT/ygARCAAQABADASIAAhEBAxEB/8wABgAQARD/2gAMAwEAAhADEAAAAf8AuZuXNar/zAAEE"
+        "AX/2gAIAQEAAQUCFajzqRaGdi87/8wABBEF/9oACAEDAQE/ARZx003d/8wABBEF/9oACAECAQE/ATpEBiTQ/8wABBAF/9oA"
+        "CAEBAAY/Al4U/8wABBAF/9oACAEBAAE/Idducv/aAAwDAQACAAMAAAAQ/P/MAAQRBf/aAAgBAwEBPxAfboD/zAAEEQX/2gA"
+        "IAQIBAT8QJKD/zAAEEAX/2gAIAQEAAT8QJFllHy1hQP/Z"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ARITHMETIC)
+def test_a_jpeg_with_arithmetic_codes_is_read(kind: str, decoder: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b64decode(ARITHMETIC[kind]))
+    slope = np.tile(np.linspace(0, 255, 16), (16, 1))
+    drawn = np.stack([slope, slope.T, np.full((16, 16), 128)])
+    assert np.abs(decode(tmp_path / "x.jpg", 16) - drawn).mean() < 2.5
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_profile_of_colours_changes_nothing(format: str, decoder: str, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB", 4000)).tobytes()
+    for name, more in {"with": {"icc_profile": profile}, "without": {}}.items():
+        _picture(96, 60).save(tmp_path / name, format, **more)
+    assert (tmp_path / "with").stat().st_size > (tmp_path / "without").stat().st_size
+    np.testing.assert_array_equal(decode(tmp_path / "with", SIZE), decode(tmp_path / "without", SIZE))
+
+
+def test_no_other_program_decodes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "x.jpg", "EPS")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", Mock(side_effect=AssertionError("was begun")))
+    with pytest.raises(BrokenImageError, match="no image"):
+        decode(tmp_path / "x.jpg", SIZE)
+    with Image.open(tmp_path / "x.jpg") as image, pytest.raises(AssertionError, match="was begun"):
+        image.load()
+
+
+HUGE = {
+    "PNG": "Image.new('RGB', SIZE)",
+    "PNG with a palette": "Image.new('P', SIZE)",
+    "PNG of 16 bits": "Image.new('I;16', SIZE)",
+    "PNG turned round": "Image.new('P', SIZE)",
+    "TIFF": "Image.new('CMYK', SIZE)",
+    "JPEG": "Image.new('RGB', SIZE)",
+    "GIF": "Image.new('P', SIZE)",
+    "WEBP": "Image.new('RGB', SIZE)",
+    "JPEG2000": "Image.new('RGB', SIZE)",
+    "PNG in one line": "Image.new('RGB', (2, 50_000_000))",
+}
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from alexnet.data.decode import decode
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode(Path(sys.argv[1]), 256)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is counted in another unit")
+@pytest.mark.parametrize("kind", HUGE)
+def test_the_largest_images_take_less_than_two_gigabytes(kind: str, tmp_path: Path) -> None:
+    more = {"PNG with a palette": ", transparency=bytes(range(256))", "PNG turned round": ", exif=exif"}
+    make = f"from PIL import Image; SIZE = ({isqrt(module.PIXEL_LIMIT)},) * 2; exif = Image.Exif();"
+    make += f"exif[0x0112] = 6; {HUGE[kind]}.save('x', '{kind.split()[0]}'{more.get(kind, '')})"
+    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "x")]
+    found = int(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert 50 * 2**10 < found < 2e9 / 2**10, "KiB"
 
 
 def test_odd_files_are_read_quietly(tmp_path: Path) -> None:

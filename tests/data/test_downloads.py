@@ -10,6 +10,7 @@ import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from http.client import IncompleteRead
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,8 +26,10 @@ from PIL import Image
 from torchvision.datasets import Imagenette as Source
 from torchvision.datasets import imagenet
 
+from alexnet.bars import Bar
 from alexnet.data.downloads import CIFAR10, ImageNet, Imagenette
 from alexnet.errors import UserError, explain
+from server import Server
 
 URLOPEN = "urllib.request.urlopen"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -159,18 +162,14 @@ def test_unpacking_without_scipy_says_what_to_install(tmp_path: Path, monkeypatc
             ImageNet(tmp_path).load()
 
 
-class Response(io.BytesIO):
-    url, length = None, 0  # which torchvision wants to know to follow redirections and to show how far it is
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def server(tmp_path: Path, monkeypatch: MonkeyPatch) -> Server:
     """Answers with a miniature Imagenette."""
     archive = tmp_path / "served.tgz"
     names = [f"{split}/{wnid}/{name}.JPEG" for split in ("train", "val") for wnid in WNIDS for name in "xy"]
     md5 = pack(archive, {f"imagenette2-160/{name}": PNG for name in names})
     monkeypatch.setattr(Source, "_ARCHIVES", {"160px": (Source._ARCHIVES["160px"][0], md5)})
-    monkeypatch.setattr(URLOPEN, lambda *args, **more: Response(archive.read_bytes()))
+    return Server({"imagenette2-160.tgz": archive.read_bytes()}).serve(monkeypatch)
 
 
 @pytest.mark.usefixtures("server")
@@ -178,10 +177,11 @@ def test_imagenette_is_downloaded_once_with_progress(
     tmp_path: Path, monkeypatch: MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "not yet" / "there"
+    monkeypatch.setattr("alexnet.data.remote.Bar", partial(Bar, delay=0))
     found = Imagenette(root).load()
     assert (found.titles, len(found.train), len(found.val)) == (TITLES, 4, 4)
     assert found.train.root == root / "imagenette2-160" / "train"
-    assert "B/s]" in capsys.readouterr().err
+    assert "downloading imagenette2-160.tgz: 100%" in capsys.readouterr().err
     monkeypatch.setattr(URLOPEN, None)
     assert Imagenette(root).load().train.files == found.train.files
 
@@ -213,15 +213,56 @@ def test_a_failing_download_names_the_folder_and_the_other_way(
 
 @pytest.mark.usefixtures("server")
 def test_an_interrupted_download_is_done_again(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    def half(archive: tarfile.TarFile, root: str) -> None:
+    def half(archive: tarfile.TarFile, root: str, **more: Any) -> None:
         archive.extract(archive.getmembers()[0], root)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
         patch.setattr(tarfile.TarFile, "extractall", half)
         Imagenette(tmp_path).load()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "served.tgz"], "nothing half done"
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", ".imagenette2-160", "served.tgz"}
+    monkeypatch.setattr(URLOPEN, None)
     assert len(Imagenette(tmp_path).load().val) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "imagenette2-160", "served.tgz"}
+
+
+def test_a_download_goes_on_where_it_stopped(
+    server: Server, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    server.reach = 100
+    with pytest.raises(UserError, match=r"sent 100 of .* bytes, from where the same command goes on"):
+        Imagenette(tmp_path / "new").load()
+    server.reach = None
+    assert len(Imagenette(tmp_path / "new").load().val) == 4
+    assert [start for _, start in server.asked] == [0, 100]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {".lock", "imagenette2-160"}
+
+
+@pytest.mark.usefixtures("server")
+def test_an_archive_that_is_there_is_used_and_left(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    (tmp_path / "served.tgz").rename(tmp_path / "imagenette2-160.tgz")
+    monkeypatch.setattr(URLOPEN, None)
+    assert len(Imagenette(tmp_path).load().val) == 4
+    assert (tmp_path / "imagenette2-160.tgz").exists()
+
+
+@pytest.mark.parametrize("escape", ["../outside.JPEG", "/outside.JPEG", "link/outside.JPEG"])
+def test_an_archive_writes_nothing_elsewhere(escape: str, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    archive, root = tmp_path / "served.tgz", tmp_path / "a" / "b"
+    with tarfile.open(archive, "w:gz") as tar:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        tar.addfile(link)
+        entry = tarfile.TarInfo(str(tmp_path) + escape if escape.startswith("/") else escape)
+        tar.addfile(entry, io.BytesIO(b""))
+    content = archive.read_bytes()
+    meta = {"160px": (Source._ARCHIVES["160px"][0], hashlib.md5(content).hexdigest())}
+    monkeypatch.setattr(Source, "_ARCHIVES", meta)
+    Server({"imagenette2-160.tgz": content}).serve(monkeypatch)
+    with suppress(OSError, tarfile.TarError):
+        Imagenette(root).load()
+    assert not [path for path in tmp_path.rglob("outside*") if root not in path.parents]
+    assert not (tmp_path.parent / "outside.JPEG").exists()
 
 
 def test_a_failed_download_costs_nobody_a_folder(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
@@ -240,10 +281,17 @@ LABELS = {True: [0, 1, 1, 0, 1], False: [1, 0]}
 def cifar(monkeypatch: MonkeyPatch) -> None:
     """torchvision.datasets.CIFAR10 as far as it is used; the pixels tell image and split."""
 
-    def archive(root: Path, train: bool, download: bool) -> SimpleNamespace:
-        return SimpleNamespace(classes=KINDS, targets=LABELS[train], data=pixels(train))
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Archive)
+    Server({Archive.filename: PNG}).serve(monkeypatch)
 
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", archive)
+
+class Archive:
+    url, filename, base_folder = "https://example.org/cifar.tgz", "cifar.tgz", "cifar"
+    tgz_md5 = hashlib.md5(PNG).hexdigest()
+
+    def __new__(cls, root: Path, train: bool, download: bool) -> Any:
+        assert (root / cls.filename).exists()
+        return SimpleNamespace(classes=KINDS, targets=LABELS[train], data=pixels(train))
 
 
 def pixels(train: bool) -> NDArray[np.uint8]:
@@ -260,6 +308,7 @@ def test_the_archive_is_written_once_pixel_by_pixel(tmp_path: Path, monkeypatch:
             assert found.classes[label] == KINDS[LABELS[train][number]]
             with Image.open(split.path(index)) as image:
                 np.testing.assert_array_equal(np.asarray(image), pixels(train)[number])
+    assert {path.name for path in (tmp_path / "cifar").iterdir()} == {".lock", "cifar10-png"}
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", None)
     assert CIFAR10(tmp_path / "cifar").load().train.files == found.train.files
 
@@ -270,6 +319,7 @@ def test_of_two_that_need_a_set_at_the_same_time_one_fetches_it(
 ) -> None:
     fetched = torchvision.datasets.CIFAR10
     source = Mock(side_effect=lambda *args, **more: time.sleep(0.1) or fetched(*args, **more))
+    source.configure_mock(**{name: getattr(fetched, name) for name in vars(fetched) if name[0] != "_"})
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", source)
     with ThreadPoolExecutor(4) as pool:
         sets = list(pool.map(lambda _: CIFAR10(tmp_path).load(), range(4)))
@@ -299,5 +349,5 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: MonkeyP
         with pytest.raises(OSError, match="No space left") as caught:
             CIFAR10(tmp_path).load()
     assert "no space left" in str(explain(caught.value))
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".cifar10-png", ".lock"]
     assert len(CIFAR10(tmp_path).load().val) == 2

@@ -2,12 +2,11 @@
 
 import gzip
 import hashlib
-import io
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.error import URLError
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from alexnet.data.downloads import CIFAR100, MNIST, FashionMNIST
 from alexnet.data.named import NAMED, titled
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
+from server import Server
 
 URLOPEN = "urllib.request.urlopen"
 MonkeyPatch = pytest.MonkeyPatch
@@ -140,38 +140,24 @@ def test_files_of_the_other_set_are_refused_before_they_are_written(
     assert not (tmp_path / "fashion_mnist-png").exists()
 
 
-class Response(io.BytesIO):
-    url, length = None, 0  # which torchvision wants to know to follow redirections and to show how far it is
-
-
 @pytest.fixture
-def addresses(monkeypatch: MonkeyPatch) -> list[str]:
-    """What was asked of a server, whose first mirror is down and whose second has the files."""
-    asked: list[str] = []
-
-    def serve(request: Any, **more: Any) -> Response:
-        asked.append(request.full_url)
-        if not asked[-1].startswith((MNIST.mirrors[1], FashionMNIST.mirrors[1])):
-            raise URLError("no route to host")
-        name = asked[-1].rpartition("/")[2].removesuffix(".gz")
-        return Response(gzip.compress(idx.contents()[name], mtime=0))
-
-    sums = [
-        (f"{name}.gz", hashlib.md5(gzip.compress(content, mtime=0)).hexdigest())
-        for name, content in idx.contents().items()
-    ]
+def server(monkeypatch: MonkeyPatch) -> Server:
+    """Whose first mirror is down and whose second has the files."""
+    files = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in idx.contents().items()}
+    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()]
     for name in ("MNIST", "FashionMNIST"):
         monkeypatch.setattr(getattr(torchvision.datasets, name), "resources", sums)
-    monkeypatch.setattr(URLOPEN, serve)
-    return asked
+    mirrors = (MNIST.mirrors[1], FashionMNIST.mirrors[1])
+    return Server({mirror + name: files[name] for mirror in mirrors for name in files}).serve(monkeypatch)
 
 
 @both
 def test_they_are_downloaded_once_over_https(
-    source: Any, addresses: list[str], tmp_path: Path, monkeypatch: MonkeyPatch
+    source: Any, server: Server, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     assert not source(tmp_path / "new").present()
     check_images(source(tmp_path / "new").load())
+    addresses = [url for url, _ in server.asked]
     assert len(set(addresses)) == 8, "four files at two mirrors"
     assert {path.name for path in (tmp_path / "new").iterdir()} == {".lock", f"{source.name}-png"}
     assert all(address.startswith("https://") for address in addresses)
@@ -179,9 +165,8 @@ def test_they_are_downloaded_once_over_https(
     check_images(source(tmp_path / "new").load())
 
 
-def test_another_digest_is_no_download(
-    addresses: list[str], tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("server")
+def test_another_digest_is_no_download(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     resources = [(name, "0" * 32) for name, _ in torchvision.datasets.MNIST.resources]
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
     with pytest.raises(UserError, match=r"MNIST could not be downloaded to .*data\.root=PATH"):
@@ -202,7 +187,9 @@ def test_cifar100_is_written_by_its_fine_labels(tmp_path: Path, monkeypatch: Mon
     pixels = np.random.default_rng(1).integers(0, 256, (100, 32, 32, 3), dtype=np.uint8)
     fine = list(NAMED["cifar100"].classes)
     archive = SimpleNamespace(classes=fine, targets=list(range(100))[::-1], data=pixels)
-    monkeypatch.setattr(torchvision.datasets, "CIFAR100", lambda *_, **more: archive)
+    given = Mock(return_value=archive, base_folder="unpacked", filename="archive")
+    monkeypatch.setattr(torchvision.datasets, "CIFAR100", given)
+    (tmp_path / "unpacked").mkdir()
     found = CIFAR100(tmp_path).load()
     assert (found.name, found.classes, len(found.val)) == ("cifar100", fine, 100)
     with Image.open(tmp_path / "cifar100-png/train/worm/00000.png") as image:

@@ -3,6 +3,7 @@
 import io
 import warnings
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor, from_numpy
 from torchvision.transforms.v2 import functional
 
-from alexnet.data.sources import File, Opened
+from alexnet.data.sources import EXTENSIONS, File, Opened
 from alexnet.errors import UserError
 
 try:  # absent on some platforms; Pillow gives the same pixels, more slowly
@@ -77,7 +78,7 @@ def _read(file: Opened, channels: int) -> Tensor:
 
 def _read_rgb(file: Opened) -> Tensor:
     """(3, H, W) uint8."""
-    with Image.open(file) as image:  # reads the head only
+    with Image.open(file, formats=_formats()) as image:  # reads the head only
         width, height = image.size
         if min(width, height) < SMALLEST_SIDE:
             raise ValueError(f"{width}x{height} pixels are too few")
@@ -87,8 +88,16 @@ def _read_rgb(file: Opened) -> Tensor:
             with suppress(RuntimeError, ValueError):  # Pillow may succeed, and has the clearer words
                 file.seek(0)
                 return _by_torchcodec(file.read())
-        pixels: Tensor = functional.pil_to_tensor(_rgb(ImageOps.exif_transpose(image), image))
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels: Tensor = functional.pil_to_tensor(_rgb(image))
         return pixels
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Pillow's names of what is used: none that another program decodes, as Ghostscript does .eps."""
+    known = Image.registered_extensions()
+    return tuple(dict.fromkeys(known[extension] for extension in EXTENSIONS if extension in known))
 
 
 def _by_torchcodec(jpeg: bytes) -> Tensor:
@@ -98,14 +107,17 @@ def _by_torchcodec(jpeg: bytes) -> Tensor:
     return pixels
 
 
-def _rgb(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """opened: as the file has it, which knows its format."""
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
     if image.mode.startswith(("I", "F")):  # greys of more than 8 bits, which Pillow would cut off at 255
-        tags = getattr(opened, "tag_v2", {})
+        tags = getattr(image, "tag_v2", {})
         (bits, *_) = tags.get(ExifTags.Base.BitsPerSample, (16,))
-        if image.mode == "F" or (image.mode == "I" and opened.format not in ("PNG", "PPM")):
+        if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
             raise ValueError("its white level is unknown; save it with 8 or 16 bits")
-        greys = np.asarray(image).astype(np.int64) * 255 // (2**bits - 1)
+        greys = np.asarray(image).astype(np.uint32)
+        greys *= 255
+        greys //= 2**bits - 1
         if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
             greys = 255 - greys
         return Image.fromarray(greys.astype(np.uint8)).convert("RGB")

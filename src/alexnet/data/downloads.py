@@ -3,6 +3,7 @@
 import errno
 import gzip
 import shutil
+import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from PIL import Image
 
 from alexnet.bars import Bar
 from alexnet.data.named import DIGITS, WNIDS, check_sizes
+from alexnet.data.remote import fetch
 from alexnet.data.sources import SOURCES, Folders
 from alexnet.errors import UserError, check_choice
 from alexnet.files import one_at_a_time, replacing_folder
@@ -125,12 +127,19 @@ class Imagenette(Downloaded):
     def fetch(self, folder: Path) -> None:
         from torchvision.datasets import Imagenette as Source
 
-        with _downloading("Imagenette", folder.parent), replacing_folder(folder) as temporary:
-            Source(temporary, size=self.size, download=True)
-            (temporary / f"{folder.name}.tgz").unlink()
+        downloads, archive = _downloads(folder), folder.with_name(f"{folder.name}.tgz")
+        if not archive.exists():
+            archive = downloads / archive.name
+        with _downloading("Imagenette", folder.parent, f", or with {archive.name}"):
+            url, md5 = Source._ARCHIVES[self.size]
+            fetch([url], archive, md5)
+        with replacing_folder(folder) as temporary:
+            with tarfile.open(archive) as tar:
+                tar.extractall(temporary, filter="data")  # which writes nothing elsewhere
             for split in (temporary / folder.name).iterdir():
                 split.rename(temporary / split.name)
             (temporary / folder.name).rmdir()
+        shutil.rmtree(downloads, ignore_errors=True)
 
 
 @SOURCES.register("cifar10")
@@ -149,12 +158,18 @@ class CIFAR10(Downloaded):
     def fetch(self, folder: Path) -> None:
         from torchvision import datasets
 
-        archive = getattr(datasets, type(self).__name__)
+        archive, downloads, place = getattr(datasets, type(self).__name__), _downloads(folder), folder.parent
+        if not any((place / name).exists() for name in (archive.base_folder, archive.filename)):
+            place = downloads
+        with _downloading(self.title, folder.parent, ", or with its archive"):
+            if not (place / archive.base_folder).exists():
+                fetch([archive.url], place / archive.filename, archive.tgz_md5)
         with replacing_folder(folder) as temporary:
             for split in ("train", "val"):
                 with _downloading(self.title, folder.parent, ", or with its archive"):
-                    source = archive(folder.parent, train=split == "train", download=True)
+                    source = archive(place, train=split == "train", download=True)
                 _write_classes(temporary / split, source.data, source.targets, source.classes)
+        shutil.rmtree(downloads, ignore_errors=True)
 
 
 @SOURCES.register("cifar100")
@@ -170,7 +185,7 @@ class MNIST(Downloaded):
 
     The files may be compressed (.gz), and lie in root, in root/raw or where torchvision puts them. Their
     pixels are written once as PNG files, so that all sets are read alike. Downloads come over https and are
-    checked by torchvision's digests. Raises UserError if one fails, and for files that are damaged.
+    checked by their published digests. Raises UserError if one fails, and for files that are damaged.
     """
 
     name, title, below = "mnist", "MNIST", "mnist-png"
@@ -213,15 +228,15 @@ class MNIST(Downloaded):
     def fetch(self, folder: Path) -> None:
         from torchvision import datasets
 
-        name = type(self).__name__  # after which torchvision calls the folder
+        downloads = _downloads(folder)
         files = self.idx_files(folder.parent)
-        with replacing_folder(folder) as temporary:
-            if files is None:
-                archive: Any = type(name, (getattr(datasets, name),), {"mirrors": self.mirrors})
+        if files is None:
+            for name, md5 in getattr(datasets, type(self).__name__).resources:
                 with _downloading(self.title, folder.parent, ", or with its four IDX files"):
-                    archive(temporary, download=True)
-                files = self.idx_files(temporary)
-                assert files
+                    fetch([mirror + name for mirror in self.mirrors], downloads / name, md5)
+            files = self.idx_files(downloads)
+            assert files
+        with replacing_folder(folder) as temporary:
             for split in IDX_SPLITS:
                 images, labels = (read_idx(files[split, kind], kind) for kind in IDX_KINDS)
                 if len(images) != len(labels) or (labels >= len(DIGITS)).any():
@@ -231,7 +246,7 @@ class MNIST(Downloaded):
                     )
                 check_sizes(self.name, split, map(str, labels), f"data.root={self.root}")
                 _write_classes(temporary / split, images, labels, DIGITS)
-            shutil.rmtree(temporary / name, ignore_errors=True)  # what was downloaded
+        shutil.rmtree(downloads, ignore_errors=True)
 
 
 @SOURCES.register("fashion_mnist")
@@ -266,6 +281,11 @@ def read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
         raise UserError(
             f"{path} is not a whole IDX file of {kind} ({error}): restore or remove it."
         ) from error
+
+
+def _downloads(folder: Path) -> Path:
+    """What is downloaded for a folder lies there until the folder is made, whatever comes between."""
+    return folder.with_name(f".{folder.name}")
 
 
 def _write_classes(
