@@ -461,30 +461,46 @@ def test_a_format_that_was_saved_changes_nothing(
     assert read(images.train, 3) == files["train"][3][2]
 
 
-def test_images_that_lie_beside_the_data_set_are_read_and_watched(
-    files: Files, image_set: ImageSet, tmp_path: Path
-) -> None:
+def with_images_apart(root: Path, images_in: Path, files: Files, classes: list[str]) -> Path:
+    """A data set that says where its images are."""
     splits = {}
+    images_in.mkdir(parents=True, exist_ok=True)
     for name, images in (("train", files["train"]), ("test", files["val"])):
         paths = []
         for number, (_, file, content) in enumerate(images):
-            paths.append(tmp_path / f"{name}_{number}{Path(file).suffix}")
+            paths.append(images_in / f"{name}_{number}{Path(file).suffix}")
             paths[-1].write_bytes(content)
-        features = datasets.Features(
-            {"image": datasets.Image(), "label": datasets.ClassLabel(names=image_set.classes)}
-        )
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=classes)})
         columns = {"image": [{"bytes": None, "path": str(path)} for path in paths]}
         columns["label"] = [label for label, _, _ in images]
         splits[name] = datasets.Dataset.from_dict(columns, features=features)
-    root = tmp_path / "x"
+    root.mkdir(exist_ok=True)
     for name, split in splits.items():
-        root.mkdir(exist_ok=True)
         tables.write_table(split.data.table.combine_chunks(), root / f"{name}.parquet")
+    return root
+
+
+def test_images_that_lie_beside_the_data_set_are_read_and_watched(
+    files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    root = with_images_apart(tmp_path / "x", tmp_path / "x" / ".images", files, image_set.classes)
     images = HuggingFace(root).load()
     assert [read(images.train, index) for index in range(30)] == [content for _, _, content in files["train"]]
     digest = fingerprint(images, tmp_path / "cache")
-    next(tmp_path.glob("train_4.*")).write_bytes(b"x")
+    next(root.glob(".images/train_4.*")).write_bytes(b"x")
     assert fingerprint(HuggingFace(root).load(), tmp_path / "cache") != digest
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "x/../elsewhere", "x/link"])
+def test_images_that_lie_elsewhere_are_not_read(
+    place: str, files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "link").symlink_to(tmp_path / "elsewhere")
+    root = with_images_apart(tmp_path / "x", tmp_path / place, files, image_set.classes)
+    with pytest.raises(UserError, match=rf"that do not lie in {root}, as {tmp_path}/.*: put them there"):
+        HuggingFace(root).load()
 
 
 def test_parquet_that_is_written_anew_is_read_anew(files: Files, image_set: ImageSet, tmp_path: Path) -> None:

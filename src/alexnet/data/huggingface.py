@@ -1,5 +1,6 @@
 """Data sets of Hugging Face's datasets library that lie on this machine: parquet files, or what it saved."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,11 @@ def _labels(folder: Path, split: Any, column: str, names: list[str] | None) -> N
     return np.array(values)
 
 
+def _is_within(place: str, root: Path) -> bool:
+    """Whether a folder that a data set names, and which may be any on this machine, is one of its own."""
+    return Path(place).is_absolute() and Path(place).resolve().is_relative_to(root.resolve())
+
+
 def _rows(folder: Path, split: Any, image: str, labels: NDArray[np.int64]) -> Split:
     """paths: of images that lie beside the dataset's files."""
     from datasets import Image
@@ -189,10 +195,11 @@ def _rows(folder: Path, split: Any, image: str, labels: NDArray[np.int64]) -> Sp
         lies_in_it = compute.is_valid(compute.struct_field(cells, "bytes")).to_pylist()
         outside = compute.struct_field(cells, "path").to_pylist() if not all(lies_in_it) else lies_in_it
         paths += ["" if within else path or "" for within, path in zip(lies_in_it, outside, strict=True)]
-    if strange := next((path for path in paths if path and not Path(path).is_absolute()), None):
+    within = {place: _is_within(place, folder.parent) for place in {os.path.dirname(path) for path in paths}}  # noqa: PTH120
+    if strange := next((path for path in paths if path and not within[os.path.dirname(path)]), None):  # noqa: PTH120
         raise UserError(
-            f"{folder} has images that lie elsewhere, as {strange}, which is not a whole path: save the data"
-            " set with its images in it."
+            f"{folder} has images that do not lie in {folder.parent}, as {strange}: put them there, or save"
+            " the data set with its images in it."
         )
     of_dataset = " ".join(stamp(Path(file["filename"]).stat()) for file in split.cache_files)
     files = [f"{image}/{number:08d}" for number in range(len(split))]
