@@ -104,6 +104,9 @@ class HuggingFace(Folders):
         saved = any((root / name).is_file() for name in SAVED)
         try:
             loaded = load_from_disk(str(root)) if saved else load_dataset(str(root), self.config)
+            splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split): loaded}
+            for split in splits.values():
+                split.data.validate(full=True)  # or damaged places of rows would be followed
         except Exception as error:  # the library has no class for its own
             reason = " ".join(str(error).split())[:300]
             several = " Choose one by data.source.config=NAME." if "Config name is missing" in reason else ""
@@ -111,7 +114,6 @@ class HuggingFace(Folders):
                 f"data.root={root} holds nothing that datasets can read ({reason}): it should hold"
                 f" {self.holds}.{several}"
             ) from error
-        splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split): loaded}
         return {str(name): split.with_format(None) for name, split in splits.items()}
 
     def _columns(self, root: Path, split: Any) -> tuple[str, str]:
