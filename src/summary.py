@@ -1,6 +1,6 @@
 """Prints a network layer by layer: python src/summary.py model=NAME [format=json]. Needs no data."""
 
-from alexnet.cli.app import start
+from alexnet.cli import start
 
 if __name__ == "__main__":
     start("summary")

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from alexnet.cli.app import compose, quoted, run
 from alexnet.cli.help import text as help_text
 from alexnet.cli.messages import check_options
 from alexnet.errors import UserError
+from commands import ROOT
 
 ODD = [  # names of folders
     "/a b",
@@ -241,3 +244,26 @@ def test_help_is_of_the_first_of_several_values_and_refuses_what_can_not_be(
 def test_what_goes_on_in_a_second_line_is_said_whole() -> None:
     said = " ".join(line.partition("# ")[2] for line in help_text("train").splitlines())
     assert "or ddp_find_unused_parameters_true if the network needs it; towers: each of two devices" in said
+
+
+PRESSED = """
+import sys
+library = sys.argv.pop()
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == library:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+sys.path.insert(0, "src")
+from alexnet.cli import start
+start("train")
+"""
+
+
+@pytest.mark.parametrize("library", ["alexnet.cli.app", "omegaconf", "torch"])
+def test_an_interrupt_while_libraries_are_imported_is_no_error(library: str) -> None:
+    command = [sys.executable, "-c", PRESSED, library]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -25,7 +25,7 @@ assert network.kernels().size
 assert load_claim("lrn").section == "P 3.3"
 assert "lrn" in list_claims()
 """
-TRAIN = "from alexnet.cli.app import start; start('train')"
+TRAIN = "from alexnet.cli import start; start('train')"
 TIMEOUT = 300
 
 

@@ -110,7 +110,8 @@ def test_a_jpeg_of_inks_apart_from_brightness_becomes_rgb(decoder: str, tmp_path
     # Pillow turns all four round as it writes
     apart = 255 - np.asarray(Image.fromarray(np.ascontiguousarray(inks[..., :3])).convert("YCbCr"))
     stream = io.BytesIO()
-    Image.fromarray(np.dstack([apart, inks[..., 3]]), "CMYK").save(stream, "JPEG", quality=95)
+    bands = [Image.fromarray(band) for band in (*np.moveaxis(apart, -1, 0), inks[..., 3])]
+    Image.merge("CMYK", bands).save(stream, "JPEG", quality=95)
     start = (content := stream.getvalue()).index(b"Adobe")
     assert content[start + 11] == 0
     (tmp_path / "x.jpg").write_bytes(content[: start + 11] + b"\2" + content[start + 12 :])  # says YCCK

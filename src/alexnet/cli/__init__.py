@@ -1,1 +1,19 @@
 """The commands, on top of Hydra."""
+
+import sys
+
+INTERRUPTED = 130  # exit status, as shells count it
+
+
+def start(entry: str) -> None:
+    """Runs a command with the settings of conf/ENTRY.yaml that the command line asks for.
+
+    Ctrl-C ends it quietly from its first moment on: to import the libraries alone takes seconds.
+    """
+    try:
+        from alexnet.cli import app
+
+        app.start(entry)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)

@@ -18,13 +18,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from alexnet.cli import configs
+from alexnet.cli import INTERRUPTED, configs
 from alexnet.cli.hydra_private import unknown_options
 from alexnet.errors import UserError, did_you_mean, explain
 from alexnet.paths import CONF
 from alexnet.training import arguments
 
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 OPEN = ("model.changes", "model.dropout_rates", "optim.layers")  # settings that take new entries
 TAKE_PATHS = {  # of entries, what most likely is meant; of the others, checkpoint
     **dict.fromkeys(("train", "preview", "prepare"), "data=image_folder data.root"),

@@ -11,8 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet import progress
-from alexnet.cli import settings, slurm
-from alexnet.cli.messages import INTERRUPTED
+from alexnet.cli import INTERRUPTED, settings, slurm
 from alexnet.errors import AUTO, UserError, check_auto
 from alexnet.runs import lock, results, tracking
 from alexnet.training import distributed

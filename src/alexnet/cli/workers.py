@@ -29,8 +29,8 @@ from alexnet import progress
 from alexnet.bars import Bar
 from alexnet.claims import plan
 from alexnet.claims.plan import Job
+from alexnet.cli import INTERRUPTED
 from alexnet.cli.hydra_private import ended, failure, local_launcher
-from alexnet.cli.messages import INTERRUPTED
 from alexnet.errors import AUTO, UserError, explain
 from alexnet.runs import precision, processes, results
 from alexnet.runs.cores import free_memory, threads_of_one

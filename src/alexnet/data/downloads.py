@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -135,10 +135,13 @@ class Imagenette(Downloaded):
             fetch([url], archive, md5)
         with replacing_folder(folder) as temporary:
             with tarfile.open(archive) as tar:
-                tar.extractall(temporary, filter="data")  # which writes nothing elsewhere
-            for split in (temporary / folder.name).iterdir():
-                split.rename(temporary / split.name)
-            (temporary / folder.name).rmdir()
+                for member in Bar(tar, f"unpacking {archive.name}"):
+                    inside = PurePosixPath(member.name).parts[1:]  # folder.name/train/n01440764/x.JPEG
+                    file = tar.extractfile(member) if member.isfile() and ".." not in inside else None
+                    if file and inside:  # links could lead elsewhere
+                        place = temporary.joinpath(*inside)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        place.write_bytes(file.read())
         shutil.rmtree(downloads, ignore_errors=True)
 
 
