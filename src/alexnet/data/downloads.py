@@ -133,15 +133,14 @@ class Imagenette(Downloaded):
         with _downloading("Imagenette", folder.parent, f", or with {archive.name}"):
             url, md5 = Source._ARCHIVES[self.size]
             fetch([url], archive, md5)
-        with replacing_folder(folder) as temporary:
-            with tarfile.open(archive) as tar:
-                for member in Bar(tar, f"unpacking {archive.name}"):
-                    inside = PurePosixPath(member.name).parts[1:]  # folder.name/train/n01440764/x.JPEG
-                    file = tar.extractfile(member) if member.isfile() and ".." not in inside else None
-                    if file and inside:  # links could lead elsewhere
-                        place = temporary.joinpath(*inside)
-                        place.parent.mkdir(parents=True, exist_ok=True)
-                        place.write_bytes(file.read())
+        with replacing_folder(folder) as temporary, tarfile.open(archive) as tar:
+            for member in Bar(tar, f"unpacking {archive.name}"):
+                inside = PurePosixPath(member.name).parts[1:]  # folder.name/train/n01440764/x.JPEG
+                file = tar.extractfile(member) if member.isfile() and ".." not in inside else None
+                if file and inside:  # links could lead elsewhere
+                    place = temporary.joinpath(*inside)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(file.read())
         shutil.rmtree(downloads, ignore_errors=True)
 
 
