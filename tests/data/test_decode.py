@@ -1,6 +1,7 @@
 """Decoding against a plain recipe, whatever the format and the decoder; what is broken is named."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -296,7 +297,9 @@ def test_a_broken_file_is_named(content: bytes, decoder: str, tmp_path: Path) ->
 
 
 def test_what_is_no_image_file_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.jpg"):
+    for path in (tmp_path, tmp_path / "none.jpg", tmp_path / "pipe.jpg"):
+        if path.stem == "pipe" and hasattr(os, "mkfifo"):
+            os.mkfifo(path)
         _assert_named(path)
     (tmp_path / "bad.ppm").write_bytes(b"P6\n4x 30\n255\n" + bytes(4 * 30 * 3))
     _assert_named(tmp_path / "bad.ppm")

@@ -5,6 +5,7 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,8 @@ def decode(path: File, image_size: int, channels: int = 3, border: int = 0) -> P
 
     Raises BrokenImageError, also for greys of 32 bits.
     """
+    if isinstance(path, Path) and path.exists() and not (path.is_file() or path.is_dir()):
+        raise BrokenImageError(path, "neither file nor folder")  # to open a pipe would wait for a writer
     try:
         with path.open("rb") as file:
             pixels = _read(file, channels)
