@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import tarfile
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -99,6 +100,50 @@ def test_predictions_run_nothing(tmp_path: Path, mark: Path) -> None:
     with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
         predictions(tmp_path)
     assert not mark.exists()
+
+
+def a_lie(path: Path, *names: str) -> None:
+    """Arrays that are small, and say they had 8 TB."""
+    head = io.BytesIO()
+    facts = {"descr": "<i8", "fortran_order": False, "shape": (10**12,)}
+    np.lib.format.write_array_header_1_0(head, facts)  # type: ignore[arg-type]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(f"{name}.npy", head.getvalue() + bytes(64))
+
+
+def a_bomb(path: Path, *names: str) -> None:
+    """Arrays of zeros, which take 2 GB unpacked."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy", "w") as file:
+                for _ in range(700 // 50):
+                    file.write(bytes(50 * 2**20))
+
+
+@pytest.mark.parametrize("make", [a_lie, pytest.param(a_bomb, marks=pytest.mark.slow)])
+def test_small_arrays_that_would_be_huge_are_named(
+    make: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "predictions.npz", "index", "labels", "top5")
+    assert (tmp_path / "predictions.npz").stat().st_size < 20e6
+    with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
+        predictions(tmp_path)
+
+
+def test_small_weights_that_would_be_huge_are_named(tmp_path: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(10**6)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+    assert torch.load(tmp_path / "small.pth", weights_only=True), "torch would read it"
+    with pytest.raises(UserError, match=r"small\.pth is damaged"):
+        of_weights(tmp_path / "small.pth", tmp_path)
+    with pytest.raises(UserError, match=r"small\.pth"):
+        checkpoint.load(tmp_path / "small.pth")
 
 
 @pytest.mark.parametrize("file", ["statistics.npz", "train-00000.npy"])

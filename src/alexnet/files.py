@@ -4,15 +4,18 @@ import errno
 import logging
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from zipfile import BadZipFile, ZipFile
 
 if sys.platform != "win32":  # where what a killed process leaves behind stays
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -20,9 +23,11 @@ if sys.platform != "win32":  # where what a killed process leaves behind stays
 log = logging.getLogger("alexnet")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LARGEST = 2**30  # bytes of a file's arrays: those of ten million images take a quarter of it
 
 if TYPE_CHECKING:  # slow to import
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 
@@ -63,6 +68,23 @@ def _remove_abandoned(path: Path) -> None:
                 left.unlink()
             finally:
                 os.close(descriptor)
+
+
+def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
+    """What np.savez wrote, by name. Raises ValueError for a file that holds no arrays, or is damaged.
+
+    Also for one that is small and says it were huge, as somebody else's may.
+    """
+    import numpy as np
+
+    try:
+        with ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                raise ValueError(f"its arrays have more than {LARGEST:,} bytes")
+        with path.open("rb") as file, np.load(file) as stored:
+            return dict(stored)
+    except (EOFError, MemoryError, RuntimeError, BadZipFile, struct.error, zlib.error) as error:
+        raise ValueError(str(error)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import shutil
-import zipfile
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,7 +43,7 @@ from alexnet.data.manifest import (
 from alexnet.data.sources import File, ImageSet, Split, StoredFile, stamp
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import UserError
-from alexnet.files import one_at_a_time, write_atomically
+from alexnet.files import one_at_a_time, read_arrays, write_atomically
 
 log = logging.getLogger("alexnet")
 
@@ -332,12 +331,12 @@ def _note(shard: str, rows: range, plan: Plan, folder: Path) -> str:
 def _finished(shard: str, rows: range, plan: Plan, folder: Path) -> Sums | None:
     """The sums of a shard, if an earlier process finished it."""
     try:
-        with (folder / UNFINISHED / f"{shard}.npz").open("rb") as file, np.load(file) as saved:
-            if str(saved["note"]) != _note(shard, rows, plan, folder):
-                return None
-            broken = indexed(json.loads(str(saved["broken"])))
-            return Sums(saved["total"], saved["products"], int(saved["count"]), broken)
-    except (ValueError, KeyError, EOFError, FileNotFoundError, zipfile.BadZipFile):  # missing or damaged
+        saved = read_arrays(folder / UNFINISHED / f"{shard}.npz")
+        if str(saved["note"]) != _note(shard, rows, plan, folder):
+            return None
+        broken = indexed(json.loads(str(saved["broken"])))
+        return Sums(saved["total"], saved["products"], int(saved["count"]), broken)
+    except (ValueError, KeyError, FileNotFoundError):  # missing or damaged
         return None
 
 

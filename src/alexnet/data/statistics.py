@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.files import read_arrays
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -20,8 +22,8 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
-        with np.load(path) as saved:
-            return cls(saved["mean"], saved["eigenvalues"], saved["eigenvectors"])
+        saved = read_arrays(path)
+        return cls(saved["mean"], saved["eigenvalues"], saved["eigenvectors"])
 
     @property
     def channel_mean(self) -> NDArray[np.float32]:

@@ -90,7 +90,7 @@ def _levels(given: Mean) -> caffe_proto.Array:
     if path.read_bytes()[:6] == NUMPY:
         try:
             levels = np.load(path, allow_pickle=False).astype(np.float32)
-        except (ValueError, EOFError, OSError) as error:
+        except (ValueError, EOFError, MemoryError, OSError) as error:
             raise UserError(
                 f"mean={path} is damaged, or holds no numbers: give Caffe's mean file."
             ) from error

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,10 @@ class TorchvisionWeights:
 def _loaded(path: Path) -> Any:
     """What is in a file; safetensors' begins with the length of its head, and not as one of torch's."""
     if path.suffix != ".safetensors":
+        if is_zipfile(path):
+            with ZipFile(path) as archive:
+                if any(member.compress_type for member in archive.infolist()):
+                    raise ValueError("it is compressed, which torch does not do, and may be huge")
         return torch.load(path, weights_only=True, map_location="cpu")
     try:
         from safetensors import SafetensorError

@@ -10,18 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
-from alexnet.files import replacing, write_atomically
+from alexnet.files import read_arrays, replacing, write_atomically
 from alexnet.runs import lock, results
 from alexnet.runs.results import EVALUATION
 
 INDEX = "index"
-DAMAGED = (ValueError, KeyError, EOFError, OSError, BadZipFile)
 Wrong = NDArray[np.bool_]
 
 
@@ -76,9 +74,9 @@ def read_mistakes(path: Path, metric: str) -> tuple[NDArray[np.int64], Wrong] | 
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            return (stored[INDEX], stored[metric]) if metric in stored else None
-    except DAMAGED as error:
+        stored = read_arrays(path)
+        return (stored[INDEX], stored[metric]) if metric in stored else None
+    except (ValueError, KeyError, OSError) as error:
         raise UserError(f"{path} is damaged: remove it, and give the claim's command again.") from error
 
 
@@ -88,8 +86,8 @@ def add_mistakes(path: Path, measurement: Measurement) -> None:
         return
     arrays: dict[str, Any] = {}
     if path.exists():
-        with suppress(*DAMAGED), path.open("rb") as old, np.load(old) as stored:
-            arrays = dict(stored)
+        with suppress(ValueError, OSError):
+            arrays = read_arrays(path)
     arrays |= {INDEX: measurement.index.astype(np.int32), **measurement.mistakes}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
+from alexnet.files import read_arrays
 from alexnet.runs import measurements
 from alexnet.runs.measurements import Pooled
 from alexnet.runs.results import METRICS, PREDICTIONS
@@ -129,9 +129,9 @@ def predictions(run_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.uint16], N
     """
     path = run_dir / PREDICTIONS
     try:
-        with path.open("rb") as file, np.load(file) as stored:  # closed even where it is no archive
-            return stored["index"].astype(np.int64), stored["labels"], stored["top5"]
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+        stored = read_arrays(path)
+        return stored["index"].astype(np.int64), stored["labels"], stored["top5"]
+    except (ValueError, KeyError, OSError) as error:
         raise UserError(f"{path} is damaged: train that run again with rerun=true.") from error
 
 
