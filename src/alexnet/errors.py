@@ -130,6 +130,10 @@ def _explain_os(error: OSError) -> str | None:
         return (
             f"{place} can't be used ({error.strerror}): change its permissions, or choose another output_dir."
         )
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE):
+        return f"{place} can't be used ({error.strerror}): choose another path, or look after that disk."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open ({place}): allow more by ulimit -n, or choose fewer jobs or threads."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return f"{place} is a file where a folder is needed: move it, or choose another output_dir."
     return None

@@ -210,6 +210,9 @@ def test_help_and_config_come_without_torch(argument: str) -> None:
 def test_errors_of_others_are_explained_and_ours_are_not_hidden() -> None:
     denied = explain(PermissionError(errno.EACCES, "Permission denied", "/data/x"))
     assert "/data/x" in str(denied)
+    long = explain(OSError(errno.ENAMETOOLONG, "File name too long", "/data/xxx"))
+    assert str(long).startswith("/data/xxx can't be used (File name too long): choose another path")
+    assert "ulimit -n" in str(explain(OSError(errno.EMFILE, "Too many open files", "/data/x")))
     assert explain(ZeroDivisionError()) is None
     wrapped = RuntimeError("in a library")
     wrapped.__cause__ = UserError("the reason")

@@ -146,6 +146,8 @@ def test_what_hydra_does_not_take_is_said_in_our_words(entry: str, typed: str, s
 def test_a_setting_after_an_option_is_named() -> None:
     with pytest.raises(UserError, match="seed=1 comes too late"):
         check_options(["seed=0", "--cfg", "job", "seed=1"])
+    with pytest.raises(UserError, match=r"--resolve is possible with --cfg only"):
+        check_options(["--resolve", "seed=0"])
 
 
 def ended(main: Callable[[], object], entry: str, monkeypatch: pytest.MonkeyPatch) -> object:

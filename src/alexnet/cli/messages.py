@@ -144,6 +144,8 @@ def check_options(arguments: Sequence[str]) -> None:
         if re.match(r"\+{1,2}hydra\.", argument) and not argument.lstrip("+").startswith(HYDRAS_OPEN):
             raise UserError(f"Hydra has no setting {argument.lstrip('+').partition('=')[0]}.")
     unknown = unknown_options(arguments)
+    if "--resolve" in arguments and not any(item.startswith(("--cfg", "-c")) for item in arguments):
+        raise UserError("--resolve is possible with --cfg only, as in --cfg job --resolve.")
     if not unknown:
         return
     option = unknown[0]
