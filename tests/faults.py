@@ -433,7 +433,7 @@ def trial_of(fault: Fault, rng: random.Random, folder: Path, images: Path) -> di
             FASTEST[fault.command] = min(FASTEST[fault.command], time.monotonic() - started)
             return None
         problems = []
-        if (stopping := time.monotonic() - begun) > SECONDS:
+        if fault.outside and (stopping := time.monotonic() - begun) > SECONDS:
             problems.append(f"took {stopping:.0f} s to stop")
         for each in psutil.wait_procs(trial.children, timeout=2 * SECONDS)[1]:
             problems.append(f"left process {each.pid}")

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -113,6 +114,36 @@ def test_mlflow_takes_its_servers_address_from_the_environment(
     train(config(tmp_path, "logger=mlflow", "data.epochs=1"))
     assert (tmp_path / "elsewhere.db").exists()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@OF_OTHERS
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow itself sets
+    nobody = "logger.mlflow.tracking_uri=http://127.0.0.1:9"
+    with pytest.raises(Exception, match=r".*") as error:
+        train(config(tmp_path, "logger=mlflow", nobody, "data.epochs=1"))
+    message = str(explain(error.value))
+    assert message.startswith("MLflow says: ")
+    assert "127.0.0.1" in message
+    assert message.endswith("See that its server is there, or leave out logger=mlflow.")
+
+
+@OF_OTHERS
+def test_a_server_that_is_lost_costs_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    lost = Mock(side_effect=MlflowException("no route to host"))
+    monkeypatch.setattr(MlflowClient, "log_batch", lost)
+    result = train(config(tmp_path, "logger=mlflow", "data.epochs=1"))
+    assert result["status"] == "completed"
+    assert lost.call_count == 1, "it is not asked again"
+    assert [entry.getMessage() for entry in caplog.records if "without MLflow" in entry.getMessage()] == [
+        "the run goes on without MLflow, whose figures are in metrics.csv, too: no route to host"
+    ]
 
 
 @pytest.mark.slow

@@ -3,8 +3,9 @@
 import csv
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from alexnet.runs.results import MLFLOW_ID, Result, pictures_of
 from alexnet.runs.tracking import settings_of
 from alexnet.training import wandb_run
 
+log = logging.getLogger("alexnet")
+
+RETRIES = "3"  # of MLflow, which otherwise asks a server that is down for four minutes
 SQLITE = "sqlite:///"
 PURGE_STEP = "purge_step"  # TensorBoard's: what lies in the folder from this step on is not shown
 
@@ -58,6 +62,23 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment  # type: ignore[return-value]
 
 
+def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
+    """A server of MLflow's that is lost on the way costs no run: it is not asked again."""
+
+    @wraps(method)
+    def call(self: "ResumableMLFlowLogger", *arguments: Any, **more: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if not self.lost:
+                method(self, *arguments, **more)
+        except MlflowException as error:
+            self.lost = True
+            log.warning("the run goes on without MLflow, whose figures are in metrics.csv, too: %s", error)
+
+    return call
+
+
 class ResumableMLFlowLogger(MLFlowLogger):
     """Lightning's, which goes on with the run whose id save_dir keeps, and logs settings as parameters.
 
@@ -73,7 +94,9 @@ class ResumableMLFlowLogger(MLFlowLogger):
         tags: Mapping[str, str | None] | None = None,
     ) -> None:
         self.kept_id = Path(save_dir) / MLFLOW_ID
+        self.lost = False
         uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
         self.database = Path(uri.removeprefix(SQLITE)).expanduser() if uri.startswith(SQLITE) else None
         # for pictures a server has its own place; SQLite's would be the current folder
         artifacts = self.database.absolute().with_name("mlflow-artifacts") if self.database else None
@@ -110,11 +133,31 @@ class ResumableMLFlowLogger(MLFlowLogger):
             with one_at_a_time(lock, f"opening {self.database}") if lock else nullcontext():
                 yield
         except MlflowException as error:
-            raise UserError(f"MLflow says: {error}") from error
+            raise UserError(
+                f"MLflow says: {error}. See that its server is there, or leave out logger=mlflow."
+            ) from error
 
     @rank_zero_only
+    @_unless_lost
     def log_hyperparams(self, params: Any) -> None:
         super().log_hyperparams(settings_of(params))
+
+    @rank_zero_only
+    @_unless_lost
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    @_unless_lost
+    def add_pictures(self, paths: Iterable[Path]) -> None:
+        """As artifacts of the run."""
+        for path in paths:
+            self.experiment.log_artifact(self.run_id, str(path))
+
+    @rank_zero_only
+    @_unless_lost
+    def finalize(self, status: str = "success") -> None:
+        super().finalize(status)
 
 
 def go_on(loggers: Iterable[Logger], step: int) -> None:
@@ -131,9 +174,8 @@ def finish(loggers: Iterable[Logger], result: Result, run_dir: Path, data: Image
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             wandb_run.finish(logger, result, run_dir, data)
-        if isinstance(logger, MLFlowLogger):
-            for path in pictures.values():
-                logger.experiment.log_artifact(logger.run_id, str(path))
+        if isinstance(logger, ResumableMLFlowLogger):
+            logger.add_pictures(pictures.values())
         if isinstance(logger, TensorBoardLogger):
             for name, path in pictures.items():
                 pixels = np.asarray(Image.open(path).convert("RGB"))
