@@ -1,7 +1,11 @@
 """A run that was asked to stop anywhere and goes on is, to the bit, the run that was left alone."""
 
+import io
+import signal
+import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from alexnet.cli.settings import Request
 from alexnet.cli.train import train
 from alexnet.errors import UserError
 from alexnet.tables import read_csv
+from alexnet.training.callbacks import LastCheckpoint
 from tiny import DEMO, TINY, config, directory, state
 
 SETTINGS = {  # 50 images to train on, for two epochs
@@ -111,3 +116,35 @@ def test_what_is_refused_costs_no_result(tmp_path: Path) -> None:
         train(config(tmp_path, *wrong, "+callbacks.d.foo=1"))
     assert (directory(tmp_path, first) / "last.ckpt").exists()
     assert train(config(tmp_path))["seconds"] == first["seconds"]
+
+
+class Signalling(io.TextIOBase):
+    """Standard output on which a signal comes in the middle of a line, and Python lets nobody else write."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.writing = number, False
+
+    def write(self, text: str) -> int:
+        if self.writing:
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+        self.writing = True
+        signal.raise_signal(self.number)
+        self.writing = False
+        return len(text)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_line_stops_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = LastCheckpoint(tmp_path / "last.ckpt")
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        last.on_train_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Signalling(number))
+            sys.stdout.write("a line\n")
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert last.asked_to_stop

@@ -136,10 +136,11 @@ class Stop:
     def __call__(self, *_: object) -> None:
         self.count += 1
         busy = [worker for worker in self.workers if worker and worker.job]
-        print(
-            f"\nstopping {len(busy)} runs after their current step (press Ctrl-C again to stop at once)",
-            flush=True,
-        )
+        with suppress(RuntimeError):  # the signal came in the middle of another line
+            told = (
+                f"\nstopping {len(busy)} runs after their current step (press Ctrl-C again to stop at once)"
+            )
+            print(told, flush=True)
         for worker in busy:
             with suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGINT if self.count < 3 else signal.SIGKILL)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -72,8 +73,9 @@ class LastCheckpoint(Checkpoint):
         self.saved_at, self.says = time.monotonic(), trainer.is_global_zero
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.says:
-            print("\nstopping after this step (press Ctrl-C again to stop at once)", flush=True)
+        with suppress(RuntimeError):  # the signal came in the middle of another line
+            if self.says:
+                print("\nstopping after this step (press Ctrl-C again to stop at once)", flush=True)
         self.asked_to_stop = True
         for handled in self.handlers_before:
             signal.signal(handled, signal.default_int_handler)
