@@ -517,7 +517,10 @@ def main(
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
     if len(sys.argv) > 1 and sys.argv[1].startswith("inject="):
-        _inject(json.loads(sys.argv[1].partition("=")[2]))
+        try:
+            _inject(json.loads(sys.argv[1].partition("=")[2]))
+        except KeyboardInterrupt:  # as alexnet.cli.start() does, whose imports these are
+            sys.exit("interrupted")
         sys.argv = sys.argv[2:]
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
