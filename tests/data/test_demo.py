@@ -84,6 +84,13 @@ def test_a_complete_folder_is_left_alone(drawn: Path, monkeypatch: pytest.Monkey
     assert {path: path.stat().st_mtime_ns for path in drawn.rglob("*")} == before
 
 
+def test_a_damaged_manifest_is_another_set(tmp_path: Path) -> None:
+    draw_dataset(tmp_path / "demo", 10, 10, 40)
+    (tmp_path / "demo" / "manifest.json").write_bytes(b"\xa6")
+    with pytest.raises(ValueError, match=rf"{tmp_path}/demo holds other files than this demo data set"):
+        draw_dataset(tmp_path / "demo", 10, 10, 40)
+
+
 def test_an_interrupted_drawing_leaves_nothing(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,7 +239,7 @@ def _is_complete(root: Path, manifest: str) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     path = root / "manifest.json"
-    if path.is_file() and path.read_text(encoding="utf-8") == manifest:
+    if path.is_file() and path.read_bytes() == manifest.encode():
         return True
     raise ValueError(
         f"{root} holds other files than this demo data set (whose parameters would be in "

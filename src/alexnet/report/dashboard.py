@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -75,7 +76,9 @@ def upload(dashboard: Dashboard, folder: Path) -> list[str]:
     Raises UserError with what Weights & Biases says against it.
     """
     path = folder / URLS
-    saved: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    saved: dict[str, dict[str, str]] = {}
+    with suppress(FileNotFoundError, ValueError):  # damaged: both are made anew
+        saved = json.loads(path.read_text("utf-8"))
     workspace: Any = dashboard.workspace
     report: Any = dashboard.report
     project = f"{workspace.entity}/{workspace.project}"
