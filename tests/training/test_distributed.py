@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 
 from alexnet.cli.train import train
 from alexnet.errors import UserError
+from alexnet.files import read_arrays
 from alexnet.runs.results import LAST, PREDICTIONS, RESULT, Result
 from alexnet.training import distributed
 from tiny import ROOT, config, overrides
@@ -64,7 +65,7 @@ def test_two_devices_are_one(tmp_path: Path, more: tuple[str, ...]) -> None:
     check_equal(first, second)
     for name in alone["metrics"].keys() - IGNORED:
         assert together["metrics"][name] == pytest.approx(alone["metrics"][name], rel=1e-5), name
-    ours, theirs = (np.load(directory / PREDICTIONS) for directory in (first, second))
+    ours, theirs = (read_arrays(directory / PREDICTIONS) for directory in (first, second))
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name])
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from alexnet.cli import settings
 from alexnet.cli.train import train
 from alexnet.data.datamodule import ImageData
 from alexnet.errors import UserError
+from alexnet.files import read_arrays
 from alexnet.runs import results
 from alexnet.training import arguments
 from alexnet.training.classifier import Classifier
@@ -132,7 +132,8 @@ TABLE: dict[str, tuple[tuple[str, ...], Callable[[Observed, Observed], bool]]] =
     "limit_test_batches": (
         ("trainer.limit_test_batches=1",),
         lambda run, plain: (
-            run.calls["test_step"] == 1 and len(np.load(run.directory / "predictions.npz")["labels"]) == 16
+            run.calls["test_step"] == 1
+            and len(read_arrays(run.directory / "predictions.npz")["labels"]) == 16
         ),
     ),
     "overfit_batches": (
