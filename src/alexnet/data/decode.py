@@ -54,7 +54,9 @@ def decode(path: File, image_size: int, channels: int = 3, border: int = 0) -> P
     try:
         with path.open("rb") as file:
             pixels = _read(file, channels)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind, as Pillow's many decoders have them
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
