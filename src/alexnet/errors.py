@@ -88,10 +88,12 @@ def check_range(key: str, value: object, low: float, high: float = inf) -> None:
     raise UserError(f"{key}={value} is not possible: choose a number of at least {low:g}{limit}.")
 
 
-def check_whole(key: str, value: object, low: int) -> None:
-    """Raises UserError, naming key, value and limit, unless value is a whole number from low on."""
+def check_whole(key: str, value: object, low: int, high: int | None = None) -> None:
+    """Raises UserError, naming key, value and limits, unless value is a whole number from low on, to high."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise UserError(f"{key}={value} is not possible: choose a whole number of at least {low}.")
+    if high is not None and value > high:
+        raise UserError(f"{key}={value} is not possible: choose a whole number of at most {high}.")
 
 
 def check_auto(key: str, value: object) -> None:

@@ -209,7 +209,7 @@ def test_a_broken_image_is_not_shown_where_it_is_skipped(pack: str, own_folder: 
     assert cell(opened(preview(cfg)[0]), 0, 0, 96, 2).any(), "black stands for it in the pack"
 
 
-@pytest.mark.parametrize("setting", ["images=0", "views=-1", "images=some"])
+@pytest.mark.parametrize("setting", ["images=0", "views=-1", "images=some", "views=1000000000"])
 def test_counts_that_are_none_are_refused(setting: str, outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=setting):  # UserError is one
         draw(outputs, f"directory='{tmp_path}'", setting)

@@ -17,6 +17,7 @@ from alexnet.errors import check_whole
 from alexnet.files import save_figure
 
 TILE, MEAN = 96, 400  # pixels of a side, at least, of a crop and of the mean: what is smaller is enlarged
+MOST = 100  # rows and columns
 EDGE = 2  # white pixels around each image
 HEADING = 22  # pixels above the columns, for what each of them shows
 MARGIN = 6  # pixels around letters
@@ -26,10 +27,11 @@ GREY = 128.0
 def write(data: ImageData, folder: Path, images: int, views: int) -> list[Path]:
     """Writes the three pictures and gives their paths.
 
-    images, views: rows of augmentation.png, one of a class, and epochs shown. Raises UserError below 1.
+    images, views: rows of augmentation.png, one of a class, and epochs shown. Raises UserError below 1 and
+    above MOST, as the picture is made in memory.
     """
-    check_whole("images", images, 1)
-    check_whole("views", views, 1)
+    check_whole("images", images, 1, MOST)
+    check_whole("views", views, 1, MOST)
     statistics = data.prepare()
     pictures = {
         "augmentation": augmentation(data, images, views),
