@@ -19,14 +19,15 @@ from alexnet.claims.index import open_indexes
 from alexnet.cli.app import compose
 from alexnet.cli.convert import convert
 from alexnet.cli.train import train
-from alexnet.data.pack import make_pack
+from alexnet.data.manifest import Manifest
+from alexnet.data.pack import Prepared, make_pack
 from alexnet.data.sources import ImageSet
 from alexnet.data.webdataset import WebDataset
 from alexnet.errors import UserError
 from alexnet.interop.caffe import CaffeWeights
 from alexnet.runs import checkpoint
 from alexnet.runs.metrics import predictions
-from alexnet.runs.results import read
+from alexnet.runs.results import FORMAT, read
 from tiny import config
 
 
@@ -155,6 +156,73 @@ def test_a_pack_runs_nothing(file: str, image_set: ImageSet, tmp_path: Path, mar
     with suppress(UserError):
         make_pack(image_set, 24, tmp_path / "pack", "f" * 32).reads["train"](0)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[[[[", "null", '{"train": {}}'])
+def test_a_packs_list_of_images_that_is_damaged_is_named(
+    content: str, image_set: ImageSet, tmp_path: Path
+) -> None:
+    make_pack(image_set, 24, tmp_path / "pack", "f" * 32)
+    manifest = Manifest.load(tmp_path / "pack")
+    (tmp_path / "pack" / "images.json").write_text(content)
+    with pytest.raises(UserError, match=r"images\.json is damaged: remove the pack"):
+        manifest.images()
+
+
+@pytest.mark.parametrize("name", ["statistics.npz", "train-00000.npy"])
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'shape': (3,", b"x" * 99])
+def test_a_packs_arrays_that_are_damaged_are_named(
+    name: str, content: bytes, image_set: ImageSet, tmp_path: Path
+) -> None:
+    make_pack(image_set, 24, tmp_path / "pack", "f" * 32)
+    manifest = Manifest.load(tmp_path / "pack")
+    (tmp_path / "pack" / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"the pack {tmp_path}/pack is damaged: remove it"):
+        Prepared.of(manifest, image_set)
+
+
+@pytest.mark.parametrize("config", [{}, None, {"model": None, "data": {}}, {"model": {}, "data": {"a": 1}}])
+def test_a_checkpoint_that_does_not_say_what_it_is_of_is_named(config: object, tmp_path: Path) -> None:
+    data = {"mean": torch.zeros(3, 4, 4), "classes": ["a"], "fingerprint": ""}
+    content = {"format": FORMAT, "state_dict": {"network.a": torch.zeros(1)}}
+    torch.save({**content, "ImageData": data, "hyper_parameters": config}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint of a run"):
+        checkpoint.load(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(2), {"state_dict": []}, {"state_dict": {}}])
+def test_a_checkpoint_that_holds_something_else_is_not_resumed(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged: add rerun=true"):
+        checkpoint.resumable_step(tmp_path / "last.ckpt", {})
+
+
+@pytest.mark.parametrize("damage", [{"metrics": None}, {"seconds": "x"}, {"overrides": 1}, {"epochs": None}])
+def test_a_result_of_odd_fields_is_named(damage: dict[str, Any], tmp_path: Path) -> None:
+    result = train(config(tmp_path, "data.epochs=1"))
+    (path,) = tmp_path.glob(f"*-{result['hash']}/result.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    try:
+        train(config(tmp_path, "data.epochs=1"))
+    except UserError as error:
+        assert f"{path} is damaged: add rerun=true" in str(error)  # noqa: PT017 - or it does no harm
+
+
+@pytest.mark.parametrize("size", [-5, 2**40, 2**62])
+def test_a_tar_header_of_an_odd_size_is_named(size: int, image_set: ImageSet, tmp_path: Path) -> None:
+    image = Path(str(image_set.train.path(0))).read_bytes()
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / f"{split}-0000.tar", "w") as tar:
+            for name, content in (("0.jpg", image), ("0.cls", b"0")):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    path = tmp_path / "train-0000.tar"
+    head = tarfile.TarInfo("longname")
+    head.type, head.size = tarfile.GNUTYPE_LONGNAME, size
+    path.write_bytes(head.tobuf(tarfile.GNU_FORMAT) + path.read_bytes())
+    with pytest.raises(UserError, match=r"train-0000\.tar (is not a whole tar file|has no image)"):
+        WebDataset(str(tmp_path)).load()
 
 
 YAML = "name: !!python/object/apply:pathlib.Path.write_text [!!python/object/apply:pathlib.Path ['{}'], x]\n"

@@ -1,7 +1,8 @@
 """The one kind of error that people see without a traceback, and what is said of others."""
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from math import inf
 
@@ -104,6 +105,22 @@ def check_auto(key: str, value: object) -> None:
         )
 
 
+@contextmanager
+def or_damaged(message: str) -> Iterator[None]:
+    """Around what reads a file that may hold anything: raises UserError(message) for whatever comes of that.
+
+    What the system says of a file, as that it may not be read, is left to explain().
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise UserError(message) from error
+
+
 def explain(error: BaseException) -> str | None:
     """The message for people, of the error or of what caused it; None if it is a defect of ours."""
     cause: BaseException | None = error
@@ -132,10 +149,12 @@ def _explain_os(error: OSError) -> str | None:
         return (
             f"{place} can't be used ({error.strerror}): change its permissions, or choose another output_dir."
         )
-    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE):
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.EFBIG):
         return f"{place} can't be used ({error.strerror}): choose another path, or look after that disk."
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many files are open ({place}): allow more by ulimit -n, or choose fewer jobs or threads."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return f"{place} is a file where a folder is needed: move it, or choose another output_dir."
+    if error.errno == errno.EISDIR:
+        return f"{place} is a folder where a file is needed: move it, or choose another path."
     return None

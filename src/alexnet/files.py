@@ -4,18 +4,16 @@ import errno
 import logging
 import os
 import shutil
-import struct
 import sys
 import tempfile
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 if sys.platform != "win32":  # where what a killed process leaves behind stays
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -48,8 +46,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno in FULL:
-            error.filename = error.filename or str(path)  # which a write to an open file does not name
+        if error.errno and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None  # a write to an open file names none
         raise
     finally:
         os.close(descriptor)
@@ -83,7 +81,9 @@ def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
                 raise ValueError(f"its arrays have more than {LARGEST:,} bytes")
         with path.open("rb") as file, np.load(file) as stored:
             return dict(stored)
-    except (EOFError, MemoryError, RuntimeError, BadZipFile, struct.error, zlib.error) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of any kind, as NumPy, zipfile and its decoders have them
         raise ValueError(str(error)) from error
 
 

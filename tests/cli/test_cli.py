@@ -212,6 +212,8 @@ def test_errors_of_others_are_explained_and_ours_are_not_hidden() -> None:
     assert "/data/x" in str(denied)
     long = explain(OSError(errno.ENAMETOOLONG, "File name too long", "/data/xxx"))
     assert str(long).startswith("/data/xxx can't be used (File name too long): choose another path")
+    folder = explain(IsADirectoryError(errno.EISDIR, "Is a directory", "/data/x"))
+    assert str(folder).startswith("/data/x is a folder where a file is needed")
     assert "ulimit -n" in str(explain(OSError(errno.EMFILE, "Too many open files", "/data/x")))
     assert explain(ZeroDivisionError()) is None
     wrapped = RuntimeError("in a library")

@@ -248,6 +248,14 @@ def test_what_goes_on_in_a_second_line_is_said_whole() -> None:
     assert "or ddp_find_unused_parameters_true if the network needs it; towers: each of two devices" in said
 
 
+def test_nobody_has_to_listen() -> None:
+    """Standard output that is closed, as by >&- in a shell."""
+    command = f"{sys.executable} src/predict.py checkpoint=none >&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: checkpoint=none is not a file")
+
+
 PRESSED = """
 import sys
 library = sys.argv.pop()

@@ -324,6 +324,25 @@ def test_a_decompression_bomb_is_not_unpacked(
         _assert_named(tmp_path / f"y.{suffix}")
 
 
+def test_a_tile_is_not_larger_than_an_image_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {256: 40, 257: 30, 258: 8, 259: 1, 262: 1, 277: 1, 322: 64, 323: 64, 324: 134, 325: 64 * 64}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "x.tif").write_bytes(head + bytes(64 * 64))
+    assert not decode(tmp_path / "x.tif", SIZE).any()
+    monkeypatch.setattr(module, "PIXEL_LIMIT", 64 * 64 - 1)
+    with pytest.raises(BrokenImageError, match="a tile of 4,096 pixels"):
+        decode(tmp_path / "x.tif", SIZE)
+
+
+def test_a_file_is_not_larger_than_an_image_may_be(decoder: str, tmp_path: Path) -> None:
+    _picture(40, 30).save(tmp_path / "x.jpg")
+    with (tmp_path / "x.jpg").open("ab") as file:
+        file.truncate(3 * 10**9)  # a hole
+    with pytest.raises(BrokenImageError, match="3,000,000,000 bytes are more than 800,000,000"):
+        decode(tmp_path / "x.jpg", SIZE)
+
+
 def test_a_blank_has_the_shape_of_an_image() -> None:
     assert (blank(5).shape, blank(5).dtype, blank(5).any()) == ((3, 5, 5), np.uint8, False)
 

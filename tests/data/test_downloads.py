@@ -155,6 +155,22 @@ def test_an_interrupted_unpacking_is_noticed(archives: Path, monkeypatch: Monkey
     assert len(ImageNet(archives).load().val) == 4
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_that_is_there_is_nobody_elses(archives: Path, split: str) -> None:
+    (archives / split / WNIDS[0]).mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"{archives} holds {split}/ and not the other split: add it"):
+            ImageNet(archives).load()
+
+
+def test_an_odd_list_of_classes_is_no_archive(archives: Path) -> None:
+    (archives / "meta.bin").write_bytes(b"garbage")
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"^{archives}/meta\.bin is damaged: remove it"):
+            ImageNet(archives).load()
+    assert not (archives / "train").exists()
+
+
 def test_unpacking_without_scipy_says_what_to_install(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     for _ in range(2):

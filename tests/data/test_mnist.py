@@ -15,7 +15,7 @@ from PIL import Image
 
 import idx
 from alexnet.data import SOURCES
-from alexnet.data.downloads import CIFAR100, MNIST, FashionMNIST
+from alexnet.data.downloads import CIFAR100, MNIST, FashionMNIST, read_idx
 from alexnet.data.named import NAMED, titled
 from alexnet.data.sources import ImageSet
 from alexnet.errors import UserError
@@ -115,6 +115,19 @@ def test_a_damaged_file_is_named(which: int, damage: Any, words: str, tmp_path: 
         MNIST(tmp_path).load()
     assert str(path) in str(caught.value)
     assert not (tmp_path / "mnist-png").exists()
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (3, 1, 1), (3, 0, 28), (2**31, 28, 28)])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_images_of_another_size_or_number_are_named(
+    shape: tuple[int, ...], ending: str, tmp_path: Path
+) -> None:
+    content = bytes((0, 0, 8, 3)) + np.array(shape, ">u4").tobytes() + bytes(3 * 28 * 28)
+    (tmp_path / f"x{ending}").write_bytes(gzip.compress(content) if ending else content)
+    with pytest.raises(
+        UserError, match=rf"^{tmp_path}/x{ending} is not a whole IDX file of images \(it holds"
+    ):
+        read_idx(tmp_path / f"x{ending}", "images")
 
 
 @pytest.mark.parametrize("content", [b"\x1f\x8b half", b"no gz at all"])

@@ -492,6 +492,26 @@ def test_images_that_lie_beside_the_data_set_are_read_and_watched(
     assert fingerprint(HuggingFace(root).load(), tmp_path / "cache") != digest
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_rows_that_lie_elsewhere_are_not_read(
+    absolute: bool, files: Files, image_set: ImageSet, tmp_path: Path
+) -> None:
+    root, elsewhere = (saved(tmp_path / name, files, image_set.classes) for name in ("x", "elsewhere"))
+    state = json.loads((root / "test" / "state.json").read_text())
+    (arrow,) = (elsewhere / "test").glob("*.arrow")
+    state["_data_files"] = [{"filename": str(arrow) if absolute else f"../../elsewhere/test/{arrow.name}"}]
+    (root / "test" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=rf"data\.root={root} names .*, which does not lie in it"):
+        HuggingFace(root).load()
+    root, elsewhere = (parquet(tmp_path / name, files, image_set.classes) for name in ("y", "other"))
+    there = str(elsewhere) if absolute else "../other"
+    lists = [f"{{split: {name}, path: {there}/{name}*.parquet}}" for name in ("train", "validation")]
+    card = f"configs: [{{config_name: default, data_files: [{', '.join(lists)}]}}]"
+    (root / "README.md").write_text(f"---\n{card}\n---\n")
+    with pytest.raises(UserError, match=rf"data\.root={root} "):
+        HuggingFace(root).load()
+
+
 @pytest.mark.parametrize("place", ["elsewhere", "x/../elsewhere", "x/link"])
 def test_images_that_lie_elsewhere_are_not_read(
     place: str, files: Files, image_set: ImageSet, tmp_path: Path

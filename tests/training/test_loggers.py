@@ -12,7 +12,7 @@ import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from alexnet.cli.train import train
-from alexnet.errors import explain
+from alexnet.errors import UserError, explain
 from alexnet.runs.metrics import drop_from, last_metrics
 from alexnet.training.loggers import ResumableCSVLogger
 from tiny import DEMO, ROOT, TINY, config, directory
@@ -116,6 +116,22 @@ def test_mlflow_takes_its_servers_address_from_the_environment(
     assert not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 200_000])
+def test_a_damaged_list_of_figures_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.csv is damaged: add rerun=true"):
+        ResumableCSVLogger(tmp_path).log_metrics({"loss": 1.0}, 0)
+
+
+@OF_OTHERS
+def test_a_database_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(Exception, match=r".*") as error:
+        train(config(tmp_path, "logger=mlflow", "data.epochs=1"))
+    assert str(explain(error.value)).startswith("MLflow says: ")
+
+
 @OF_OTHERS
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -126,7 +142,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
     message = str(explain(error.value))
     assert message.startswith("MLflow says: ")
     assert "127.0.0.1" in message
-    assert message.endswith("See that its server is there, or leave out logger=mlflow.")
+    assert message.endswith("See that its server or database is there, or leave out logger=mlflow.")
 
 
 @OF_OTHERS

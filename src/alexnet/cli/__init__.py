@@ -1,5 +1,6 @@
 """The commands, on top of Hydra."""
 
+import os
 import sys
 
 INTERRUPTED = 130  # exit status, as shells count it
@@ -10,6 +11,8 @@ def start(entry: str) -> None:
 
     Ctrl-C ends it quietly from its first moment on: to import the libraries alone takes seconds.
     """
+    if sys.stdout is None:  # closed, as by >&-
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     try:
         from alexnet.cli import app
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexnet import progress
 from alexnet.cli import INTERRUPTED, settings, slurm
-from alexnet.errors import AUTO, UserError, check_auto
+from alexnet.errors import AUTO, UserError, check_auto, or_damaged
 from alexnet.runs import lock, results, tracking
 from alexnet.training import distributed
 
@@ -72,7 +72,9 @@ def train(cfg: DictConfig, request: settings.Request | None = None) -> results.R
                     run.clear()
                 result = start(cfg, run, images, digest, owner)
     typed = {**result, "overrides": run.overrides}  # a finished run may have been asked for otherwise
-    log.info("%s", results.ending(typed, run.directory, images.note, images.title))
+    with or_damaged(f"{run.directory / results.RESULT} is damaged: add rerun=true to train that run again."):
+        told = results.ending(typed, run.directory, images.note, images.title)
+    log.info("%s", told)
     return result
 
 

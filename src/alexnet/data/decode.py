@@ -27,6 +27,8 @@ SMALLEST_SIDE = 2  # pixels
 LONGEST = 4  # times the shorter side: what is kept of a strip before it is resized
 RULES = "2"  # of decode(): another number with each change of the pixels that it gives
 PIXEL_LIMIT = 100_000_000  # of a whole image: more is taken for a decompression bomb
+FILE_LIMIT = 8 * PIXEL_LIMIT  # bytes: so many, if nothing is compressed
+TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit is ours
 
 
@@ -83,12 +85,18 @@ def _read(file: Opened, channels: int) -> Tensor:
 
 def _read_rgb(file: Opened) -> Tensor:
     """(3, H, W) uint8."""
+    if (size := file.seek(0, io.SEEK_END)) > FILE_LIMIT:
+        raise ValueError(f"{size:,} bytes are more than {FILE_LIMIT:,}")
+    file.seek(0)
     with Image.open(file, formats=_formats()) as image:  # reads the head only
         width, height = image.size
         if min(width, height) < SMALLEST_SIDE:
             raise ValueError(f"{width}x{height} pixels are too few")
         if width * height > PIXEL_LIMIT:
             raise ValueError(f"{width}x{height} pixels are more than {PIXEL_LIMIT:,}")
+        tags = getattr(image, "tag_v2", {})
+        if (tile := tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0)) > PIXEL_LIMIT:
+            raise ValueError(f"a tile of {tile:,} pixels is more than {PIXEL_LIMIT:,}")
         if image.format == "JPEG" and torchcodec:
             with suppress(RuntimeError, ValueError):  # Pillow may succeed, and has the clearer words
                 file.seek(0)

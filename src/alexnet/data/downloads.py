@@ -19,7 +19,7 @@ from alexnet.bars import Bar
 from alexnet.data.named import DIGITS, WNIDS, check_sizes
 from alexnet.data.remote import fetch
 from alexnet.data.sources import SOURCES, Folders
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import UserError, check_choice, or_damaged
 from alexnet.files import one_at_a_time, replacing_folder
 
 MARK = ".unpacking"  # lies in a folder while archives are unpacked there
@@ -27,6 +27,7 @@ LOCK = ".lock"  # and one that a single process fills at a time
 IDX_SPLITS = {"train": "train", "val": "t10k"}  # how the names of MNIST's files begin
 IDX_KINDS = {"images": "idx3", "labels": "idx1"}
 IDX_BYTES = 8  # the code of unsigned bytes
+DIGIT_SIDE, MOST_DIGITS = 28, 1_000_000  # pixels of an image's side, and images in a file
 IMAGENETTE_SIZES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
 
 
@@ -61,7 +62,16 @@ class ImageNet(Folders):
 
     def _unpack(self, root: Path) -> None:
         from torchvision.datasets import ImageNet as Source
+        from torchvision.datasets.imagenet import META_FILE, load_meta_file
 
+        if (meta := root / META_FILE).exists():
+            with or_damaged(f"{meta} is damaged: remove it, and it is made again of the devkit."):
+                _names, _labels = load_meta_file(str(root))
+        if theirs := [split for split in ("train", "val") if (root / split).is_dir()]:
+            raise UserError(
+                f"{root} holds {theirs[0]}/ and not the other split: add it, or give a folder with the"
+                " official archives alone."
+            )
         mark = root / MARK
         mark.touch()
         try:
@@ -274,11 +284,19 @@ def read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
     """
     dimensions = int(IDX_KINDS[kind][-1])
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        if content[:4] != bytes((0, 0, IDX_BYTES, dimensions)):
-            raise ValueError("it does not begin as one")
-        shape = np.frombuffer(content, ">u4", dimensions, offset=4)
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 + 4 * dimensions)
+            if head[:4] != bytes((0, 0, IDX_BYTES, dimensions)):
+                raise ValueError("it does not begin as one")
+            shape = np.frombuffer(head, ">u4", dimensions, offset=4)
+            if (
+                not shape[0]
+                or tuple(shape[1:]) not in ((), (DIGIT_SIDE, DIGIT_SIDE))
+                or shape[0] > MOST_DIGITS
+            ):
+                raise ValueError(f"it holds {' x '.join(map(str, shape))} bytes")
+            content = file.read(int(shape.prod(dtype=np.int64)) + 1)  # no more, however much is packed there
+        return np.frombuffer(content, np.uint8).reshape(shape)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
             f"{path} is not a whole IDX file of {kind} ({error}): restore or remove it."

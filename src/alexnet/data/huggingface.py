@@ -1,6 +1,7 @@
 """Data sets of Hugging Face's datasets library that lie on this machine: parquet files, or what it saved."""
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,17 +97,24 @@ class HuggingFace(Folders):
     def _load(self, root: Path) -> dict[str, Any]:
         """The splits by their names."""
         try:
-            from datasets import DatasetDict, load_dataset, load_from_disk
+            from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
         except ImportError as error:
             raise UserError(
                 "data=huggingface needs the datasets library: pip install -e '.[huggingface]'."
             ) from error
         saved = any((root / name).is_file() for name in SAVED)
         try:
+            if not saved:
+                data_files = load_dataset_builder(str(root), self.config).config.data_files or {}
+                _check_within(root, (file for of_split in data_files.values() for file in of_split))
             loaded = load_from_disk(str(root)) if saved else load_dataset(str(root), self.config)
             splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split): loaded}
             for split in splits.values():
+                if saved:
+                    _check_within(root, (file["filename"] for file in split.cache_files))
                 split.data.validate(full=True)  # or damaged places of rows would be followed
+        except UserError:
+            raise
         except Exception as error:  # the library has no class for its own
             reason = " ".join(str(error).split())[:300]
             several = " Choose one by data.source.config=NAME." if "Config name is missing" in reason else ""
@@ -178,6 +186,12 @@ def _labels(folder: Path, split: Any, column: str, names: list[str] | None) -> N
             raise UserError(f"{folder} has images of {lacking}, a class that train lacks: leave them out.")
         values = [places[own[value]] for value in values]
     return np.array(values)
+
+
+def _check_within(root: Path, files: Iterable[str]) -> None:
+    for file in files:
+        if not _is_within(os.path.dirname(file), root):  # noqa: PTH120
+            raise UserError(f"data.root={root} names {file}, which does not lie in it: put a copy there.")
 
 
 def _is_within(place: str, root: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from alexnet.data.fingerprint import fingerprint
 from alexnet.data.named import titled
 from alexnet.data.sources import ImageSet, Split
-from alexnet.errors import UserError, check_choice
+from alexnet.errors import UserError, check_choice, or_damaged
 from alexnet.files import write_atomically
 
 VERSION = 2  # of the files of a pack
@@ -152,13 +152,18 @@ class Manifest:
 
     def images(self) -> ImageSet:
         """The set as it was packed; its files need not be there any more."""
-        rows = json.loads((self.folder / IMAGES).read_text("utf-8"))
-        splits = {
-            name: Split(Path(row["folder"]), row["files"], np.array(row["labels"], dtype=np.int64))
-            for name, row in rows.items()
-        }
-        facts: dict[str, Any] = {**self.about, "note": self.note, **splits}
-        return ImageSet(**facts)
+        with or_damaged(
+            f"{self.folder / IMAGES} is damaged: remove the pack {self.folder}, and make it again."
+        ):
+            rows = json.loads((self.folder / IMAGES).read_text("utf-8"))
+            splits = {
+                name: Split(Path(row["folder"]), list(row["files"]), np.array(row["labels"], dtype=np.int64))
+                for name, row in rows.items()
+            }
+            if any(len(split.files) != len(split.labels) for split in splits.values()):
+                raise ValueError("a label for each file")
+            facts: dict[str, Any] = {**self.about, "note": self.note, **splits}
+            return ImageSet(**facts)
 
 
 def indexed(reasons: Mapping[str, str]) -> Broken:

@@ -42,7 +42,7 @@ from alexnet.data.manifest import (
 )
 from alexnet.data.sources import File, ImageSet, Split, StoredFile, stamp
 from alexnet.data.statistics import Statistics, Sums
-from alexnet.errors import UserError
+from alexnet.errors import UserError, or_damaged
 from alexnet.files import one_at_a_time, read_arrays, write_atomically
 
 log = logging.getLogger("alexnet")
@@ -69,11 +69,15 @@ class Prepared:
     @classmethod
     def of(cls, manifest: Manifest, images: ImageSet, packed: bool = True) -> "Prepared":
         """packed: images come out of the pack; False: from their files."""
-        reads = {
-            name: reader(manifest, name, len(split)) if packed else _decoding(split, manifest.plan)
-            for name, split in images.splits.items()
-        }
-        return cls(reads, Statistics.load(manifest.folder / STATISTICS), manifest.broken)
+        with or_damaged(f"the pack {manifest.folder} is damaged: remove it, and make it again."):
+            reads = {
+                name: reader(manifest, name, len(split)) if packed else _decoding(split, manifest.plan)
+                for name, split in images.splits.items()
+            }
+            for name, broken in manifest.broken.items():
+                if not all(0 <= index < len(images.splits[name]) for index in broken):
+                    raise ValueError("broken images that are not there")
+            return cls(reads, Statistics.load(manifest.folder / STATISTICS), manifest.broken)
 
 
 def reader(manifest: Manifest, split: str, count: int) -> Read:
@@ -83,6 +87,11 @@ def reader(manifest: Manifest, split: str, count: int) -> Read:
     if plan.form == "pixels":
         # plain arrays, since numpy's memmap takes ten times as long to be indexed
         shards = [np.asarray(np.load(f"{name}.npy", mmap_mode="r")) for name in names]
+        side = plan.image_size
+        if sum(map(len, shards)) != count or any(
+            shard.shape[1:] != (plan.channels, side, side) for shard in shards
+        ):
+            raise ValueError("another number or size of images")
 
         def read_pixels(index: int) -> Pixels:
             pixels: Pixels = shards[index // length][index % length]
@@ -98,7 +107,8 @@ def reader(manifest: Manifest, split: str, count: int) -> Read:
     def read_jpeg(index: int) -> Pixels:
         shard, row = divmod(index, length)
         jpeg = contents[shard][offsets[shard][row] : offsets[shard][row + 1]].tobytes()
-        return decode_jpeg(jpeg, plan.channels) if jpeg else blank(plan.image_size, plan.channels)
+        with or_damaged(f"the pack {manifest.folder} is damaged: remove it, and make it again."):
+            return decode_jpeg(jpeg, plan.channels) if jpeg else blank(plan.image_size, plan.channels)
 
     return read_jpeg
 

@@ -74,7 +74,7 @@ def _receive(url: str, part: Path) -> None:
         if response.status != 206:  # "partial content": else all of it comes
             have = 0
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = have + int(length) if length and length.isdecimal() else None
         bar = Bar(total=total, initial=have, desc=f"downloading {part.stem}", unit="B", unit_scale=True)
         with part.open("ab" if have else "wb") as file, bar:
             while chunk := response.read(CHUNK):

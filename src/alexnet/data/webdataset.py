@@ -160,7 +160,9 @@ def _members(path: Path, unused: list[str]) -> Iterator[Member]:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile is content with any end
                 raise tarfile.ReadError("it has no end")
-    except (tarfile.TarError, OSError) as error:
+    except UserError:
+        raise
+    except (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError) as error:  # of odd sizes
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} is not a whole tar file ({reason}): restore or remove it.") from error
 

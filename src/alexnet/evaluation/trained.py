@@ -20,7 +20,7 @@ from alexnet.data import SOURCES, find_images
 from alexnet.data.augment import Augment
 from alexnet.data.datamodule import ImageData
 from alexnet.data.manifest import AUTO, pack_folder
-from alexnet.errors import UserError
+from alexnet.errors import UserError, or_damaged
 from alexnet.evaluation.errors import Errors, errors
 from alexnet.evaluation.predictions import Photographs, Predictions, find, predict, right_labels
 from alexnet.evaluation.predictor import Predictor
@@ -80,7 +80,10 @@ class Trained:
     def network(self) -> nn.Module:
         """The network with its weights; raises UserError where they don't fit each other."""
         model = self.checkpoint.config["model"] | {"init": None}  # the weights come from the checkpoint
-        network = from_config(model)
+        with or_damaged(
+            f"{self.checkpoint.path} is damaged: no network has the model settings stored in it."
+        ):
+            network = from_config(model)
         weights = OrderedDict(self.checkpoint.weights)
         weights._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]  # which MNASNet reads
         try:

@@ -90,7 +90,9 @@ def _levels(given: Mean) -> caffe_proto.Array:
     if path.read_bytes()[:6] == NUMPY:
         try:
             levels = np.load(path, allow_pickle=False).astype(np.float32)
-        except (ValueError, EOFError, MemoryError, OSError) as error:
+            if not levels.ndim:
+                raise ValueError("a single number")
+        except Exception as error:  # of any kind, as NumPy has them
             raise UserError(
                 f"mean={path} is damaged, or holds no numbers: give Caffe's mean file."
             ) from error

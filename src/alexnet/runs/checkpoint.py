@@ -32,7 +32,10 @@ from alexnet.runs.results import (
 # as Lightning names them
 STATE, CONFIG, DATA, PREFIX = "state_dict", "hyper_parameters", "ImageData", "network."
 MADE_UP = re.compile(r"class \d+|\d{3} .+")  # names that src/convert.py makes up, or did
-DAMAGED = (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError)
+DAMAGED = (
+    *(RuntimeError, UnpicklingError, EOFError, OSError),
+    *(ValueError, LookupError, TypeError, AttributeError),
+)
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,10 @@ def load(path: Path, key: str = "checkpoint") -> Checkpoint:
         data = content[DATA]
         titles = list(data.get("titles") or data["classes"])
         facts = (data["mean"], list(data["classes"]), titles, data["fingerprint"], data.get("std"))
+        if not all({**content[CONFIG][section]} for section in ("model", "data")):
+            raise KeyError(CONFIG)
         return Checkpoint(path, {**content[CONFIG]}, _weights(content), *facts)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{key}={path} is not a checkpoint of a run: {GIVE}") from error
 
 
@@ -191,7 +196,8 @@ def optimizer_state(path: Path, optim: Mapping[str, Any]) -> dict[str, Any]:
             f"init_what={ALL} is not possible with init_from={path}, which holds weights and no state of an"
             f" optimiser, as every {BEST} does: give a {LAST}, or add {instead}."
         )
-    theirs, ours = ((each.get(NAME), each.get(TARGET)) for each in (content[CONFIG]["optim"], optim))
+    stored = (content[CONFIG] or {}).get("optim") or {}
+    theirs, ours = ((each.get(NAME), each.get(TARGET)) for each in (stored, optim))
     if theirs != ours:
         names = [next(filter(None, each), None) for each in (theirs, ours)]
         raise UserError(

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from PIL import Image
 
 from alexnet.data.datamodule import ImageData
-from alexnet.errors import UserError, check_mapping
+from alexnet.errors import UserError, check_mapping, or_damaged
 from alexnet.files import one_at_a_time, write_atomically
 from alexnet.runs.results import MLFLOW_ID, Result, pictures_of
 from alexnet.runs.tracking import settings_of
@@ -36,7 +36,8 @@ class _Writer(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
         if path.exists():
-            with path.open(newline="") as file:
+            again = f"{path} is damaged: add rerun=true to train this run from its start."
+            with or_damaged(again), path.open(newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
 
     def save(self) -> None:
@@ -101,6 +102,7 @@ class ResumableMLFlowLogger(MLFlowLogger):
         # for pictures a server has its own place; SQLite's would be the current folder
         artifacts = self.database.absolute().with_name("mlflow-artifacts") if self.database else None
         check_mapping("logger.mlflow.tags", tags or {})
+        kept = self.kept_id.read_text("utf-8", errors="replace") if self.kept_id.exists() else None
         with self._alone():
             super().__init__(
                 experiment_name=str(experiment_name),
@@ -108,7 +110,7 @@ class ResumableMLFlowLogger(MLFlowLogger):
                 tracking_uri=uri,
                 artifact_location=str(artifacts) if artifacts else None,
                 tags={name: str(tag) for name, tag in (tags or {}).items() if tag is not None},
-                run_id=self.kept_id.read_text() if self.kept_id.exists() else None,
+                run_id=kept,
             )
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # they tell how they make their tables
@@ -127,14 +129,18 @@ class ResumableMLFlowLogger(MLFlowLogger):
     def _alone(self) -> Iterator[None]:
         """No two processes can make a database's tables. Raises UserError with what MLflow says."""
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         lock = self.database and self.database.with_name(f"{self.database.name}.lock")
         try:
             with one_at_a_time(lock, f"opening {self.database}") if lock else nullcontext():
                 yield
-        except MlflowException as error:
+        except (MlflowException, ImportError, SQLAlchemyError) as error:
+            reason = " ".join(str(error).split())
+            instead = f"remove {self.kept_id}, " if self.kept_id.exists() else ""
             raise UserError(
-                f"MLflow says: {error}. See that its server is there, or leave out logger=mlflow."
+                f"MLflow says: {reason}. See that its server or database is there, {instead}or leave out"
+                " logger=mlflow."
             ) from error
 
     @rank_zero_only
