@@ -91,7 +91,13 @@ class Manifest:
                 **{key: facts[key] for key in ("channels", "border") if key in facts},  # newer than VERSION
             )
             broken = {name: indexed(reasons) for name, reasons in facts["broken"].items()}
-            manifest = cls(folder, plan, facts["shard"], facts["about"], dict(facts["sizes"]), broken)
+            about, shard, size = facts["about"], facts["shard"], facts["image_size"]
+            names = [*about["classes"], *about["titles"], about["name"], about["note"], plan.fingerprint]
+            if not all(isinstance(name, str) for name in names) or not {"train", "val"} <= broken.keys():
+                raise ValueError("names that are none")
+            if len(about["classes"]) != len(about["titles"]) or not about["classes"] or min(shard, size) < 1:
+                raise ValueError("sizes that are not possible")
+            manifest = cls(folder, plan, shard, about, dict(facts["sizes"]), broken)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} is damaged or of another version: remove the pack and make it again."
@@ -160,6 +166,11 @@ class Manifest:
                 name: Split(Path(row["folder"]), list(row["files"]), np.array(row["labels"], dtype=np.int64))
                 for name, row in rows.items()
             }
+            classes = {*range(len(self.about["classes"]))}
+            if {*splits["train"].labels.tolist()} != classes or not {
+                *splits["val"].labels.tolist()
+            } <= classes:
+                raise ValueError("images of each class, and of no other")
             if any(len(split.files) != len(split.labels) for split in splits.values()):
                 raise ValueError("a label for each file")
             facts: dict[str, Any] = {**self.about, "note": self.note, **splits}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.errors import UserError
+from alexnet.errors import UserError, or_damaged
 from alexnet.files import replacing
 from alexnet.models import head
 from alexnet.registry import NAME, TARGET
@@ -196,8 +196,9 @@ def optimizer_state(path: Path, optim: Mapping[str, Any]) -> dict[str, Any]:
             f"init_what={ALL} is not possible with init_from={path}, which holds weights and no state of an"
             f" optimiser, as every {BEST} does: give a {LAST}, or add {instead}."
         )
-    stored = (content[CONFIG] or {}).get("optim") or {}
-    theirs, ours = ((each.get(NAME), each.get(TARGET)) for each in (stored, optim))
+    with or_damaged(f"init_from={path} is damaged, and does not say what its optimiser was: {GIVE}"):
+        stored = content[CONFIG]["optim"]
+        theirs, ours = ((each.get(NAME), each.get(TARGET)) for each in (stored, optim))
     if theirs != ours:
         names = [next(filter(None, each), None) for each in (theirs, ours)]
         raise UserError(
