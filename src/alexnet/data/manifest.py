@@ -167,9 +167,8 @@ class Manifest:
                 for name, row in rows.items()
             }
             classes = {*range(len(self.about["classes"]))}
-            if {*splits["train"].labels.tolist()} != classes or not {
-                *splits["val"].labels.tolist()
-            } <= classes:
+            seen, val = ({*splits[name].labels.tolist()} for name in ("train", "val"))
+            if seen != classes or not val <= classes:
                 raise ValueError("images of each class, and of no other")
             if any(len(split.files) != len(split.labels) for split in splits.values()):
                 raise ValueError("a label for each file")
