@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +189,18 @@ def _labels(folder: Path, split: Any, column: str, names: list[str] | None) -> N
 
 
 def _check_within(root: Path, files: Iterable[str]) -> None:
-    for file in files:
-        if not _is_within(os.path.dirname(file), root):  # noqa: PTH120
-            raise UserError(f"data.root={root} names {file}, which does not lie in it: put a copy there.")
+    if outside := _outside(root, files):
+        raise UserError(f"data.root={root} names {outside}, which does not lie in it: put a copy there.")
 
 
-def _is_within(place: str, root: Path) -> bool:
-    """Whether a folder that a data set names, and which may be any on this machine, is one of its own."""
-    return Path(place).is_absolute() and Path(place).resolve().is_relative_to(root.resolve())
+def _outside(root: Path, files: Iterable[str]) -> str | None:
+    """The first of the files that a data set names, which may be any on this machine, that is not in root."""
+
+    @cache  # millions of images lie in few folders
+    def is_within(folder: str) -> bool:
+        return Path(folder).is_absolute() and Path(folder).resolve().is_relative_to(root.resolve())
+
+    return next((file for file in files if not is_within(os.path.dirname(file))), None)  # noqa: PTH120
 
 
 def _rows(folder: Path, split: Any, image: str, labels: NDArray[np.int64]) -> Split:
@@ -211,8 +215,7 @@ def _rows(folder: Path, split: Any, image: str, labels: NDArray[np.int64]) -> Sp
         lies_in_it = compute.is_valid(compute.struct_field(cells, "bytes")).to_pylist()
         outside = compute.struct_field(cells, "path").to_pylist() if not all(lies_in_it) else lies_in_it
         paths += ["" if within else path or "" for within, path in zip(lies_in_it, outside, strict=True)]
-    within = {place: _is_within(place, folder.parent) for place in {os.path.dirname(path) for path in paths}}  # noqa: PTH120
-    if strange := next((path for path in paths if path and not within[os.path.dirname(path)]), None):  # noqa: PTH120
+    if strange := _outside(folder.parent, filter(None, paths)):
         raise UserError(
             f"{folder} has images that do not lie in {folder.parent}, as {strange}: put them there, or save"
             " the data set with its images in it."

@@ -156,6 +156,11 @@ class Manifest:
         lossy = f"images were packed as JPEG of quality {QUALITY}" if self.plan.form == "jpeg" else ""
         return "; ".join(part for part in (self.about["note"], lossy) if part)
 
+    @property
+    def damaged(self) -> str:
+        """What is said where its files are of the right sizes, and hold something else."""
+        return f"the pack {self.folder} is damaged: remove it, and make it again."
+
     def images(self) -> ImageSet:
         """The set as it was packed; its files need not be there any more."""
         with or_damaged(

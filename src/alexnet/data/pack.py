@@ -69,7 +69,7 @@ class Prepared:
     @classmethod
     def of(cls, manifest: Manifest, images: ImageSet, packed: bool = True) -> "Prepared":
         """packed: images come out of the pack; False: from their files."""
-        with or_damaged(f"the pack {manifest.folder} is damaged: remove it, and make it again."):
+        with or_damaged(manifest.damaged):
             reads = {
                 name: reader(manifest, name, len(split)) if packed else _decoding(split, manifest.plan)
                 for name, split in images.splits.items()
@@ -107,7 +107,7 @@ def reader(manifest: Manifest, split: str, count: int) -> Read:
     def read_jpeg(index: int) -> Pixels:
         shard, row = divmod(index, length)
         jpeg = contents[shard][offsets[shard][row] : offsets[shard][row + 1]].tobytes()
-        with or_damaged(f"the pack {manifest.folder} is damaged: remove it, and make it again."):
+        with or_damaged(manifest.damaged):
             return decode_jpeg(jpeg, plan.channels) if jpeg else blank(plan.image_size, plan.channels)
 
     return read_jpeg

@@ -47,10 +47,12 @@ def _complete(url: str, part: Path, md5: str) -> None:
     if begun and _md5(part) == md5:
         return
     _receive(url, part)
-    if _md5(part) != md5 and begun:  # with a part of something else
+    found = _md5(part)
+    if found != md5 and begun:  # with a part of something else
         part.unlink()
         _receive(url, part)
-    if (found := _md5(part)) != md5:
+        found = _md5(part)
+    if found != md5:
         part.unlink()
         raise OSError(f"{url} sent something else: its MD5 sum is {found}, and should be {md5}")
 
